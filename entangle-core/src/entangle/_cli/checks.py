@@ -1,0 +1,259 @@
+"""What `entangle doctor` looks at: each check returns findings and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+from difflib import get_close_matches
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+
+from .versions import version_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PREFIX: Final = "ENTANGLE_"
+VARIABLES: Final = (
+    "ENTANGLE_WORKERS",
+    "ENTANGLE_INLINE",
+    "ENTANGLE_IDLE",
+    "ENTANGLE_DISABLE_PLUGINS",
+    "ENTANGLE_FULL_TRACEBACK",
+)
+FEWEST_DESCRIPTORS: Final = 1024
+FEWEST_PROCESSES: Final = 64
+LEAST_SHARED_MEMORY: Final = 64 << 20
+SHARED: Final = Path("/dev/shm")  # noqa: S108 - looked at, not written to
+
+
+Verdict = Literal["ok", "warn", "fail"]
+
+
+class Finding(NamedTuple):
+    """One line of the report.
+
+    Attributes:
+        verdict: ok, warn (works, but) or fail (doesn't work).
+        subject: what was looked at, in a word or two.
+        text: what was found.
+        remedy: what to do about it; empty when ok.
+    """
+
+    verdict: Verdict
+    subject: str
+    text: str
+    remedy: str = ""
+
+
+def python() -> Iterator[Finding]:
+    """Check the interpreter."""
+    text = f"{platform.python_implementation()} {platform.python_version()}"
+    if sys.implementation.name != "cpython":
+        yield Finding(
+            "warn", "Python", text, "only CPython is tested: use it if you can"
+        )
+    elif sys.version_info < (3, 11):  # noqa: UP036 - installed past its own metadata
+        yield Finding("fail", "Python", text, "install Python 3.11 or newer")
+    else:
+        yield Finding("ok", "Python", f"{text} ({sys.executable})")
+
+
+def system() -> Iterator[Finding]:
+    """Check the operating system."""
+    text = f"{platform.system()} {platform.release()} {platform.machine()}"
+    if sys.platform == "linux":
+        yield Finding("ok", "system", text)
+    elif sys.platform == "darwin":
+        remedy = "expect slower starts and weaker clean-up than on Linux"
+        yield Finding("warn", "system", text, remedy)
+    else:
+        yield Finding("fail", "system", text, "use Linux, macOS or WSL")
+
+
+def cpus() -> Iterator[Finding]:
+    """Compare the machine's CPUs with those that this process may use."""
+    from entangle._pool.cpus import allowed, quota, workers
+
+    text = f"{len(allowed())} of {os.cpu_count()} allowed by affinity"
+    share = quota()
+    if share is not None:
+        text += f", {share:g} by the cgroup's quota"
+    try:
+        text += f": {workers()} worker processes"
+    except ValueError as error:
+        yield Finding("fail", "CPUs", text, str(error))
+        return
+    if share is not None and share < 1:
+        remedy = "parallel calls share less than one CPU: raise the container's limit"
+        yield Finding("warn", "CPUs", text, remedy)
+    else:
+        yield Finding("ok", "CPUs", text)
+
+
+def descriptors() -> Iterator[Finding]:
+    """Check the limits on open files and processes."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    few = 0 <= soft < FEWEST_DESCRIPTORS
+    remedy = f"`ulimit -n {FEWEST_DESCRIPTORS}` or more; each worker takes a few"
+    yield Finding(
+        "warn" if few else "ok",
+        "open files",
+        f"{_limit(soft)} (could be raised to {_limit(hard)})",
+        remedy * few,
+    )
+    soft, _ = resource.getrlimit(resource.RLIMIT_NPROC)
+    few = 0 <= soft < FEWEST_PROCESSES
+    yield Finding(
+        "warn" if few else "ok",
+        "processes",
+        _limit(soft),
+        f"`ulimit -u {FEWEST_PROCESSES}` or more" * few,
+    )
+
+
+def _limit(value: int) -> str:
+    return "unlimited" if value < 0 else f"{value:,}"
+
+
+def kernel() -> Iterator[Finding]:
+    """Check what the workers' life and death rests on."""
+    yield _probe("pidfd", _pidfd, "deaths are noticed later: a kernel from 5.3 has it")
+    yield _probe("memfd", _memfd, "big values travel slower: a kernel from 3.17 has it")
+
+
+def _probe(subject: str, probe: Callable[[], None], remedy: str) -> Finding:
+    try:
+        probe()
+    except (OSError, AttributeError) as error:
+        return Finding("warn", subject, f"not usable ({error})", remedy)
+    return Finding("ok", subject, "usable")
+
+
+def _pidfd() -> None:
+    os.close(os.pidfd_open(os.getpid()))
+
+
+def _memfd() -> None:
+    os.close(os.memfd_create("entangle-doctor"))
+
+
+def folders() -> Iterator[Finding]:
+    """Check the folders that shared memory and temporary files need."""
+    if sys.platform == "linux":
+        if not os.access(SHARED, os.W_OK):
+            remedy = "multiprocessing's own primitives need it: mount a tmpfs there"
+            yield Finding("warn", str(SHARED), "missing or not writable", remedy)
+        else:
+            stat = os.statvfs(SHARED)
+            free = stat.f_bavail * stat.f_frsize
+            little = free < LEAST_SHARED_MEMORY
+            remedy = "start the container with a larger --shm-size"
+            text = f"{free >> 20:,} MiB free"
+            yield Finding(
+                "warn" if little else "ok", str(SHARED), text, remedy * little
+            )
+    try:
+        with tempfile.TemporaryFile():
+            yield Finding("ok", "temp files", tempfile.gettempdir())
+    except OSError as error:
+        yield Finding("fail", "temp files", str(error), "free some disk or set TMPDIR")
+
+
+def packages() -> Iterator[Finding]:
+    """Check that Entangle and what it depends on are installed."""
+    own = version_of("entangle-core")
+    if own is None:
+        remedy = "works, but plugins can't be found: install it with pip"
+        yield Finding("warn", "entangle-core", "no package metadata", remedy)
+    else:
+        yield Finding("ok", "entangle-core", own)
+    for name in ("cloudpickle", "pluggy"):
+        try:
+            import_module(name)
+        except Exception as error:  # noqa: BLE001 - a broken install fails in any way
+            text = f"{type(error).__name__}: {error}"
+            yield Finding("fail", name, text, f"pip install --force-reinstall {name}")
+        else:
+            yield Finding("ok", name, version_of(name) or "no package metadata")
+
+
+def namespace() -> Iterator[Finding]:
+    """Look for packages that hide the namespace `entangle` from a program."""
+    folders = dict.fromkeys([str(Path.cwd()), *(entry or "." for entry in sys.path)])
+    found = [
+        candidate
+        for folder in folders
+        for candidate in (
+            Path(folder, "entangle", "__init__.py"),
+            Path(folder, "entangle.py"),
+        )
+        if candidate.is_file()
+    ]
+    for path in found:
+        remedy = "rename or remove it (`pip uninstall entangle` if pip put it there)"
+        text = f"{path} hides Entangle's modules"
+        yield Finding("fail", "namespace", text, remedy)
+    if not found:
+        yield Finding("ok", "namespace", "nothing hides `entangle`")
+
+
+def environment() -> Iterator[Finding]:
+    """Check the variables that configure Entangle."""
+    for name in sorted(os.environ):
+        if name.startswith(PREFIX) and name not in VARIABLES:
+            # Without the prefix: it would make all of them look alike.
+            known = {variable[len(PREFIX) :]: variable for variable in VARIABLES}
+            close = get_close_matches(name[len(PREFIX) :], known, n=1)
+            remedy = f"did you mean {known[close[0]]}?" if close else "unset it"
+            yield Finding(
+                "warn", name, "not a variable that this version knows", remedy
+            )
+        elif name in VARIABLES:
+            yield Finding("ok", name, os.environ[name])
+
+
+def round_trip() -> Iterator[Finding]:
+    """Run one call in a worker process, twice: cold, then warm."""
+    import time
+
+    try:
+        from .probe import where
+
+        started = time.perf_counter()
+        where().run(timeout=30)
+        between = time.perf_counter()
+        pid = where().run(timeout=30)
+        ended = time.perf_counter()
+    except Exception as error:  # noqa: BLE001 - any failure is the finding
+        text = f"{type(error).__name__}: {error}".splitlines()[0]
+        remedy = "see the lines above; if they are all ok, report this"
+        yield Finding("fail", "round trip", text, remedy)
+        return
+    if pid == os.getpid():
+        text = "the call ran in this process"
+        remedy = "unset ENTANGLE_INLINE to use worker processes"
+        yield Finding("warn", "round trip", text, remedy)
+    else:
+        cold, warm = 1e3 * (between - started), 1e3 * (ended - between)
+        text = f"first call {cold:.0f} ms, next {warm:.2f} ms, in process {pid}"
+        yield Finding("ok", "round trip", text)
+
+
+CHECKS: Final = (
+    python,
+    system,
+    cpus,
+    descriptors,
+    kernel,
+    folders,
+    packages,
+    namespace,
+    environment,
+    round_trip,
+)

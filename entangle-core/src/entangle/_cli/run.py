@@ -1,0 +1,152 @@
+"""`entangle run`: runs a file's graph and prints its value."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from functools import partial
+from typing import TYPE_CHECKING, cast
+
+from .exits import INVALID, NODE_FAILED, OK, InvalidError, UsageError
+from .load import find, load, split
+from .report import describe
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser, Namespace
+    from collections.abc import Callable
+
+    from entangle._graph.node import Node
+
+EPILOG = """\
+NAME is a module-level node, or a task, workflow or function that makes one; KEY=VALUE
+are its arguments, read as Python literals where they are some, else as strings. Without
+NAME: the file's only node, else `result`, else `main`.
+
+The value goes to stdout (None prints nothing), everything else to stderr. The file is
+imported under its own name: a block under `if __name__ == "__main__"` is not run.
+"""
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Declare the arguments of `entangle run`."""
+    parser.epilog = EPILOG
+    parser.add_argument("target", metavar="FILE[:NAME]", help="what to run")
+    parser.add_argument(
+        "constants", metavar="KEY=VALUE", nargs="*", help="arguments for a task"
+    )
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="at most N calls at once"
+    )
+    parser.add_argument(
+        "--timeout", type=seconds, metavar="S", help="end the run after S seconds"
+    )
+
+
+def execute(arguments: Namespace) -> int:
+    """Run what the command line names and return the exit code."""
+    path, name = split(arguments.target)
+    label = f"{path}:{name}" if name else str(path)
+    constants = dict(map(constant, arguments.constants))
+    try:
+        module = load(path, [str(path), *arguments.constants])
+        target = find(module, name, path)
+    except (UsageError, KeyboardInterrupt, SystemExit):
+        raise
+    except InvalidError as error:
+        print(f"entangle: {error}", file=sys.stderr)
+        return INVALID
+    except BaseException as error:  # noqa: BLE001 - whatever the user's file raises
+        return fail(f"{path} can't be loaded", error, INVALID)
+    return _run(target, label, constants, arguments)
+
+
+def _run(
+    target: object, label: str, constants: dict[str, object], limits: Namespace
+) -> int:
+    from entangle._graph.task import Task
+    from entangle.errors import CompositionError
+
+    make = _maker(target, label, constants)
+    # Calling a task only builds; calling a plain function may run nodes of its own.
+    building = isinstance(target, Task)
+    try:
+        made = make()
+        building = False
+        value = _value(made, limits)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except CompositionError as error:
+        return fail(f"{label} can't run", error, INVALID)
+    except BaseException as error:  # noqa: BLE001 - whatever user code raises
+        if building:
+            return fail(f"{label} builds no graph", error, INVALID)
+        return fail(f"{label} failed", error, NODE_FAILED)
+    if value is not None:
+        print(value, flush=True)
+    return OK
+
+
+def _maker(
+    target: object, label: str, constants: dict[str, object]
+) -> Callable[[], object]:
+    """Return what gives the node, or the value, that the command line names."""
+    from entangle._graph.node import Node as AnyNode
+
+    if isinstance(target, AnyNode):
+        if constants:
+            raise UsageError(f"{label} is a node and takes no arguments: name a task")
+        return partial(_same, cast("object", target))
+    if callable(target):
+        names = {"target": target, "constants": constants}
+        # Reports name the line that made a node: this one was made by the user.
+        call = compile("target(**constants)", "<command line>", "eval")
+        return partial(eval, call, names)
+    kind = type(target).__name__
+    raise UsageError(f"{label} is a value ({kind}), not a node or a task")
+
+
+def _same(value: object) -> object:
+    return value
+
+
+def _value(made: object, limits: Namespace) -> object:
+    """Run what is a node; anything else is a value already."""
+    from entangle._graph.node import Node as AnyNode
+
+    if isinstance(made, AnyNode):
+        node = cast("Node[object]", made)
+        return node.run(workers=limits.workers, timeout=limits.timeout)
+    return made
+
+
+def fail(what: str, error: BaseException, code: int) -> int:
+    """Report an error on stderr and return the exit code for it."""
+    print(f"entangle: {what}\n{describe(error)}", file=sys.stderr)
+    return code
+
+
+def constant(text: str) -> tuple[str, object]:
+    """Read KEY=VALUE, the value as a Python literal where it is one."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.isidentifier():
+        raise UsageError(f"{text!r} is not of the form KEY=VALUE")
+    try:
+        return key, ast.literal_eval(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return key, value
+
+
+def positive(text: str) -> int:
+    """Read a whole number from 1 on."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def seconds(text: str) -> float:
+    """Read a positive number of seconds."""
+    number = float(text)
+    if not number > 0:
+        raise ValueError(text)
+    return number

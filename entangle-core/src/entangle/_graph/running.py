@@ -1,0 +1,54 @@
+"""The door from a node to the run layer, which is loaded when first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from entangle._graph.node import Node
+    from entangle._run.future import RunFuture
+
+
+def _api() -> Any:
+    # By text: the graph knows of no layer above it but this one name.
+    from importlib import import_module
+
+    return import_module("entangle._run.api")
+
+
+def run(
+    node: Node[Any], workers: int | None = None, timeout: float | None = None
+) -> Any:
+    """Run a graph and wait for its value."""
+    return _api().run(node, workers=workers, timeout=timeout)
+
+
+def submit(
+    node: Node[Any], workers: int | None = None, timeout: float | None = None
+) -> RunFuture[Any]:
+    """Start to run a graph."""
+    future: RunFuture[Any] = _api().submit(node, workers=workers, timeout=timeout)
+    return future
+
+
+def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
+    """Give the iterator that awaits a graph."""
+    iterator: Generator[Any, None, Any] = _api().awaited(node)
+    return iterator
+
+
+def as_completed(
+    nodes: Iterable[Node[Any]], timeout: float | None, ahead: int | None
+) -> Iterator[tuple[Node[Any], RunFuture[Any]]]:
+    """Run graphs and yield each as it lands."""
+    pairs: Iterator[tuple[Node[Any], RunFuture[Any]]] = _api().as_completed(
+        nodes, timeout=timeout, ahead=ahead
+    )
+    return pairs
+
+
+def shutdown() -> None:
+    """End the pool of this process."""
+    _api().shutdown()

@@ -1,0 +1,89 @@
+"""Telling how a worker ended, and ending what outlived its zygote."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from entangle._worker.main import BROKEN_STREAM
+from entangle.errors import ProcessTerminatedException
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from .worker import WorkerProcess
+
+
+class Deaths:
+    """Makes the error for a call whose worker died."""
+
+    def __init__(self) -> None:
+        self._killed_for_memory = _kills_for_memory()
+
+    def error(
+        self, node: str, worker: WorkerProcess, status: int, zygote: bool
+    ) -> ProcessTerminatedException:
+        """Return the error for the call that a worker was running when it died."""
+        code = os.waitstatus_to_exitcode(status)
+        out_of_memory = False
+        if code == -signal.SIGKILL and not worker.killed and not zygote:
+            kills = _kills_for_memory()
+            out_of_memory = kills > self._killed_for_memory
+            self._killed_for_memory = kills
+        detail = worker.broken
+        if zygote:
+            detail = "the process that starts the workers was ended"
+        elif code == BROKEN_STREAM and not detail:
+            detail = "it lost its connection to the caller: a task closed or damaged it"
+        return ProcessTerminatedException(
+            node=node,
+            pid=worker.pid,
+            signal=-code if code < 0 else None,
+            exit_code=code if code >= 0 else None,
+            out_of_memory=out_of_memory,
+            detail=detail,
+        )
+
+
+def describe(status: int) -> str:
+    """Return in words how a process ended, from its wait status."""
+    code = os.waitstatus_to_exitcode(status)
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"
+
+
+def _kills_for_memory() -> int:
+    """Return how often the kernel has ended a process since boot to get memory."""
+    try:
+        for line in Path("/proc/vmstat").read_bytes().splitlines():
+            if line.startswith(b"oom_kill "):
+                return int(line.split()[1])
+    except (OSError, ValueError):
+        pass
+    return 0
+
+
+def end_strays(sessions: Collection[int]) -> None:
+    """End the descendants of workers that died without their zygote.
+
+    Each worker leads a session of its own, so what it started is found by that; a
+    process that made yet another session after its zygote's death is not.
+    """
+    wanted = {pid for pid in sessions if pid}
+    if not wanted:
+        return
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            stat = Path("/proc", name, "stat").read_bytes()
+            if int(stat.rpartition(b")")[2].split()[3]) in wanted:
+                os.kill(int(name), signal.SIGKILL)
+        except (OSError, ValueError, IndexError):
+            continue

@@ -1,0 +1,194 @@
+"""The workers that exist: made when needed, kept warm, ended when unused."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+from .worker import WorkerProcess
+from .zygotes import ZygoteProcess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .hub import Hub, Timer
+    from .output import Printer, Source
+    from .worker import Key
+    from .zygotes import Listener
+
+_GOODBYE = 0.1  # seconds that a worker has to leave by itself when it is not needed
+
+
+class Fleet:
+    """Owns all workers and zygotes of this process. Inside the monitor only."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        printer: Printer,
+        listener: Listener,
+        readable: Callable[[WorkerProcess, int], None],
+        idle_seconds: float,
+    ) -> None:
+        self._hub = hub
+        self._printer = printer
+        self._listener = listener
+        self._readable = readable
+        self._idle_seconds = idle_seconds
+        self._workers: dict[int, WorkerProcess] = {}
+        self._idle: dict[Key, list[WorkerProcess]] = {}
+        self._zygotes: dict[tuple[str, ...], ZygoteProcess] = {}
+        self._leaving: set[ZygoteProcess] = set()
+        self._count = 0
+        self._trimming: Timer | None = None
+
+    def __iter__(self) -> Iterator[WorkerProcess]:
+        return iter(list(self._workers.values()))
+
+    def get(self, number: int) -> WorkerProcess | None:
+        """Return the worker of a number, while it exists."""
+        return self._workers.get(number)
+
+    def take(self, key: Key) -> WorkerProcess:
+        """Return an idle worker, the one used last, or a new one.
+
+        Raises:
+            OSError, WorkerStartError: there is none, and none can be made.
+        """
+        idle = self._idle.get(key)
+        if idle:
+            worker = idle.pop()
+            if not idle:
+                del self._idle[key]
+            return worker
+        self._count += 1
+        worker = WorkerProcess(
+            self._count, key, self.zygote(key.preload), self._hub, self._printer
+        )
+        self._workers[worker.number] = worker
+        worker.handler = partial(self._readable, worker)
+        self._hub.watch(worker.socket.fileno(), worker.handler)
+        for source in worker.sources:
+            self._hub.watch(source.descriptor, partial(self._printed, worker, source))
+        return worker
+
+    def zygote(self, preload: tuple[str, ...]) -> ZygoteProcess:
+        """Return the zygote whose workers hold some modules; made if need be.
+
+        Raises:
+            OSError, WorkerStartError: it can't be made.
+        """
+        zygote = self._zygotes.get(preload)
+        if zygote is None:
+            zygote = ZygoteProcess(self._hub, self._listener, preload)
+            self._zygotes[preload] = zygote
+        return zygote
+
+    def rest(self, worker: WorkerProcess) -> None:
+        """Keep a worker that has nothing to do, or end it if it is not to be reused."""
+        if worker.number not in self._workers or worker.killed:
+            return
+        if worker.dirty or worker.broken:
+            worker.kill()
+            return
+        idle = self._idle.setdefault(worker.key, [])
+        if worker not in idle:
+            worker.idle_since = time.monotonic()
+            idle.append(worker)
+            if self._trimming is None:
+                self._trim_at(worker.idle_since + self._idle_seconds)
+
+    def end_idle(self) -> bool:
+        """End all idle workers, to make room; False if there are none."""
+        found = bool(self._idle)
+        for idle in self._idle.values():
+            for worker in idle:
+                worker.kill()
+        self._idle.clear()
+        return found
+
+    def forget(self, worker: WorkerProcess) -> None:
+        """Let go of a worker that is gone."""
+        del self._workers[worker.number]
+        idle = self._idle.get(worker.key, [])
+        if worker in idle:
+            idle.remove(worker)
+            if not idle:
+                del self._idle[worker.key]
+        worker.release()
+
+    def forget_zygote(self, zygote: ZygoteProcess) -> list[WorkerProcess]:
+        """Let go of a zygote that is gone; return the workers that went with it."""
+        if self._zygotes.get(zygote.preload) is zygote:
+            del self._zygotes[zygote.preload]
+        self._leaving.discard(zygote)
+        return [worker for worker in self if worker.zygote is zygote]
+
+    def close(self) -> None:
+        """End all workers and zygotes, and wait for their end."""
+        if self._trimming is not None:
+            self._trimming.cancel()
+        for idle in self._idle.values():
+            for worker in idle:
+                worker.dismiss()
+        self._idle.clear()
+        for worker in self:
+            worker.kill()
+        for zygote in (*self._zygotes.values(), *self._leaving):
+            zygote.close()
+        self._zygotes.clear()
+        self._leaving.clear()
+        for worker in self:
+            self.forget(worker)
+
+    def descriptors(self) -> Iterator[int]:
+        """Yield what a forked child of this process has to close."""
+        for zygote in (*self._zygotes.values(), *self._leaving):
+            yield from zygote.descriptors()
+        for worker in self._workers.values():
+            yield from worker.descriptors()
+
+    def pids(self) -> list[int]:
+        """Return the process ids of all zygotes and workers."""
+        return [
+            *(zygote.pid for zygote in self._zygotes.values()),
+            *(worker.pid for worker in self._workers.values() if worker.pid),
+        ]
+
+    def _printed(self, worker: WorkerProcess, source: Source, mask: int) -> None:
+        if not source.read():
+            # Nobody but the worker holds the other end: a task has closed it.
+            self._hub.unwatch(source.descriptor)
+            worker.dirty = True
+
+    def _trim_at(self, moment: float) -> None:
+        self._trimming = self._hub.at(moment, self._trim)
+
+    def _trim(self) -> None:
+        """End workers that have been idle for long, then zygotes without workers."""
+        self._trimming = None
+        limit = time.monotonic() - self._idle_seconds
+        oldest = None
+        for key, idle in list(self._idle.items()):
+            kept = []
+            for worker in idle:
+                if worker.idle_since > limit:
+                    kept.append(worker)
+                    first = worker.idle_since
+                    oldest = first if oldest is None else min(oldest, first)
+                else:
+                    worker.dismiss()
+                    self._hub.at(time.monotonic() + _GOODBYE, worker.end)
+            if kept:
+                self._idle[key] = kept
+            else:
+                del self._idle[key]
+        if oldest is not None:
+            self._trim_at(oldest + self._idle_seconds)
+        elif all(worker.killed for worker in self._workers.values()):
+            # Busy ones come here again when they have rested.
+            for zygote in self._zygotes.values():
+                self._leaving.add(zygote)
+                zygote.retire()
+            self._zygotes.clear()

@@ -1,0 +1,364 @@
+"""The monitor of all shared state, with the one loop that waits for the world.
+
+Data flow: whoever has news (a thread that finished a call, a caller that starts a
+run, the loop that read a worker's stream) posts a function to the inbox. If the
+monitor is free the poster enters it and works the inbox off, else its present owner
+does so before it leaves: nobody ever waits for the monitor, and between a result and
+the dispatch of its consumer there is no hop through another thread.
+
+One thread at a time is the *poller*: it waits in epoll for descriptors and timers.
+A thread that waits for a run polls itself where nobody does; otherwise, and for runs
+that nobody waits for, the background thread polls. No user code runs inside the
+monitor, nor on behalf of it.
+"""
+
+from __future__ import annotations
+
+import _thread
+import heapq
+import logging
+import os
+import select
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .signals import InterruptGuard
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger("entangle.pool")
+
+_EVENTS_AT_ONCE = 64
+_LONGEST_WAIT = 3600.0
+_NEVER = float("inf")
+
+
+class Timer:
+    """One entry of the hub's agenda. Cancelling is free and may come late."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        """Forget the action."""
+        self.action = None
+
+
+class Awaited(Protocol):
+    """What a thread waits for: a run."""
+
+    finished: bool
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block in C until finished, or for some seconds."""
+
+
+class Hub:
+    """Monitor, inbox, agenda and poller of one process. Thread-safe.
+
+    Owns: an epoll and an event descriptor, and at most one background thread.
+    """
+
+    def __init__(self) -> None:
+        self._monitor = _thread.allocate_lock()
+        self._owner = 0
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        # Tuples, so that the heap's comparisons need no Python code: other threads
+        # look at the first entry without the monitor.
+        self._agenda: list[tuple[float, int, Timer]] = []
+        self._timers = 0
+        self._handlers: dict[int, Callable[[int], None]] = {}
+        self._epoll = select.epoll()
+        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._event, select.EPOLLIN)
+        self._polling = _thread.allocate_lock()
+        self._polling_until = 0.0
+        self._woken = False
+        self._main = threading.main_thread().ident
+        self._guard: InterruptGuard | None = None
+        self._background: threading.Thread | None = None
+        self._bell = threading.Semaphore(0)
+        self._closed = False
+        self._active = 0
+        self._asleep_until = _NEVER
+        self._starting = _thread.allocate_lock()
+        self.on_batch: Callable[[], None] | None = None
+
+    # -- posting -----------------------------------------------------------------
+
+    def post(self, action: Callable[..., None], *args: Any) -> None:
+        """Have ``action(*args)`` run inside the monitor, soon. Never blocks."""
+        self._inbox.append((action, args))
+        if _thread.get_ident() == self._main and self._guard is None:
+            # A signal handler could raise in the middle of a state change here.
+            self._summon()
+            return
+        self._advance()
+
+    def inside(self) -> bool:
+        """Tell whether the calling thread is in the monitor."""
+        return self._owner == _thread.get_ident()
+
+    def run_inside(self, action: Callable[[], None]) -> None:
+        """Run ``action()`` inside the monitor and return when it has been.
+
+        Not from inside the monitor, and not from the main thread of a process whose
+        signal handlers may raise.
+        """
+        with self._monitor:
+            self._owner = _thread.get_ident()
+            try:
+                action()
+            finally:
+                self._owner = 0
+        self._advance()
+
+    def _advance(self) -> None:
+        """Work the inbox off, unless another thread is about to."""
+        monitor, inbox = self._monitor, self._inbox
+        while inbox and monitor.acquire(False):
+            self._owner = _thread.get_ident()
+            try:
+                self._work()
+            finally:
+                self._owner = 0
+                monitor.release()
+        if self._woken or self._next_time() < self._polling_until:
+            self._woken = False
+            self._ring()
+
+    def _work(self) -> None:
+        """Run what is in the inbox, and what that posts. Inside the monitor only."""
+        inbox = self._inbox
+        while True:
+            while inbox:
+                action, args = inbox.popleft()
+                try:
+                    action(*args)
+                except Exception:
+                    log.exception("an action of the pool failed: please report this")
+            if self.on_batch is not None:
+                self.on_batch()
+            if not inbox:
+                return
+
+    def wake_poller(self) -> None:
+        """Have the poller look around once more, e.g. since its run has finished."""
+        self._woken = True
+
+    def _ring(self) -> None:
+        try:
+            os.eventfd_write(self._event, 1)
+        except OSError:
+            pass  # closed under our feet, by a fork or by shutdown
+
+    def _silence(self) -> None:
+        try:
+            os.eventfd_read(self._event)
+        except OSError:
+            pass
+
+    def _summon(self) -> None:
+        """Make sure that some other thread works the inbox off."""
+        if self._polling.locked():
+            self._ring()
+        self.attend()
+
+    # -- agenda ------------------------------------------------------------------
+
+    def at(self, moment: float, action: Callable[[], None]) -> Timer:
+        """Have ``action`` run inside the monitor at a time of `time.monotonic`.
+
+        Inside the monitor only.
+        """
+        timer = Timer(action)
+        self._timers += 1
+        heapq.heappush(self._agenda, (moment, self._timers, timer))
+        return timer
+
+    def _next_time(self) -> float:
+        try:
+            return self._agenda[0][0]
+        except IndexError:
+            return _NEVER
+
+    def _run_timers(self) -> None:
+        now = time.monotonic()
+        agenda = self._agenda
+        while agenda and (agenda[0][0] <= now or agenda[0][2].action is None):
+            action = heapq.heappop(agenda)[2].action
+            if action is not None:
+                self._inbox.append((action, ()))
+
+    # -- descriptors -------------------------------------------------------------
+
+    def watch(
+        self,
+        descriptor: int,
+        handler: Callable[[int], None],
+        mask: int = select.EPOLLIN,
+    ) -> None:
+        """Call ``handler(events)`` inside the monitor while a descriptor is ready."""
+        if descriptor in self._handlers:
+            self._epoll.modify(descriptor, mask)
+        else:
+            self._epoll.register(descriptor, mask)
+        self._handlers[descriptor] = handler
+
+    def unwatch(self, descriptor: int) -> None:
+        """Stop watching; before the descriptor is closed."""
+        if self._handlers.pop(descriptor, None) is not None:
+            try:
+                self._epoll.unregister(descriptor)
+            except OSError:
+                pass  # closed by the program behind our back
+
+    # -- polling -----------------------------------------------------------------
+
+    def drive(self, awaited: Awaited, begin: Callable[[], None]) -> None:
+        """Post ``begin`` and wait until a run that it starts is finished.
+
+        The calling thread polls meanwhile where it can. Ctrl-C in the main thread
+        raises KeyboardInterrupt at once; the run is the caller's to cancel.
+
+        Raises:
+            KeyboardInterrupt: in the main thread.
+        """
+        if _thread.get_ident() != self._main:
+            self.post(begin)
+            self.lead(awaited, None)
+        else:
+            with InterruptGuard(self._ring) as guard:
+                if guard.safe:
+                    self._guard = guard
+                    try:
+                        self.post(begin)
+                        self.lead(awaited, guard)
+                    finally:
+                        self._guard = None
+                else:
+                    self.post(begin)
+        while not awaited.finished:
+            awaited.wait()
+
+    def lead(self, awaited: Awaited, guard: InterruptGuard | None) -> None:
+        """Poll until something is finished, if no other thread polls already.
+
+        Returns when it is finished, the guard has noted an interrupt, or another
+        thread is the poller.
+        """
+        while not awaited.finished and not (guard is not None and guard.noted):
+            if not self._polling.acquire(False):
+                break
+            try:
+                while not awaited.finished and not (guard is not None and guard.noted):
+                    self._poll_once(_LONGEST_WAIT)
+            finally:
+                self._polling.release()
+            self._advance()
+        if self._active or self._next_time() < self._asleep_until:
+            self.attend()
+
+    def _poll_once(self, longest: float) -> None:
+        # From here on whoever adds an earlier timer rings.
+        self._polling_until = _NEVER
+        now = time.monotonic()
+        until = min(self._next_time(), now + longest)
+        self._polling_until = until
+        if self._inbox:
+            until = now
+        ready = self._epoll.poll(max(0.0, until - now), _EVENTS_AT_ONCE)
+        self._polling_until = 0.0
+        with self._monitor:
+            self._owner = _thread.get_ident()
+            try:
+                handlers = self._handlers
+                for descriptor, mask in ready:
+                    if descriptor == self._event:
+                        self._silence()
+                        continue
+                    handler = handlers.get(descriptor)
+                    if handler is not None:
+                        try:
+                            handler(mask)
+                        except Exception:
+                            log.exception("a stream's handler failed: please report")
+                self._run_timers()
+                self._work()
+            finally:
+                self._owner = 0
+            self._woken = False
+        if self._inbox:
+            self._advance()
+
+    # -- the background thread ---------------------------------------------------
+
+    def active(self, change: int) -> None:
+        """Count runs that have begun and not finished; inside the monitor only."""
+        self._active += change
+
+    def attend(self) -> None:
+        """Make sure that the background thread looks after what nobody polls for."""
+        if self._closed:
+            return
+        with self._starting:
+            if self._background is None:
+                self._background = threading.Thread(
+                    target=self._attend, name="entangle-loop", daemon=True
+                )
+                self._background.start()
+                return
+        self._bell.release()
+
+    def _attend(self) -> None:
+        """Poll while there are runs that nobody polls for, and when a timer is due."""
+        while not self._closed:
+            if (self._active or self._inbox) and self._polling.acquire(False):
+                try:
+                    while (self._active or self._inbox) and not self._closed:
+                        self._poll_once(_LONGEST_WAIT)
+                finally:
+                    self._polling.release()
+                continue
+            self._asleep_until = _NEVER
+            if not self._polling.locked():
+                due = self._next_time()
+                if due <= time.monotonic():
+                    if self._polling.acquire(False):
+                        try:
+                            self._poll_once(0.0)
+                        finally:
+                            self._polling.release()
+                    continue
+                self._asleep_until = due
+            pause = min(self._asleep_until - time.monotonic(), _LONGEST_WAIT)
+            self._bell.acquire(timeout=max(pause, 0.0))
+
+    # -- end ---------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """Stop the background thread and wait until nobody polls. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        thread = self._background
+        self._bell.release()
+        self._ring()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
+        with self._polling:
+            pass
+
+    def abandon(self) -> None:
+        """Close the descriptors; in a forked child, where no thread of ours exists."""
+        self._closed = True
+        for close in (self._epoll.close, lambda: os.close(self._event)):
+            try:
+                close()
+            except OSError:
+                pass

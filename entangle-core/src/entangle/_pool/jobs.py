@@ -1,0 +1,115 @@
+"""One call on its way through the process pool."""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from entangle._worker import frames
+from entangle._worker import main as protocol
+
+if TYPE_CHECKING:
+    from entangle._seam.call import Call
+
+    from .scheduling import Group
+    from .shipping import Shipped
+    from .snapshot import Snapshot
+    from .worker import Key, WorkerProcess
+
+
+class Payload(NamedTuple):
+    """Arguments that need more than a plain pickle (see `attach.encode_arguments`)."""
+
+    data: bytes
+    own: int
+    buffers: list[Any]
+    shared: list[Any]
+    readonly: tuple[int, ...] = ()
+
+
+class Prepared(NamedTuple):
+    """What is made of a call before it enters the monitor.
+
+    ``payload`` is None where the arguments of the call are plain.
+    """
+
+    shipped: Shipped
+    snapshot: Snapshot
+    key: Key
+    cpus: int
+    payload: Payload | None = None
+    group: Group | None = None
+    is_async: bool = False
+
+
+class Job:
+    """A call in the pool: queued, then with a worker, then over. Monitor only."""
+
+    __slots__ = (
+        "call",
+        "cancelled",
+        "deaths",
+        "number",
+        "over",
+        "owner",
+        "prepared",
+        "processor",
+        "token",
+        "worker",
+    )
+
+    def __init__(self, call: Call, prepared: Prepared, owner: object) -> None:
+        self.call = call
+        self.prepared = prepared
+        self.owner = owner
+        self.worker: WorkerProcess | None = None
+        self.number = 0
+        self.token = False
+        self.cancelled = False
+        self.over = False
+        self.deaths = 0
+        self.processor: int | None = None
+
+    def tiny(self, limit_ns: float) -> bool:
+        """Tell whether the call may be queued behind another one."""
+        prepared = self.prepared
+        mean = prepared.shipped.mean_ns
+        return (
+            mean is not None
+            and mean < limit_ns
+            and prepared.cpus == 1
+            and prepared.payload is None
+            and prepared.group is None
+            and not prepared.key.fresh
+            and not self.call.wants_start
+        )
+
+    def entry(self) -> tuple[Any, ...]:
+        """Return what the worker is sent of the call."""
+        call, prepared = self.call, self.prepared
+        flags = protocol.TOKEN if self.token else 0
+        if call.wants_start:
+            flags |= protocol.NOTIFY
+        if prepared.is_async:
+            flags |= protocol.ASYNC
+        payload = prepared.payload
+        if payload is None:
+            return self.number, prepared.shipped.number, call.args, call.kwargs, flags
+        flags |= protocol.RICH
+        return self.number, prepared.shipped.number, payload.data, payload.own, flags
+
+
+def frame(jobs: list[Job]) -> list[Any]:
+    """Return the frame that carries jobs; one with a payload travels alone."""
+    payload = jobs[0].prepared.payload
+    body = pickle.dumps([job.entry() for job in jobs], 5)
+    return frames.pack(
+        frames.CALLS, body, payload.buffers if payload is not None else ()
+    )
+
+
+def shared_frame(blob: Any) -> list[Any]:
+    """Return the frame that carries a value which several calls share."""
+    return frames.pack(
+        frames.SHARED, protocol.NUMBER.pack(blob.number), (blob.data, *blob.buffers)
+    )

@@ -1,0 +1,152 @@
+"""Process calls of runs inside of tasks, made on behalf of a worker.
+
+A task that runs a graph drives it in its own process, but its process calls come here
+as frames: they run in workers of this pool, under its leases, and end with the task.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.options import Options
+from entangle._worker import failures, frames
+from entangle._worker.attach import Parcel
+from entangle._seam.call import Call
+
+from .jobs import Payload, Prepared
+from .snapshot import Snapshot
+from .worker import Key
+
+if TYPE_CHECKING:
+    from .processes import Processes
+    from .shipping import Shipped, Shipper
+    from .worker import WorkerProcess
+
+# What a worker asks for.
+START, CANCEL = range(2)
+# What it is told.
+STARTED, VALUE, PARCEL, GRAPH, FAILED, CANCELLED, OUTPUT = range(7)
+
+
+class NestedCall(Call):
+    """A call whose reports are frames to the worker that asked for it."""
+
+    __slots__ = ("_number", "_worker")
+
+    def __init__(
+        self, worker: WorkerProcess, number: int, name: str, wants_start: bool
+    ) -> None:
+        super().__init__(_elsewhere, name=name, options=Options())
+        self.wants_start = wants_start
+        self.captures = True
+        self._worker: WorkerProcess | None = worker
+        self._number = number
+
+    def orphaned(self) -> None:
+        """The call that asked is over: nobody is to be told any more."""
+        self._worker = None
+
+    def started(self, at: float | None = None) -> None:
+        self._tell(STARTED, at)
+
+    def output(self, stream: str, text: str) -> None:
+        self._tell(OUTPUT, (stream, text))
+
+    def succeeded(self, value: Any) -> None:
+        if type(value) is Parcel:
+            self._tell(PARCEL, None, value, last=True)
+        else:
+            self._tell(VALUE, value, last=True)
+
+    def failed(self, error: BaseException) -> None:
+        self.failed_encoded(failures.encode_failure(error))
+
+    def failed_encoded(self, data: bytes) -> None:
+        self._tell(FAILED, data, last=True)
+
+    def returned_graph(self, blob: Any) -> None:
+        self._tell(GRAPH, None, blob, last=True)
+
+    def cancelled(self, how: str) -> None:
+        self._tell(CANCELLED, how, last=True)
+
+    def _tell(
+        self, what: int, detail: Any, parcel: Any = None, *, last: bool = False
+    ) -> None:
+        worker = self._worker
+        if worker is None:
+            return
+        if last:
+            worker.children.pop(self._number, None)
+            self._worker = None
+        body = pickle.dumps((self._number, what, detail), 5)
+        buffers = () if parcel is None else (parcel.data, *parcel.buffers)
+        worker.send(frames.pack(frames.REPLY, body, buffers))
+
+
+def _elsewhere() -> None:
+    """Stands for a function that only workers know."""
+
+
+class NestedCalls:
+    """Starts and ends what workers ask for. Inside the monitor only."""
+
+    def __init__(self, processes: Processes, shipper: Shipper) -> None:
+        self._processes = processes
+        self._shipper = shipper
+        self._snapshots = 0
+
+    def requested(self, worker: WorkerProcess, frame: Any) -> None:
+        """Handle one request of a worker whose call runs a graph."""
+        operation, number, *rest = pickle.loads(frame.body)
+        if operation == CANCEL:
+            call = worker.children.get(number)
+            if call is not None:
+                self._processes.cancel(call)
+            return
+        request = rest[0]
+        payload = None
+        if request["payload"] is not None:
+            data, own = request["payload"]
+            buffers = [
+                memoryview(buffer).toreadonly() if readonly else buffer
+                for buffer, readonly in zip(frame.buffers, frame.readonly, strict=True)
+            ]
+            payload = Payload(data, own, buffers, [])
+        shipped = self._shipped(worker, request)
+        call = NestedCall(worker, number, request["name"], request["wants_start"])
+        call.args, call.kwargs = request["args"], request["kwargs"]
+        worker.children[number] = call
+        env, cwd, nice, bound, preload, fresh = request["key"]
+        self._processes.start(
+            call,
+            Prepared(
+                shipped,
+                self._snapshot(worker, request),
+                Key(env, cwd, nice, bound, preload, fresh),
+                min(request["cpus"], self._processes.capacity),
+                payload,
+                None,
+                request["is_async"],
+            ),
+            owner=worker,
+        )
+
+    def _shipped(self, worker: WorkerProcess, request: dict[str, Any]) -> Shipped:
+        digest, data, by_value = request["function"]
+        if data is not None:
+            worker.nested_functions[digest] = self._shipper.adopt(
+                digest, data, by_value
+            )
+        shipped: Shipped = worker.nested_functions[digest]
+        return shipped
+
+    def _snapshot(self, worker: WorkerProcess, request: dict[str, Any]) -> Snapshot:
+        number, data = request["snapshot"]
+        if data is not None:
+            # Numbers below zero: never those of this process's own snapshots.
+            self._snapshots -= 1
+            worker.nested_snapshots = {number: Snapshot(self._snapshots, data)}
+        snapshot: Snapshot = worker.nested_snapshots[number]
+        return snapshot

@@ -1,0 +1,115 @@
+"""What tasks print: bytes from their pipes, in whole lines, to the caller's streams."""
+
+from __future__ import annotations
+
+import codecs
+import os
+import sys
+import threading
+from collections import deque
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_AT_ONCE = 1 << 16
+STREAMS = ("stdout", "stderr")
+
+
+class Source:
+    """The reading end of one output pipe of one worker. Monitor only."""
+
+    def __init__(self, descriptor: int, emit: Callable[[str], None]) -> None:
+        self.descriptor = descriptor
+        self._emit = emit
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._line: list[str] = []
+
+    def read(self) -> bool:
+        """Pass on what is there now; False at the end of the pipe."""
+        while True:
+            try:
+                data = os.read(self.descriptor, _AT_ONCE)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                self.finish()
+                return False
+            self._take(self._decoder.decode(data))
+            if len(data) < _AT_ONCE:
+                return True
+
+    def finish(self) -> None:
+        """Pass on a line that has no end: its call is over."""
+        if self._line:
+            self._emit("".join(self._line))
+            self._line = []
+
+    def _take(self, text: str) -> None:
+        lines, newline, rest = text.rpartition("\n")
+        if newline:
+            self._emit("".join(self._line) + lines + newline)
+            self._line = []
+        if rest:
+            self._line.append(rest)
+
+
+class Printer:
+    """Writes what tasks printed to this process's streams, in order of arrival.
+
+    A stream may be any object of the user's, so nothing is written inside the
+    monitor: `take` only stores, and whoever waits for a run, or else the notifier
+    thread, calls `flush`. Lines of different sources never share a line.
+    """
+
+    def __init__(self) -> None:
+        self._writing = threading.RLock()
+        self._open_line = {stream: False for stream in STREAMS}
+        self._last: dict[str, object] = dict.fromkeys(STREAMS)
+        self._texts: deque[tuple[str, object, str]] = deque()
+
+    def take(self, stream: str, source: object, text: str) -> None:
+        """Store text of one source for a stream; thread-safe, never blocks."""
+        self._texts.append((stream, source, text))
+
+    def pending(self) -> bool:
+        """Tell whether something is stored."""
+        return bool(self._texts)
+
+    def flush(self) -> None:
+        """Write what is stored; returns when all stored before the call is written.
+
+        Writing to a broken or closed stream drops the text, as the interpreter does
+        at exit: a task is not failed for its caller's terminal.
+        """
+        if not self._texts and not self._writing_elsewhere():
+            return
+        with self._writing:
+            written = set()
+            while self._texts:
+                stream, source, text = self._texts.popleft()
+                target = getattr(sys, stream)
+                if target is None:
+                    continue
+                if self._open_line[stream] and self._last[stream] is not source:
+                    text = "\n" + text
+                self._last[stream] = source
+                self._open_line[stream] = not text.endswith("\n")
+                try:
+                    target.write(text)
+                except (OSError, ValueError):
+                    continue
+                written.add(stream)
+            for stream in written:
+                try:
+                    getattr(sys, stream).flush()
+                except (AttributeError, OSError, ValueError):
+                    pass
+
+    def _writing_elsewhere(self) -> bool:
+        if self._writing.acquire(blocking=False):
+            self._writing.release()
+            return False
+        return True

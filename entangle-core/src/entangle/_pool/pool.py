@@ -1,0 +1,262 @@
+"""The one pool of this process: made at the first run, closed at exit."""
+
+from __future__ import annotations
+
+import atexit
+import itertools
+import os
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from entangle.errors import TaskError
+from entangle._worker import failures
+from entangle._worker import main as worker
+
+from . import cpus
+from .hub import Hub
+from .limits import Limits
+from .output import Printer
+from .processes import Processes
+from .scheduling import Group
+from .serial import Serial
+from .shipping import Shipper
+from .snapshot import Snapshots
+from .threads import Threads
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable
+
+IDLE = "ENTANGLE_IDLE"
+_IDLE_SECONDS = 10.0
+
+
+class Pool:
+    """Everything that the runs of one process share. Thread-safe.
+
+    Owns the hub, the worker processes, the threads and the notifier.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self.capacity = cpus.workers()
+        self.hub = Hub()
+        self.inline = False
+        self.notifier = Serial("notifier")
+        self.encoder = Serial("encoder")
+        self.printer = Printer()
+        self.shipper = Shipper()
+        self.snapshots = Snapshots()
+        self.threads = Threads()
+        self.limits = Limits()
+        self.runs: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.closed = False
+        self._groups: dict[Hashable, Group] = {}
+        self._serials: dict[str, Serial] = {}
+        self._lock = threading.Lock()
+        self.processes: Any
+        # Numbers of values that are sent ahead to workers; not from inside of one.
+        self.shared_number = (
+            itertools.count(1).__next__ if worker.current is None else None
+        )
+        if worker.current is None:
+            self.processes = Processes(
+                self.hub,
+                self.printer,
+                self.notifier,
+                self.shipper,
+                self.capacity,
+                _idle_seconds(),
+            )
+            from .nested import NestedCalls
+
+            self.processes.nested = NestedCalls(self.processes, self.shipper)
+        else:
+            from .relay import Relay
+
+            self.processes = Relay(self.hub, worker.current)
+        self.hub.on_batch = self._batch
+        failures.task_error = TaskError
+
+    def _batch(self) -> None:
+        self.processes.pump()
+        if self.printer.pending():
+            self.notifier.call(self.printer.flush)
+
+    def start(self, run: Any, *, more: bool = False) -> None:
+        """Begin a run that no thread waits for yet."""
+        self.hub.post(run.begin, more)
+        self.hub.attend()
+
+    def drive(self, run: Any) -> None:
+        """Begin a run and wait for its end, polling meanwhile where nobody does.
+
+        Raises:
+            KeyboardInterrupt: in the main thread, at once; the run goes on.
+        """
+        ours = self.threads.blocked()
+        self.processes.blocked()
+        try:
+            self.hub.drive(run, run.begin)
+        finally:
+            self.processes.resumed()
+            if ours:
+                self.threads.resumed()
+
+    def finish(self, run: Any) -> None:
+        """Wait for the end of a run that somebody polls for."""
+        self.hub.attend()
+        run.wait()
+
+    def next_landed(self, landed: Any, timeout: float | None) -> Any:
+        """Wait for what a run has delivered.
+
+        Raises:
+            queue.Empty: nothing came in time.
+        """
+        ours = self.threads.blocked()
+        self.processes.blocked()
+        try:
+            return landed.get(timeout=timeout)
+        finally:
+            self.processes.resumed()
+            if ours:
+                self.threads.resumed()
+
+    def group(self, count: int, impl: object) -> Group:
+        """Return the processors shared by all tasks of one ``@scheduler``.
+
+        Raises:
+            Exception: what importing or making a scheduler of the user's raises.
+        """
+        from entangle._pool import choosers
+
+        with self._lock:
+            key = (count, impl)
+            group = self._groups.get(key)
+            if group is None:
+                ids = cpus.allowed()[:count]
+                serial = Serial("scheduler")
+                self._serials[f"scheduler {key}"] = serial
+                group = Group(ids, choosers.make(impl, ids), self.hub.post, serial)
+                self._groups[key] = group
+            return group
+
+    def serial(self, name: str) -> Serial:
+        """Return the thread that calls into one executor of somebody else's."""
+        with self._lock:
+            if name not in self._serials:
+                self._serials[name] = Serial(name)
+            return self._serials[name]
+
+    def close(self) -> None:
+        """End all runs and everything that the pool owns. Idempotent."""
+        if self.closed:
+            return
+        runs = [run for run in list(self.runs) if not run.finished]
+        for run in runs:
+            self.hub.post(run.cancel)
+        for run in runs:
+            run.wait(3.0)
+        self.closed = True
+        self.threads.close()
+        self.hub.stop()
+        self.processes.close()
+        self.hub.abandon()
+        for serial in [*self._serials.values(), self.encoder, self.notifier]:
+            serial.close()
+        self.printer.flush()
+
+    def abandon(self) -> None:
+        """Let go of everything without touching it: for a forked child."""
+        self.closed = True
+        descriptors = list(self.processes.descriptors())
+        self.hub.abandon()
+        for descriptor in descriptors:
+            try:
+                os.close(descriptor)
+            except OSError:
+                pass
+
+
+def _idle_seconds() -> float:
+    text = os.environ.get(IDLE)
+    if not text:
+        return _IDLE_SECONDS
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        raise ValueError(
+            f"{IDLE}={text!r} is no number of seconds: set it to how long unused "
+            "workers are kept, or unset it"
+        )
+    return seconds
+
+
+_lock = threading.Lock()
+_pool: Pool | None = None
+
+
+def get() -> Pool:
+    """Return the pool of this process; made anew after a fork or a shutdown."""
+    global _pool
+    pool = _pool
+    if pool is not None and not pool.closed:
+        return pool
+    with _lock:
+        if _pool is None or _pool.closed:
+            _pool = Pool()
+            _register_once()
+        return _pool
+
+
+def existing() -> Pool | None:
+    """Return the pool of this process if there is one."""
+    pool = _pool
+    return pool if pool is not None and not pool.closed else None
+
+
+def shutdown() -> None:
+    """End all runs, workers and threads of the pool; the next run makes a new one."""
+    global _pool
+    with _lock:
+        pool, _pool = _pool, None
+    if pool is not None:
+        pool.close()
+
+
+_registered = False
+
+
+def _register_once() -> None:
+    global _registered
+    if not _registered:
+        _registered = True
+        os.register_at_fork(after_in_child=_in_forked_child)
+        atexit.register(_at_exit)
+
+
+def _in_forked_child() -> None:
+    global _pool, _lock
+    pool, _pool = _pool, None
+    _lock = threading.Lock()
+    if pool is not None:
+        pool.abandon()
+
+
+def _at_exit() -> None:
+    """Await submitted runs at a normal exit; cancel them after an uncaught error."""
+    pool = existing()
+    if pool is None:
+        return
+    try:
+        if getattr(sys, "last_type", None) is None:
+            for run in list(pool.runs):
+                if run.submitted:
+                    pool.hub.attend()
+                    run.wait()
+    finally:
+        shutdown()

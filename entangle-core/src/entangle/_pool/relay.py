@@ -1,0 +1,163 @@
+"""The process pool as a task sees it: the caller's, reached over the worker's stream.
+
+Runs inside of a task are driven in the task's process, its threads are its own, but
+process calls go to the process that started this worker, which has the leases of the
+processors and the zygotes. Nothing here outlives the call that the worker is running.
+"""
+
+from __future__ import annotations
+
+import pickle
+from typing import TYPE_CHECKING, Any
+
+from entangle._worker import attach, frames
+
+from . import nested
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from entangle._seam.call import Call
+
+    from .hub import Hub
+    from .jobs import Prepared
+
+
+class Relay:
+    """Stands in for `Processes` inside of a worker. Inside the monitor only."""
+
+    def __init__(self, hub: Hub, worker: Any) -> None:
+        self.capacity = 1
+        self._hub = hub
+        self._worker = worker
+        self._count = 0
+        self._calls: dict[int, Call] = {}
+        self._numbers: dict[Call, int] = {}
+        self._functions: set[bytes] = set()
+        self._snapshot = 0
+        self._attached = False
+
+    def start(self, call: Call, prepared: Prepared, owner: object = None) -> None:
+        """Ask the caller's pool for a call."""
+        self._attach()
+        self._count += 1
+        number = self._count
+        self._calls[number] = call
+        self._numbers[call] = number
+        shipped, key = prepared.shipped, prepared.key
+        payload, buffers = None, []
+        if prepared.payload is not None:
+            payload = (prepared.payload.data, prepared.payload.own)
+            buffers = prepared.payload.buffers
+        digest = shipped.digest
+        data = None if digest in self._functions else shipped.data
+        self._functions.add(digest)
+        snapshot = prepared.snapshot
+        state = None if snapshot.number == self._snapshot else snapshot.data
+        self._snapshot = snapshot.number
+        request = {
+            "name": call.name,
+            "wants_start": call.wants_start,
+            "args": () if payload else call.args,
+            "kwargs": None if payload else call.kwargs,
+            "payload": payload,
+            "function": (digest, data, shipped.by_value),
+            "snapshot": (snapshot.number, state),
+            "key": (key.env, key.cwd, key.nice, key.cpus, key.preload, key.fresh),
+            "cpus": prepared.cpus,
+            "is_async": prepared.is_async,
+        }
+        body = pickle.dumps((nested.START, number, request), 5)
+        self._worker.send(frames.pack(frames.NESTED, body, buffers))
+
+    def cancel(self, call: Call) -> None:
+        """Ask the caller's pool to end a call."""
+        number = self._numbers.get(call)
+        if number is not None:
+            body = pickle.dumps((nested.CANCEL, number), 5)
+            self._worker.send(frames.pack(frames.NESTED, body))
+
+    def pump(self) -> None:
+        """Nothing waits here."""
+
+    def blocked(self) -> None:
+        """The task waits for a run: its processors are free meanwhile."""
+        self._worker.send(frames.pack(frames.BLOCKED, b""))
+
+    def resumed(self) -> None:
+        """The task goes on."""
+        self._worker.send(frames.pack(frames.RESUMED, b""))
+
+    def forget_shared(self, numbers: set[int]) -> None:
+        """Nothing is sent ahead from here."""
+
+    def close(self) -> None:
+        """Let go of the stream."""
+        self._detach()
+
+    def descriptors(self) -> Iterator[int]:
+        """Yield nothing: the stream is the worker's."""
+        return iter(())
+
+    def pids(self) -> list[int]:
+        """Return nothing: the processes are the caller's."""
+        return []
+
+    def _attach(self) -> None:
+        """Read the worker's stream while its body runs."""
+        if not self._attached:
+            self._attached = True
+            self._worker.relay = self._replied
+            self._worker.endings.append(self._body_ended)
+            self._hub.watch(self._worker.sock.fileno(), self._readable)
+
+    def _detach(self) -> None:
+        if self._attached:
+            self._attached = False
+            self._hub.unwatch(self._worker.sock.fileno())
+            self._worker.relay = None
+            calls = list(self._calls.values())
+            self._calls.clear()
+            self._numbers.clear()
+            for call in calls:
+                # The caller ends them as soon as it has this call's answer.
+                call.cancelled("killed")
+
+    def _body_ended(self) -> None:
+        """Leave the stream to the worker again; called by the worker's main thread."""
+        self._hub.run_inside(self._detach)
+
+    def _readable(self, mask: int) -> None:
+        try:
+            self._worker.pump()
+        except (EOFError, OSError, frames.ProtocolError):
+            # The caller is gone or closing: its zygote ends this process.
+            self._hub.unwatch(self._worker.sock.fileno())
+
+    def _replied(self, frame: Any) -> None:
+        number, what, detail = pickle.loads(frame.body)
+        call = self._calls.get(number)
+        if call is None:
+            return
+        if what == nested.STARTED:
+            call.started(detail)
+            return
+        if what == nested.OUTPUT:
+            call.output(*detail)
+            return
+        del self._calls[number]
+        self._numbers.pop(call, None)
+        if what == nested.VALUE:
+            call.succeeded(detail)
+        elif what == nested.FAILED:
+            call.failed_encoded(detail)
+        elif what == nested.CANCELLED:
+            call.cancelled(detail)
+        else:
+            parcel = attach.received(
+                frame.buffers[0], frame.buffers[1:], frame.readonly[1:]
+            )
+            if what == nested.PARCEL:
+                call.succeeded(parcel)
+            else:
+                call.returned_graph(parcel)

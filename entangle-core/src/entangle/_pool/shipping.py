@@ -1,0 +1,90 @@
+"""Functions on their way to workers: encoded once, sent once to each worker."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from entangle._worker import functions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+_KEPT = 256
+_SMOOTHING = 0.25
+
+
+class Shipped:
+    """One encoded function, and how long its calls take.
+
+    ``mean_ns`` is a moving average of the time its bodies took; None before the
+    first. It is written inside the monitor.
+    """
+
+    __slots__ = ("__weakref__", "by_value", "data", "digest", "mean_ns", "number")
+
+    def __init__(
+        self, number: int, digest: bytes, data: bytes, *, by_value: bool
+    ) -> None:
+        self.number = number
+        self.digest = digest
+        self.data = data
+        self.by_value = by_value
+        self.mean_ns: float | None = None
+
+    def took(self, nanoseconds: int) -> None:
+        """Take note of one body's time: slow ones count at once, quick ones slowly."""
+        mean = self.mean_ns
+        if mean is None or nanoseconds > mean * 8:
+            self.mean_ns = nanoseconds
+        else:
+            self.mean_ns = mean + (nanoseconds - mean) * _SMOOTHING
+
+
+class Shipper:
+    """Numbers functions by what they are encoded to. Thread-safe.
+
+    What nobody has used for long is forgotten, here and in the workers.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._cache = functions.FunctionCache()
+        self._known: weakref.WeakValueDictionary[bytes, Shipped] = (
+            weakref.WeakValueDictionary()
+        )
+        self._recent: OrderedDict[bytes, Shipped] = OrderedDict()
+        self._count = 0
+
+    def ship(self, function: Callable[..., Any]) -> Shipped:
+        """Return a function in its present state, ready to be sent.
+
+        Raises:
+            EncodeError: it, or what it reaches, doesn't pickle or is too large.
+        """
+        digest, data = self._cache.encoded(function)
+        by_value = functions.function_reference(function) is None
+        return self.adopt(digest, data, by_value)
+
+    def adopt(self, digest: bytes, data: bytes, by_value: bool) -> Shipped:
+        """Return the function that was encoded to ``data``, here or elsewhere."""
+        with self._lock:
+            shipped = self._known.get(digest)
+            if shipped is None:
+                self._count += 1
+                shipped = Shipped(self._count, digest, data, by_value=by_value)
+                self._known[digest] = shipped
+            self._recent[digest] = shipped
+            self._recent.move_to_end(digest)
+            if len(self._recent) > _KEPT:
+                self._recent.popitem(last=False)
+            return shipped
+
+    def forgotten(self, numbers: set[int]) -> list[int]:
+        """Return those of the numbers that no longer name a function."""
+        with self._lock:
+            alive = {shipped.number for shipped in self._known.values()}
+        return sorted(numbers - alive)

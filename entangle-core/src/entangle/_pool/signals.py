@@ -1,0 +1,72 @@
+"""Keeping Ctrl-C out of the middle of a state change."""
+
+from __future__ import annotations
+
+import _signal
+import _thread
+import threading
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import FrameType, TracebackType
+
+_SIGNALS = tuple(range(1, 32))
+
+
+class InterruptGuard:
+    """Defers SIGINT while its thread changes state that others rely on.
+
+    Only the main thread runs Python signal handlers, and these may raise between any
+    two instructions. In the main thread the guard swaps Python's own SIGINT handler
+    for one that takes a note. If any other Python-level handler is installed nothing
+    can be guaranteed: then `safe` is False and the caller must leave state changes to
+    another thread.
+
+    Leaving the guard raises the KeyboardInterrupt that was held back, unless the
+    caller took it with `take`.
+    """
+
+    __slots__ = ("_notify", "_swapped", "noted", "safe")
+
+    def __init__(self, notify: Callable[[], None] | None = None) -> None:
+        self.safe = True
+        self.noted = False
+        self._swapped = False
+        self._notify = notify
+
+    def __enter__(self) -> InterruptGuard:
+        if _thread.get_ident() == threading.main_thread().ident:
+            get = _signal.getsignal
+            for number in _SIGNALS:
+                handler = get(number)
+                # None: not installed by Python; otherwise 0 and 1 are the C defaults.
+                if callable(handler) and handler is not _signal.default_int_handler:
+                    self.safe = False
+                    return self
+            if get(_signal.SIGINT) is _signal.default_int_handler:
+                _signal.signal(_signal.SIGINT, self._note)
+                self._swapped = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._swapped:
+            self._swapped = False
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+        if self.noted and error is None:
+            raise KeyboardInterrupt
+
+    def take(self) -> bool:
+        """Return whether an interrupt was noted, and forget it."""
+        noted, self.noted = self.noted, False
+        return noted
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.noted = True
+        if self._notify is not None:
+            self._notify()

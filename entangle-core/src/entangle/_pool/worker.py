@@ -1,0 +1,321 @@
+"""The caller's side of one worker process: its descriptors and what it was given."""
+
+from __future__ import annotations
+
+import _socket
+import fcntl
+import mmap
+import os
+import pickle
+import select
+import struct
+import termios
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from entangle._worker import frames
+from entangle._worker import main as protocol
+
+from .output import Source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from .hub import Hub, Timer
+    from .jobs import Job
+    from .output import Printer
+    from .zygotes import ZygoteProcess
+
+_PAGE = mmap.PAGESIZE
+_MOST_FUNCTIONS = 1000
+
+
+class Key:
+    """What makes workers interchangeable, as one hashable value."""
+
+    __slots__ = ("_hash", "cpus", "cwd", "env", "fresh", "nice", "preload")
+
+    def __init__(
+        self,
+        env: tuple[tuple[str, str], ...] | None,
+        cwd: str | None,
+        nice: int | None,
+        cpus: tuple[int, ...] | None,
+        preload: tuple[str, ...],
+        fresh: bool,
+    ) -> None:
+        self.env = env
+        self.cwd = cwd
+        self.nice = nice
+        self.cpus = cpus
+        self.preload = preload
+        self.fresh = fresh
+        self._hash = hash((env, cwd, nice, cpus, preload, fresh))
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Key):
+            return NotImplemented
+        return (self.env, self.cwd, self.nice, self.cpus, self.preload, self.fresh) == (
+            other.env,
+            other.cwd,
+            other.nice,
+            other.cpus,
+            other.preload,
+            other.fresh,
+        )
+
+    def settings(self) -> dict[str, Any]:
+        """Return what a worker of this key applies to itself."""
+        return {
+            "env": self.env,
+            "cwd": self.cwd,
+            "nice": self.nice,
+            "cpus": self.cpus,
+        }
+
+
+class WorkerProcess:
+    """One local worker, from the request to fork it until its death is reported.
+
+    Used inside the monitor only. Owns a socket, two output pipes, the pipe of tokens
+    and the shared page; `release` closes them.
+    """
+
+    def __init__(
+        self, number: int, key: Key, zygote: ZygoteProcess, hub: Hub, printer: Printer
+    ) -> None:
+        self.number = number
+        self.key = key
+        self.zygote = zygote
+        self.pid = 0
+        self.outstanding: deque[Job] = deque()
+        self.leases = 0
+        self.blocked = 0
+        self.killed = False
+        self.broken = ""  # why its stream can't be used any more
+        self.silent = False  # its stream has ended
+        self.dirty = False
+        self.idle_since = 0.0
+        self.snapshot = 0
+        self.watch: Timer | None = None
+        self.watched = (0, 0.0)
+        self.functions: set[int] = set()
+        self.shared: set[int] = set()
+        self.children: dict[int, Any] = {}
+        self.nested_functions: dict[bytes, Any] = {}
+        self.nested_snapshots: dict[int, Any] = {}
+        self._hub = hub
+        self._reader = frames.FrameReader()
+        self._outbox: deque[memoryview] = deque()
+        self._sequence = 0
+        self._open: list[int] = []
+        try:
+            descriptors = self._make_descriptors(printer)
+        except BaseException:
+            self._close()
+            raise
+        zygote.fork(number, key.settings(), descriptors)
+
+    def _make_descriptors(self, printer: Printer) -> list[int]:
+        ours, theirs = _socket.socketpair(
+            _socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC, 0
+        )
+        self._open.append(ours.detach())
+        given = [theirs.detach()]
+        try:
+            self.sources = []
+            for stream in ("stdout", "stderr"):
+                read, write = os.pipe2(os.O_CLOEXEC)
+                os.set_blocking(read, False)
+                self._open.append(read)
+                given.append(write)
+                self.sources.append(Source(read, self._emitter(printer, stream)))
+            page = os.memfd_create("entangle-page", os.MFD_CLOEXEC)
+            given.append(page)
+            os.ftruncate(page, _PAGE)
+            self.page = mmap.mmap(page, _PAGE)
+            self._tokens, self._grants = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+            self._open.extend((self._tokens, self._grants))
+            given.append(os.dup(self._tokens))
+        except BaseException:
+            for descriptor in given:
+                os.close(descriptor)
+            raise
+        self.socket = _socket.socket(fileno=self._open[0])
+        self.socket.setblocking(False)
+        del self._open[0]
+        return given
+
+    def _emitter(self, printer: Printer, stream: str) -> Callable[[str], None]:
+        def emit(text: str) -> None:
+            job = self.outstanding[0] if self.outstanding else None
+            if job is not None and job.call.captures:
+                job.call.output(stream, text)
+            else:
+                printer.take(stream, self, text)
+
+        return emit
+
+    def descriptors(self) -> list[int]:
+        """Return what a forked child of this process has to close."""
+        own = [source.descriptor for source in self.sources]
+        return [self.socket.fileno(), *own, self._tokens, self._grants]
+
+    # -- sending -----------------------------------------------------------------
+
+    def next_sequence(self) -> int:
+        """Return the number of the next call that this worker is given."""
+        self._sequence += 1
+        return self._sequence
+
+    def grant(self, numbers: Iterable[int]) -> None:
+        """Put the tokens of calls where the worker finds them; before the calls."""
+        os.write(self._grants, b"".join(map(protocol.NUMBER.pack, numbers)))
+
+    def take_back(self) -> set[int]:
+        """Take all tokens that the worker hasn't taken: these calls are not begun."""
+        try:
+            data = os.read(self._tokens, 1 << 16)
+        except BlockingIOError:
+            return set()
+        return {number for (number,) in protocol.NUMBER.iter_unpack(data)}
+
+    def send(self, pieces: list[Any]) -> None:
+        """Send one frame, now or as soon as the worker reads."""
+        if self._outbox:
+            self._outbox.extend(memoryview(piece).cast("B") for piece in pieces)
+            return
+        try:
+            if len(pieces) == 1:
+                piece = pieces[0]
+                sent = self.socket.send(piece)
+                if sent == len(piece):
+                    return
+                self._outbox.append(memoryview(piece)[sent:])
+            else:
+                self._outbox.extend(memoryview(piece).cast("B") for piece in pieces)
+                self.flush()
+                return
+        except BlockingIOError:
+            self._outbox.extend(memoryview(piece).cast("B") for piece in pieces)
+        except OSError:
+            return  # it is dying: its zygote will say so
+        self.want_writable(True)
+
+    def flush(self) -> None:
+        """Send what the socket takes now."""
+        outbox = self._outbox
+        while outbox:
+            some = [outbox[index] for index in range(min(len(outbox), 512))]
+            try:
+                sent = self.socket.sendmsg(some)
+            except BlockingIOError:
+                self.want_writable(True)
+                return
+            except OSError:
+                outbox.clear()
+                return
+            while outbox and sent >= outbox[0].nbytes:
+                sent -= outbox.popleft().nbytes
+            if sent:
+                outbox[0] = outbox[0][sent:]
+        self.want_writable(False)
+
+    def want_writable(self, wanted: bool) -> None:
+        """Watch for the socket taking more, or stop that."""
+        if not self.broken and not self.silent:
+            mask = select.EPOLLIN | (select.EPOLLOUT if wanted else 0)
+            self._hub.watch(self.socket.fileno(), self.handler, mask)
+
+    handler: Callable[[int], None]
+
+    def forget_functions(self, gone: Callable[[set[int]], list[int]]) -> None:
+        """Have the worker forget functions that nobody will call again."""
+        if len(self.functions) > _MOST_FUNCTIONS:
+            numbers = gone(self.functions)
+            self.functions.difference_update(numbers)
+            self.send(frames.pack(frames.FORGET, pickle.dumps((numbers, ()), 4)))
+
+    # -- receiving ---------------------------------------------------------------
+
+    def receive(self) -> list[Any]:
+        """Receive once; complete frames, after passing on all output before them.
+
+        Raises:
+            BlockingIOError: nothing is there.
+            EOFError, OSError, ProtocolError: the stream can't be used any more.
+        """
+        received = self._reader.read(self.socket.recv_into)
+        for source in self.sources:
+            if source.descriptor >= 0 and _readable_bytes(source.descriptor):
+                source.read()
+        return received
+
+    def drain_output(self) -> None:
+        """Pass on everything printed so far, an unfinished line included."""
+        for source in self.sources:
+            if source.descriptor >= 0:
+                source.read()
+            source.finish()
+
+    def finish_lines(self) -> None:
+        """Pass on unfinished lines: the call that printed them is over."""
+        for source in self.sources:
+            source.finish()
+
+    def begun(self) -> tuple[int, int]:
+        """Return the number of the body entered last, and when (monotonic ns)."""
+        number, moment = protocol.MARK.unpack_from(self.page)
+        return number, moment
+
+    def kill(self) -> None:
+        """Have it ended with all its descendants; its death is reported later."""
+        if not self.killed:
+            self.killed = True
+            self.zygote.kill(self.number)
+
+    def dismiss(self) -> None:
+        """Have it leave by itself, as nothing is left to do for it."""
+        if not self.killed:
+            self.killed = True
+            self.send(frames.pack(frames.EXIT, b""))
+
+    def end(self) -> None:
+        """Have it ended if it has not left yet."""
+        if self.socket.fileno() >= 0:
+            self.zygote.kill(self.number)
+
+    def release(self) -> None:
+        """Close everything; after its death."""
+        for descriptor in self.descriptors():
+            if descriptor >= 0:
+                self._hub.unwatch(descriptor)
+        self.socket.close()
+        self._close()
+        self.page.close()
+        for source in self.sources:
+            source.descriptor = -1
+        if self.watch is not None:
+            self.watch.cancel()
+
+    def _close(self) -> None:
+        for descriptor in self._open:
+            os.close(descriptor)
+        self._open.clear()
+
+
+def _readable_bytes(descriptor: int) -> int:
+    """Return how many bytes wait in a pipe; cheaper than a read that finds none."""
+    count: int = struct.unpack(
+        "i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4)
+    )[0]
+    return count
+
+
+def milliseconds_since(moment_ns: int) -> float:
+    """Return the time since a moment of `time.monotonic_ns`."""
+    return (time.monotonic_ns() - moment_ns) / 1e6

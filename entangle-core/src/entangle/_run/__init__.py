@@ -1,0 +1,1 @@
+"""Runs: graphs under way, from the first call to the value."""

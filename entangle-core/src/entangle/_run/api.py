@@ -1,0 +1,112 @@
+"""What nodes and the public modules ask of the run layer."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from entangle._pool import pool as pools
+
+from .discover import discover
+from .future import RunFuture
+from .landing import Landing
+from .run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterable, Iterator
+
+    from entangle._engine_items import Item
+    from entangle._graph.node import Node
+    from entangle._pool.pool import Pool
+
+INLINE = "ENTANGLE_INLINE"
+
+__all__ = ["as_completed", "awaited", "run", "shutdown", "submit"]
+
+
+def run(
+    node: Node[Any], workers: int | None = None, timeout: float | None = None
+) -> Any:
+    """Run a graph and return its value; see `Node.run`."""
+    pool = _pool()
+    under_way, item = _made(pool, node, workers, timeout)
+    _wait_for(pool, under_way)
+    pool.printer.flush()
+    return under_way.result(item)
+
+
+def submit(
+    node: Node[Any], workers: int | None = None, timeout: float | None = None
+) -> RunFuture[Any]:
+    """Start a graph and return its future; see `Node.submit`."""
+    pool = _pool()
+    under_way, item = _made(pool, node, workers, timeout)
+    future: RunFuture[Any] = RunFuture(under_way)
+    under_way.submitted = True
+
+    def finished() -> None:
+        pool.notifier.call(_settle, pool, under_way, item, future)
+
+    under_way.on_finished = finished
+    pool.start(under_way)
+    return future
+
+
+def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
+    """Return the iterator that awaits a graph; cancelling it cancels the run."""
+    import asyncio
+
+    return asyncio.wrap_future(submit(node)).__await__()
+
+
+def as_completed(
+    nodes: Iterable[Node[Any]],
+    timeout: float | None = None,
+    ahead: int | None = None,
+) -> Iterator[tuple[Node[Any], RunFuture[Any]]]:
+    """Run nodes and yield each as it lands; see `entangle.task.as_completed`."""
+    return Landing(_pool(), nodes, timeout, ahead).pairs()
+
+
+def shutdown() -> None:
+    """End the pool of this process; see `entangle.task.shutdown`."""
+    pools.shutdown()
+
+
+def _pool() -> Any:
+    if os.environ.get(INLINE, "0") in {"", "0"}:
+        return pools.get()
+    from .inline import InlinePool
+
+    return InlinePool()
+
+
+def _made(
+    pool: Pool, node: Node[Any], workers: int | None, timeout: float | None
+) -> tuple[Run, Item]:
+    """Build a run up to the point where nothing has begun yet."""
+    made = Run(pool, workers=workers, timeout=timeout)
+    found = discover(node, made.items)
+    made.prepare(found)
+    made.add(found)
+    return made, made.root(node)
+
+
+def _wait_for(pool: Pool, under_way: Run) -> None:
+    """Drive a run to its end, or end it if the wait is interrupted."""
+    try:
+        pool.drive(under_way)
+    except BaseException:
+        under_way.hub.post(under_way.cancel)
+        # Until everything is ended, or the engine's patience with it is.
+        pool.finish(under_way)
+        raise
+
+
+def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:
+    """Resolve the future of a finished run, after what its tasks have printed."""
+    pool.printer.flush()
+    if under_way.outcome == "cancelled":
+        future.settle_cancelled()
+    else:
+        future.settle(item, under_way.failure)

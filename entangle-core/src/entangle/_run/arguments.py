@@ -1,0 +1,191 @@
+"""What has to be done to a call's arguments before a worker can take them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.walk import EDGE_TYPES, edges_in
+from entangle._pool.jobs import Payload
+from entangle._worker import codec
+from entangle._worker.attach import Parcel, encode_arguments
+from entangle.errors import UnpicklableError
+
+from .values import ENCODED, Encoded, Parts, parcels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from entangle._graph.node import Node
+
+_CONTAINERS = frozenset((list, tuple, dict, set))
+_SHARE = 1 << 14  # bytes from which a value used by several calls is sent ahead
+
+
+class Sent:
+    """One object among the arguments of a run's process calls, encoded once.
+
+    Holds the object, so that its identity stays its own while the run lasts.
+    """
+
+    __slots__ = ("object", "parcel")
+
+    def __init__(self, value: Any, parcel: Parcel) -> None:
+        self.object = value
+        self.parcel = parcel
+
+
+class Encoder:
+    """Encodes the arguments of one run, each object once. Used by one thread at a time.
+
+    What is encoded ahead, while the graph is built, is bounded; the rest is encoded
+    when its call is about to start.
+    """
+
+    AHEAD = 64 << 20
+
+    def __init__(self, number: Callable[[], int] | None) -> None:
+        self._number = number
+        self._sent: dict[int, Sent] = {}
+        self._ahead = 0
+        self.numbers: set[int] = set()
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Encode those arguments of a process call that are plain objects.
+
+        Raises:
+            UnpicklableError: one can't be sent; it names the path to what can't.
+        """
+        for label, value in _labelled(node.args, node.kwargs, node.task.fn):
+            if type(value) in codec.ATOMS or type(value) in EDGE_TYPES:
+                continue
+            if codec.simple(value):
+                continue
+            known = self._sent.get(id(value))
+            if known is not None:
+                if not known.parcel.number and known.parcel.nbytes >= _SHARE:
+                    self._share(known.parcel)
+            elif self._ahead < self.AHEAD and not (
+                type(value) in _CONTAINERS and edges_in(value)
+            ):
+                parcel = _encode(value, label, node.name)
+                self._ahead += parcel.nbytes
+                self._sent[id(value)] = Sent(value, parcel)
+
+    def _share(self, parcel: Parcel) -> None:
+        if self._number is not None:
+            parcel.number = self._number()
+            self.numbers.add(parcel.number)
+
+    def known(self, value: Any) -> Any:
+        """Return the parcel of an object encoded ahead, else the object."""
+        sent = self._sent.get(id(value))
+        return value if sent is None else sent.parcel
+
+    def quick(
+        self, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+    ) -> tuple[bool, tuple[Any, ...], dict[str, Any] | None, bool]:
+        """Look at a call's arguments, with values in the place of nodes.
+
+        Returns:
+            Whether nothing is left to encode but parcels and plain values; the
+            arguments, encoded ones as parcels; and whether there are any.
+        """
+        atoms = codec.ATOMS
+        for value in args:
+            if type(value) not in atoms:
+                break
+        else:
+            if kwargs is None:
+                return True, args, None, False
+        encoded = False
+        complete = True
+
+        def ready(value: Any) -> Any:
+            nonlocal encoded, complete
+            kind = type(value)
+            if kind in atoms or codec.simple(value):
+                return value
+            if kind is Encoded or kind is Parts:
+                encoded = True
+                if kind is Parts and not _harmless(value.structure):
+                    complete = False
+                return parcels(value)
+            known = self.known(value)
+            if known is value:
+                complete = False
+            else:
+                encoded = True
+            return known
+
+        args = tuple([ready(value) for value in args])
+        if kwargs is not None:
+            kwargs = {name: ready(value) for name, value in kwargs.items()}
+        return complete, args, kwargs, encoded
+
+
+def _harmless(structure: Any) -> bool:
+    """Tell whether encoding a structure of parts runs no code of the user's."""
+    pending = [structure]
+    while pending:
+        value = pending.pop()
+        kind = type(value)
+        if kind in codec.ATOMS or kind is Encoded:
+            continue
+        if kind is Parts:
+            pending.append(value.structure)
+        elif kind is dict:
+            pending.extend(value)
+            pending.extend(value.values())
+        elif kind in _CONTAINERS:
+            pending.extend(value)
+        else:
+            return False
+    return True
+
+
+def payload(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None, function: Any, name: str
+) -> Payload:
+    """Encode a call's arguments, parcels among them.
+
+    Raises:
+        UnpicklableError: one of them can't be sent.
+    """
+    try:
+        return Payload(*encode_arguments(args, kwargs or {}))
+    except codec.EncodeError as error:
+        # Each by itself, to say which it is.
+        for label, value in _labelled(args, kwargs, function):
+            try:
+                encode_arguments((value,), {})
+            except codec.EncodeError:
+                _encode(value, label, name)
+        raise UnpicklableError(
+            path=error.path, reason=error.reason, node=name
+        ) from error
+
+
+def _encode(value: Any, label: str, name: str) -> Parcel:
+    try:
+        blob = codec.encode(value, label)
+    except codec.EncodeError as error:
+        raise UnpicklableError(
+            path=error.path, reason=error.reason, node=name
+        ) from error
+    return Parcel(blob.data, blob.buffers)
+
+
+def _labelled(
+    args: tuple[Any, ...], kwargs: dict[str, Any] | None, function: Any
+) -> Iterator[tuple[str, Any]]:
+    """Yield arguments with what to call them in an error."""
+    code = getattr(function, "__code__", None)
+    names = code.co_varnames[: code.co_argcount] if code is not None else ()
+    for index, value in enumerate(args):
+        if index < len(names):
+            yield f"argument {names[index]!r}", value
+        else:
+            yield f"argument {index + 1}", value
+    if kwargs:
+        for name, value in kwargs.items():
+            yield f"argument {name!r}", value

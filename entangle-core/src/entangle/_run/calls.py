@@ -1,0 +1,117 @@
+"""One attempt of one node, as the executors see it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.options import Options
+from entangle._worker import codec
+from entangle._worker.attach import Parcel
+from entangle._seam.call import Call
+from entangle.errors import TaskError
+
+from .discover import discover, has_edges
+from .values import Encoded
+
+if TYPE_CHECKING:
+    from entangle._engine_items import Item
+    from entangle._graph.node import Node
+
+    from .run import Run
+
+
+class NodeCall(Call):
+    """Reports what becomes of an attempt to the run that it belongs to."""
+
+    __slots__ = ("attempt", "item", "limit_state", "node", "run", "task")
+
+    def __init__(self, run: Run, item: Item, node: Node[Any]) -> None:
+        # As fast as can be: one is made for every call.
+        self.run = run
+        self.node = node
+        self.task = node.task
+        self.limit_state = 0
+        self.item = item
+        self.attempt = item.attempt
+        self.function = node.task.fn
+        self.args: tuple[Any, ...] = node.args
+        self.kwargs = node.kwargs
+        self.name = node.task.name
+        self.options: Options = node.task.options
+        self.wants_start = item.wants_start
+        self.captures = False
+
+    def started(self, at: float | None = None) -> None:
+        run = self.run
+        run.hub.post(run.call_started, self, run.clock() if at is None else at)
+
+    def output(self, stream: str, text: str) -> None:
+        self.run.pool.printer.take(stream, self, text)
+
+    def succeeded(self, value: Any) -> None:
+        run = self.run
+        kind = type(value)
+        if kind is Parcel:
+            value = Encoded(value)
+        elif kind not in codec.ATOMS and has_edges(value):
+            self._expand(value)
+            return
+        run.hub.post(run.call_succeeded, self, value)
+
+    def failed(self, error: BaseException) -> None:
+        self.run.hub.post(self.run.call_failed, self, error)
+
+    def cancelled(self, how: str) -> None:
+        self.run.hub.post(self.run.call_cancelled, self, how)
+
+    def failed_encoded(self, data: bytes) -> None:
+        # Rebuilding an exception may run code of the user's.
+        self.run.pool.notifier.call(Call.failed_encoded, self, data)
+
+    def returned_graph(self, blob: Any) -> None:
+        self.run.pool.notifier.call(self._unpack, blob)
+
+    def _unpack(self, blob: Any) -> None:
+        from entangle._graph.pack import unpack
+
+        try:
+            value = unpack(codec.decode(blob))
+        except Exception as error:
+            failure = TaskError(
+                type(error).__name__,
+                f"nodes were returned that can't be rebuilt here: {error}",
+            )
+            failure.__cause__ = error
+            self.failed(failure)
+        else:
+            self._expand(value)
+
+    def _expand(self, value: Any) -> None:
+        """Prepare the returned nodes outside of the monitor, then add them."""
+        run = self.run
+        try:
+            found = discover(value, run.items)
+            run.prepare(found)
+        except BaseException as error:
+            self.failed(error)
+        else:
+            run.hub.post(run.call_expanded, self, value, found)
+
+
+class Expansion:
+    """What an item that returned nodes is put together from.
+
+    It takes the place of the node whose body is over.
+    """
+
+    __slots__ = ("node", "value")
+
+    def __init__(self, node: Node[Any], value: Any) -> None:
+        self.node = node
+        self.value = value
+
+
+def node_of(item: Item) -> Node[Any]:
+    """Return the node of an item, expanded or not."""
+    node: Any = item.node
+    return node.node if type(node) is Expansion else node

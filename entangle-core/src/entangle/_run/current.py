@@ -1,0 +1,84 @@
+"""Which call the running code belongs to, so that what it starts ends with it."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.options import Options
+from entangle._worker import main as worker
+
+if TYPE_CHECKING:
+    from collections.abc import Container
+    from concurrent.futures import Future
+
+    from .run import Run
+
+NO_OPTIONS = Options()
+
+
+class Scope:
+    """The runs that one call has started. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        self._ended = False
+
+    def adopt(self, run: Run) -> None:
+        """Take charge of a new run; one that comes too late is cancelled at once."""
+        with self._lock:
+            self._runs.add(run)
+            ended = self._ended
+        if ended:
+            run.hub.post(run.cancel)
+
+    def release(self, run: Run) -> None:
+        """A run is over."""
+        with self._lock:
+            self._runs.discard(run)
+
+    def end(self, keep: Container[Any] = ()) -> None:
+        """The call is over: cancel what still runs, but for what it has returned."""
+        with self._lock:
+            self._ended = True
+            runs = [run for run in self._runs if run not in keep]
+        for run in runs:
+            run.hub.post(run.cancel)
+
+
+scope: ContextVar[Scope | None] = ContextVar("entangle_scope", default=None)
+_of_worker: Scope | None = None
+
+
+def parent() -> Scope | None:
+    """Return the scope of the call that the calling code belongs to."""
+    inner = scope.get()
+    if inner is not None or worker.current is None:
+        return inner
+    return _worker_scope()
+
+
+def _worker_scope() -> Scope:
+    """Return the scope of the call that this worker process is running."""
+    global _of_worker
+    if _of_worker is None:
+        _of_worker = Scope()
+        worker.current.endings.append(_end_worker_scope)
+    return _of_worker
+
+
+def _end_worker_scope() -> None:
+    global _of_worker
+    ending, _of_worker = _of_worker, None
+    if ending is not None:
+        ending.end()
+
+
+def cancelled_error(future: Future[Any]) -> BaseException:
+    """Return the error of a run whose argument is a future that was cancelled."""
+    from concurrent.futures import CancelledError
+
+    return CancelledError(f"{future!r}, an argument of this run, was cancelled")

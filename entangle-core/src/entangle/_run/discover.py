@@ -1,0 +1,81 @@
+"""Finding the nodes that a run has to add, inputs before their consumers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.node import Node
+from entangle._graph.walk import edges, edges_in
+from entangle.errors import CompositionError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Discovered:
+    """What a value refers to.
+
+    Attributes:
+        roots: The edges in the value itself.
+        order: The edges that the run doesn't know, inputs first, leaves in the order
+            in which they are written.
+    """
+
+    __slots__ = ("order", "roots")
+
+    def __init__(self, roots: list[Any], order: list[Any]) -> None:
+        self.roots = roots
+        self.order = order
+
+
+def has_edges(value: Any) -> bool:
+    """Tell whether a value is or contains an edge."""
+    return bool(edges_in(value))
+
+
+def discover(value: Any, known: Mapping[Any, Any]) -> Discovered:
+    """Find the edges in a value and, transitively, in their arguments.
+
+    Args:
+        value: What was asked for or returned.
+        known: Edges not to be looked into again.
+
+    Raises:
+        CompositionError: a node is among its own inputs.
+    """
+    roots = edges_in(value)
+    order: list[Any] = []
+    done: set[Any] = set()
+    entered: set[Any] = set()
+    stack = list(reversed(roots))
+    while stack:
+        edge = stack[-1]
+        if edge in done or edge in known:
+            stack.pop()
+            continue
+        if type(edge) is not Node:
+            stack.pop()
+            done.add(edge)
+            order.append(edge)
+            continue
+        if edge in entered:
+            stack.pop()
+            done.add(edge)
+            order.append(edge)
+            continue
+        inputs = edges(edge)
+        if not inputs:
+            stack.pop()
+            done.add(edge)
+            order.append(edge)
+            continue
+        entered.add(edge)
+        for other in reversed(inputs):
+            if other in entered and other not in done:
+                raise CompositionError(
+                    f"{edge!r} is among its own inputs: a list or dict that was given "
+                    "to it was changed to contain a node made from it"
+                )
+            if other not in done and other not in known:
+                stack.append(other)
+    return Discovered(roots, order)

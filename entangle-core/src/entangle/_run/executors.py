@@ -1,0 +1,224 @@
+"""The places of core as executors: inline, threads, processes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from entangle._graph.options import Options
+from entangle._pool import pool as pools
+from entangle._pool.jobs import Prepared
+from entangle._pool.keys import key_of
+from entangle._seam.call import Call
+from entangle._seam.executor import Capabilities, Executor
+from entangle._worker import codec
+from entangle._worker.attach import Parcel
+from entangle.errors import TaskError, UnpicklableError
+
+from .arguments import payload
+from .thread_place import told
+from .values import Encoded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entangle._pool.pool import Pool
+
+
+class InlineExecutor(Executor):
+    """Runs each call at once, in the thread that submits it."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        started=True, shared_objects=True
+    )
+
+    def start(self, call: Call) -> None:
+        """Run the call; it is over when this returns."""
+        call.started()
+        try:
+            value = call.function(*call.args, **(call.kwargs or {}))
+        except BaseException as error:  # noqa: BLE001 - told to whoever asked
+            call.failed(told(error))
+        else:
+            call.succeeded(value)
+
+    def cancel(self, call: Call, grace: float) -> None:
+        """Nothing can be running."""
+        del grace
+        call.cancelled("already done")
+
+
+class ThreadExecutor(Executor):
+    """Runs calls in the threads that all of Entangle shares in this process."""
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        started=True, shared_objects=True
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Whoever stores first decides whether a call begins.
+        self._claims: dict[Call, str] = {}
+
+    def start(self, call: Call) -> None:
+        """Give the call to a thread."""
+        pools.get().threads.run(lambda: self._work(call))
+
+    def cancel(self, call: Call, grace: float) -> None:
+        """Drop a call that has not begun, else abandon it."""
+        del grace
+        if self._claims.setdefault(call, "dropped") == "dropped":
+            call.cancelled("already done")
+        else:
+            call.cancelled("abandoned")
+
+    def _work(self, call: Call) -> None:
+        if self._claims.setdefault(call, "begun") != "begun":
+            del self._claims[call]
+            return
+        call.started()
+        try:
+            value = call.function(*call.args, **(call.kwargs or {}))
+        except BaseException as error:  # noqa: BLE001 - told to whoever asked
+            call.failed(told(error))
+        else:
+            call.succeeded(value)
+        finally:
+            self._claims.pop(call, None)
+
+
+class ProcessExecutor(Executor):
+    """Runs calls in the worker processes that all of Entangle shares in this process.
+
+    Functions and values may be defined anywhere, as for ``@process``.
+
+    Args:
+        options: How its calls want to be run: ``fresh``, ``env``, ``cwd``, ``nice``,
+            ``cpus``, ``preload`` are honoured.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kill=True, started=True, process=True, fresh=True, cpus=True
+    )
+
+    def __init__(self, options: Options | None = None) -> None:
+        super().__init__()
+        self._options = options
+        self._relays: dict[Call, _Relayed] = {}
+        self._guard = threading.Lock()
+
+    def start(self, call: Call) -> None:
+        """Encode the call and queue it.
+
+        Raises:
+            UnpicklableError: the function or an argument can't be sent.
+        """
+        pool = pools.get()
+        options = self._options if self._options is not None else call.options
+        try:
+            shipped = pool.shipper.ship(call.function)
+        except codec.EncodeError as error:
+            raise UnpicklableError(
+                path=error.path, reason=error.reason, node=call.name
+            ) from error
+        packed = None
+        if not _plain(call):
+            packed = payload(call.args, call.kwargs, call.function, call.name)
+        prepared = Prepared(
+            shipped,
+            pool.snapshots.now(),
+            *key_of(options, pool, by_value=shipped.by_value),
+            is_async=options.is_async,
+        )._replace(payload=packed)
+        relayed = _Relayed(call, pool, self._over)
+        with self._guard:
+            self._relays[call] = relayed
+        pool.hub.post(relayed.begin, prepared)
+        pool.hub.attend()
+
+    def cancel(self, call: Call, grace: float) -> None:
+        """End the call's process with all that it started."""
+        del grace
+        with self._guard:
+            relayed = self._relays.get(call)
+        if relayed is not None:
+            pool = pools.get()
+            pool.hub.post(pool.processes.cancel, relayed)
+
+    def _over(self, call: Call) -> None:
+        with self._guard:
+            self._relays.pop(call, None)
+
+
+class _Relayed(Call):
+    """Stands for a call in the pool and passes on its reports, decoded."""
+
+    __slots__ = ("_call", "_over", "_pool")
+
+    def __init__(self, call: Call, pool: Pool, over: Callable[[Call], None]) -> None:
+        super().__init__(
+            call.function,
+            call.args,
+            call.kwargs,
+            name=call.name,
+            options=call.options,
+            wants_start=call.wants_start,
+        )
+        self._call = call
+        self._pool = pool
+        self._over = over
+
+    def begin(self, prepared: Prepared) -> None:
+        """Queue the call; inside the monitor."""
+        # Somebody has to poll for it.
+        self._pool.hub.active(1)
+        self._pool.processes.start(self, prepared)
+
+    def started(self, at: float | None = None) -> None:
+        self._call.started(at)
+
+    def output(self, stream: str, text: str) -> None:
+        self._pool.printer.take(stream, self, text)
+
+    def succeeded(self, value: Any) -> None:
+        self._end(self._tell_value, value)
+
+    def failed(self, error: BaseException) -> None:
+        self._end(self._call.failed, error)
+
+    def failed_encoded(self, data: bytes) -> None:
+        self._end(self._call.failed_encoded, data)
+
+    def cancelled(self, how: str) -> None:
+        self._end(self._call.cancelled, how)
+
+    def returned_graph(self, blob: Any) -> None:
+        self._end(self._tell_nodes, blob)
+
+    def _end(self, tell: Callable[[Any], None], detail: Any) -> None:
+        # Decoding, and whoever is told, may run code of the user's: not in here.
+        self._pool.hub.active(-1)
+        self._over(self._call)
+        self._pool.notifier.call(self._pool.printer.flush)
+        self._pool.notifier.call(tell, detail)
+
+    def _tell_value(self, value: Any) -> None:
+        if type(value) is Parcel:
+            try:
+                value = Encoded(value).object()
+            except TaskError as error:
+                self._call.failed(error)
+                return
+        self._call.succeeded(value)
+
+    def _tell_nodes(self, blob: Any) -> None:
+        from entangle._graph.pack import unpack
+
+        self._call.succeeded(unpack(codec.decode(blob)))
+
+
+def _plain(call: Call) -> bool:
+    """Tell whether a call's arguments can travel without being encoded first."""
+    return all(map(codec.simple, call.args)) and all(
+        map(codec.simple, (call.kwargs or {}).values())
+    )

@@ -1,0 +1,92 @@
+"""The future that stands for a run."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from typing import TYPE_CHECKING, TypeVar
+
+from entangle._graph.walk import EDGE_TYPES
+
+from .notes import note_path
+from .values import objects
+
+if TYPE_CHECKING:
+    from entangle._engine_items import Item
+
+    from .run import Run
+
+T = TypeVar("T")
+
+
+class RunFuture(concurrent.futures.Future[T]):
+    """A `concurrent.futures.Future` whose `cancel` also ends what is running.
+
+    Made by ``node.submit()`` and `as_completed`. As an argument of a call it counts
+    as a node that is already running. Thread-safe; callbacks run on the notifier
+    thread of the pool.
+    """
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self._run = run
+
+    def cancel(self) -> bool:
+        """End the run, unless it is over.
+
+        Returns at once; `concurrent.futures.CancelledError` is what waiters get when
+        all that could be ended has been.
+
+        Returns:
+            Whether the run is, or is going to be, cancelled.
+        """
+        if self.done():
+            return self.cancelled()
+        self._run.hub.post(self._run.cancel)
+        return True
+
+    def running(self) -> bool:
+        """Tell whether the run is under way."""
+        return not self.done()
+
+    def cancelled_how(self) -> str | None:
+        """Return the worst that can be said of the calls that a cancel has ended.
+
+        ``'already done'``: nothing was running; ``'killed'``; ``'abandoned'``: a call
+        runs on, its result is discarded; ``'unconfirmed'``: no answer within the grace
+        period; ``'cannot kill'``: the place refused. None while the run goes on.
+        """
+        if not self._run.finished:
+            return None
+        how: str = self._run.engine.how
+        return how
+
+    @property
+    def run_of_future(self) -> Run:
+        """The run that this future stands for."""
+        return self._run
+
+    def settle(self, item: Item, error: BaseException | None) -> None:
+        """Take over the outcome of a root; on the notifier thread."""
+        if self.done():
+            return
+        if error is None:
+            try:
+                value = objects(item.value)
+            except BaseException as trouble:
+                error = trouble
+        if not self.set_running_or_notify_cancel():
+            return
+        if error is None:
+            self.set_result(value)
+        else:
+            note_path(error, item)
+            self.set_exception(error)
+
+    def settle_cancelled(self) -> None:
+        """Wake all waiters with a CancelledError; on the notifier thread."""
+        if not self.done():
+            super().cancel()
+            self.set_running_or_notify_cancel()
+
+
+EDGE_TYPES.add(RunFuture)

@@ -1,0 +1,227 @@
+"""Everything in the calling thread: ``ENTANGLE_INLINE=1``, for debuggers."""
+
+from __future__ import annotations
+
+import heapq
+import time
+import warnings
+import weakref
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from entangle._pool.limits import Limits
+from entangle._worker import codec
+from entangle.errors import UnpicklableError
+
+from . import current
+from .thread_place import arguments, told
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from queue import SimpleQueue
+
+    from entangle._graph.node import Node
+
+    from .calls import NodeCall
+    from .run import Run
+
+
+class InlineHub:
+    """A hub without threads: what is posted runs when the calling thread waits."""
+
+    def __init__(self) -> None:
+        self._inbox: deque[tuple[Callable[..., None], tuple[Any, ...]]] = deque()
+        self._agenda: list[tuple[float, int, _Timer]] = []
+        self._count = 0
+        self.bodies: deque[Callable[[], None]] = deque()
+
+    def post(self, action: Callable[..., None], *args: Any) -> None:
+        """Have ``action(*args)`` run soon."""
+        self._inbox.append((action, args))
+
+    def at(self, moment: float, action: Callable[[], None]) -> _Timer:
+        """Have ``action()`` run at a time of `time.monotonic`."""
+        self._count += 1
+        timer = _Timer(action)
+        heapq.heappush(self._agenda, (moment, self._count, timer))
+        return timer
+
+    def active(self, change: int) -> None:
+        """Nobody needs to know."""
+
+    def wake_poller(self) -> None:
+        """Nobody polls."""
+
+    def attend(self) -> None:
+        """Nobody attends."""
+
+    def advance(self, done: Callable[[], bool]) -> None:
+        """Work until something is done."""
+        while not done():
+            if self._inbox:
+                action, args = self._inbox.popleft()
+                action(*args)
+            elif self._agenda and self._agenda[0][0] <= time.monotonic():
+                action = heapq.heappop(self._agenda)[2].action
+                if action is not None:
+                    action()
+            elif self.bodies:
+                self.bodies.popleft()()
+            elif self._agenda:
+                time.sleep(max(0.0, self._agenda[0][0] - time.monotonic()))
+            else:
+                raise RuntimeError("a run waits for what can't happen in one thread")
+
+
+class _Timer:
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class _Direct:
+    """Runs at once what other pools give to a thread of their own."""
+
+    def call(self, function: Callable[..., object], *args: Any) -> None:
+        function(*args)
+
+
+class _Prints:
+    """Bodies print for themselves here."""
+
+    def flush(self) -> None:
+        """Nothing is stored."""
+
+
+class InlinePool:
+    """What a run needs of a pool, without a thread or a process. One per run."""
+
+    inline = True
+    capacity = 1
+    shared_number = None
+
+    def __init__(self) -> None:
+        self.hub = InlineHub()
+        self.notifier = _Direct()
+        self.printer = _Prints()
+        self.limits = Limits()
+        self.runs: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def start(self, run: Run, *, more: bool = False) -> None:
+        """Run everything now, unless more is to come."""
+        self.hub.post(run.begin, more)
+        if not more:
+            self.hub.advance(lambda: run.finished)
+
+    def drive(self, run: Run) -> None:
+        """Run everything now."""
+        self.start(run)
+
+    def finish(self, run: Run) -> None:
+        """See a run to its end."""
+        self.hub.advance(lambda: run.finished)
+
+    def next_landed(self, landed: SimpleQueue[Any], timeout: float | None) -> Any:
+        """Work until something has landed."""
+        del timeout  # nothing lands while nobody works
+        self.hub.advance(lambda: not landed.empty())
+        return landed.get()
+
+
+class InlinePlace:
+    """The calling thread, for all calls of one run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._warned: set[str] = set()
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Say which options can't be met here."""
+        task = node.task
+        options = task.options
+        relaxed = [
+            name
+            for name, asked in (
+                ("timeout", options.timeout),
+                ("start", options.start),
+                ("wait", options.wait),
+                ("fresh", options.fresh),
+                ("env", options.env),
+                ("cwd", options.cwd),
+                ("nice", options.nice),
+                ("executor", options.executor),
+            )
+            if asked
+        ]
+        if relaxed and task.name not in self._warned:
+            self._warned.add(task.name)
+            warnings.warn(
+                f"ENTANGLE_INLINE runs {task.name} in the calling thread, which "
+                f"cannot honour {', '.join(relaxed)}: relaxed for this run",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+
+    def start(self, call: NodeCall) -> None:
+        """Queue the body for the calling thread."""
+        self._run.hub.bodies.append(partial(self._work, call))
+
+    def cancel(self, call: NodeCall) -> None:
+        """A body that is not over has not begun: there is one thread."""
+        call.cancelled("already done")
+
+    def left(self, call: NodeCall) -> None:
+        """Nothing waits for a call's end here."""
+
+    def close(self) -> None:
+        """Nothing is left behind."""
+
+    def _work(self, call: NodeCall) -> None:
+        if not self._run.wanted(call):
+            return
+        scope = current.Scope()
+        if call.wants_start:
+            call.started()
+        try:
+            value = self._run.context.copy().run(self._body, call, scope)
+        except Exception as error:
+            call.failed(error)
+        except (SystemExit, GeneratorExit) as error:
+            call.failed(told(error))
+        else:
+            call.succeeded(value)
+
+    def _body(self, call: NodeCall, scope: current.Scope) -> Any:
+        current.scope.set(scope)
+        args, kwargs = arguments(call)
+        options = call.options
+        if options.how == "process":
+            args, kwargs = _copied(args, kwargs, call.name)
+        value = call.function(*args, **kwargs)
+        if options.is_async:
+            import asyncio
+
+            value = asyncio.run(_awaited(value))
+        return value
+
+
+async def _awaited(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _copied(args: Any, kwargs: Any, name: str) -> tuple[Any, dict[str, Any]]:
+    """Return copies, as a process would get them."""
+    try:
+        copied: tuple[Any, dict[str, Any]] = codec.decode(
+            codec.encode((args, kwargs), "arguments")
+        )
+    except codec.EncodeError as error:
+        raise UnpicklableError(
+            path=error.path, reason=error.reason, node=name
+        ) from error
+    return copied

@@ -1,0 +1,151 @@
+"""Several nodes run as one run, and taken as they land."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.node import Node
+
+from .discover import discover
+from .future import RunFuture
+from .run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from entangle._engine_items import Item
+    from entangle._pool.pool import Pool
+
+
+class Landing:
+    """The state of one ``as_completed`` loop. Used by one thread.
+
+    Nodes are drawn from the iterable only while fewer than ``ahead`` of them are under
+    way, so it may be endless.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        nodes: Iterable[Node[Any]],
+        timeout: float | None,
+        ahead: int | None,
+    ) -> None:
+        if isinstance(nodes, Node):
+            raise TypeError(
+                f"as_completed takes several nodes, not one ({nodes!r}): give it a list"
+            )
+        self._pool = pool
+        self._nodes = iter(nodes)
+        self._seconds = timeout
+        self._deadline = None if timeout is None else time.monotonic() + timeout
+        self._ahead = ahead if ahead is not None else _default_ahead(pool)
+        self._landed: SimpleQueue[tuple[Item | None, BaseException | None]] = (
+            SimpleQueue()
+        )
+        self._run = Run(pool)
+        self._run.on_delivery = self._delivered
+        self._run.on_finished = self._finished
+        self._pairs: dict[Item, deque[tuple[Node[Any], RunFuture[Any]]]] = {}
+        self._under_way = 0
+        self._exhausted = False
+
+    def pairs(self) -> Iterator[tuple[Node[Any], RunFuture[Any]]]:
+        """Yield each node with its future, done, as it lands.
+
+        Raises:
+            TimeoutError: not all nodes have landed in time.
+            TypeError: something among the nodes is no node.
+        """
+        run, pool = self._run, self._pool
+        pool.start(run, more=True)
+        try:
+            while True:
+                self._draw()
+                if not self._under_way:
+                    return
+                item, error = self._next()
+                if item is None:
+                    pool.finish(run)
+                    for pairs in self._pairs.values():
+                        for node, future in pairs:
+                            future.settle_cancelled()
+                            yield node, future
+                    return
+                pool.printer.flush()
+                for node, future in self._pairs.pop(item):
+                    self._under_way -= 1
+                    future.settle(item, error)
+                    yield node, future
+                run.hub.post(run.collected, item)
+        finally:
+            if not run.finished:
+                run.hub.post(run.cancel if self._under_way else run.no_more)
+                pool.finish(run)
+            for pairs in self._pairs.values():
+                for _, future in pairs:
+                    future.settle_cancelled()
+
+    def _draw(self) -> None:
+        """Add nodes to the run until enough are under way."""
+        run = self._run
+        while not self._exhausted and self._under_way < self._ahead:
+            try:
+                node = next(self._nodes)
+            except StopIteration:
+                self._exhausted = True
+                return
+            if not isinstance(node, Node):
+                raise TypeError(
+                    f"as_completed takes nodes, not {type(node).__qualname__} "
+                    f"{node!r:.60}: call a task to get one"
+                )
+            found = discover(node, run.items)
+            run.prepare(found)
+            self._under_way += 1
+            run.hub.post(self._add, found, node)
+
+    def _add(self, found: Any, node: Node[Any]) -> None:
+        """Add one root; inside the monitor."""
+        run = self._run
+        if run.finished:
+            self._landed.put((None, None))
+            return
+        future: RunFuture[Any] = RunFuture(run)
+        known = run.items.get(node)
+        if known is not None and known in self._pairs:
+            self._pairs[known].append((node, future))
+            return
+        run.add_root(found, node, lambda item: self._expect(item, node, future))
+
+    def _expect(self, item: Item, node: Node[Any], future: RunFuture[Any]) -> None:
+        self._pairs[item] = deque([(node, future)])
+
+    def _next(self) -> tuple[Item | None, BaseException | None]:
+        left = None
+        if self._deadline is not None:
+            left = max(0.0, self._deadline - time.monotonic())
+        try:
+            landed: tuple[Item | None, BaseException | None] = self._pool.next_landed(
+                self._landed, left
+            )
+            return landed
+        except Empty:
+            raise TimeoutError(
+                f"{self._under_way} of the nodes have not landed within "
+                f"{self._seconds:g} s"
+            ) from None
+
+    def _delivered(self, item: Item, error: BaseException | None) -> None:
+        self._landed.put((item, error))
+
+    def _finished(self) -> None:
+        self._landed.put((None, None))
+
+
+def _default_ahead(pool: Pool) -> int:
+    return max(32, 4 * pool.capacity, 2 * (os.cpu_count() or 1))

@@ -1,0 +1,36 @@
+"""Telling where in the graph an error came from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from entangle._engine_items import failure_path
+
+if TYPE_CHECKING:
+    from entangle._engine_items import Item
+
+_LONGEST_PATH = 12
+
+
+def note_path(error: BaseException, root: Item) -> None:
+    """Add the note for one failed root, once."""
+    from .calls import node_of
+
+    path = [node_of(item) for item in failure_path(root)]
+    nodes = [node for node in path if hasattr(node, "task")]
+    if not nodes:
+        return
+    failed = nodes[-1]
+    lines = [f"in node {failed.name} ({failed.where})"]
+    callers = list(reversed(nodes[:-1]))
+    shown = callers
+    if len(callers) > _LONGEST_PATH:
+        shown = callers[: _LONGEST_PATH // 2]
+    lines.extend(f"  needed by {node.name} ({node.where})" for node in shown)
+    if shown is not callers:
+        rest = callers[-_LONGEST_PATH // 2 :]
+        lines.append(f"  ... {len(callers) - len(shown) - len(rest)} more ...")
+        lines.extend(f"  needed by {node.name} ({node.where})" for node in rest)
+    note = "\n".join(lines)
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)

@@ -1,0 +1,119 @@
+"""Where the calls of one run go, by how and where their tasks want to run."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .process_place import ProcessPlace
+from .thread_place import AsyncPlace, ThreadPlace
+
+if TYPE_CHECKING:
+    from entangle._graph.node import Node
+    from entangle._graph.task import Task
+
+    from .calls import NodeCall
+    from .run import Run
+
+
+# How a call stands with the limit of its task.
+UNLIMITED, WAITING, INSIDE = range(3)
+
+
+class Place(Protocol):
+    """Starts and ends the calls of one kind of task, for one run."""
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Do, outside of the monitor, what may run code of the user's."""
+
+    def start(self, call: NodeCall) -> None:
+        """Begin a call; inside the monitor, never blocks."""
+
+    def cancel(self, call: NodeCall) -> None:
+        """End a call that was started, which is told how; inside the monitor."""
+
+    def left(self, call: NodeCall) -> None:
+        """A call is over; inside the monitor."""
+
+    def close(self) -> None:
+        """The run is over; inside the monitor."""
+
+
+class Places:
+    """Finds the place of each task, once for a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._of_task: dict[Task[..., Any], Place] = {}
+        self._shared: dict[str, Place] = {}
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Prepare a node that is about to be added to the run."""
+        task = node.task
+        place = self._of_task.get(task)
+        if place is None:
+            if task.options.how == "assemble":
+                return
+            place = self._of_task[task] = self._find(task)
+        place.prepare(node)
+
+    def start(self, call: NodeCall, node: Node[Any]) -> None:
+        """Start a call, as soon as the limit of its task allows."""
+        place = self._of_task[node.task]
+        limit = call.options.limit
+        if limit is None:
+            place.start(call)
+            return
+        call.limit_state = WAITING
+        begin = partial(self._begin, place, call, node.task)
+        self._run.pool.limits.enter(node.task, limit, begin)
+
+    def cancel(self, call: NodeCall) -> None:
+        """End a call."""
+        if call.limit_state == WAITING:
+            self._run.unstarted(call)
+        else:
+            self._place(call).cancel(call)
+
+    def left(self, call: NodeCall) -> None:
+        """A call is over."""
+        if call.limit_state == INSIDE:
+            self._run.pool.limits.leave(call.task)
+        if call.limit_state != WAITING:
+            self._place(call).left(call)
+
+    def close(self) -> None:
+        """The run is over."""
+        for place in {*self._of_task.values(), *self._shared.values()}:
+            place.close()
+
+    def _begin(self, place: Place, call: NodeCall, task: Task[..., Any]) -> bool:
+        if not self._run.wanted(call):
+            return False
+        call.limit_state = INSIDE
+        place.start(call)
+        return True
+
+    def _place(self, call: NodeCall) -> Place:
+        return self._of_task[call.task]
+
+    def _find(self, task: Task[..., Any]) -> Place:
+        run, options = self._run, task.options
+        if run.pool.inline:
+            from .inline import InlinePlace
+
+            return self._common("inline", InlinePlace)
+        if options.executor is not None:
+            from .executor_place import ExecutorPlace
+
+            return ExecutorPlace(run, options.executor)
+        if options.how == "process":
+            return ProcessPlace(run, task)
+        if options.is_async and options.how == "thread":
+            return self._common("async", AsyncPlace)
+        return self._common("thread", ThreadPlace)
+
+    def _common(self, name: str, make: Any) -> Place:
+        if name not in self._shared:
+            self._shared[name] = make(self._run)
+        return self._shared[name]

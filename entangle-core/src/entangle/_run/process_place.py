@@ -1,0 +1,124 @@
+"""Calls in processes: their functions shipped, their arguments encoded."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from entangle._pool.jobs import Prepared
+from entangle._pool.keys import key_of
+from entangle._graph.walk import EDGE_TYPES
+from entangle._worker import codec
+from entangle.errors import UnpicklableError
+
+from .arguments import payload
+
+if TYPE_CHECKING:
+    from entangle._graph.node import Node
+    from entangle._graph.task import Task
+
+    from .calls import NodeCall
+    from .run import Run
+
+# Calls of one task and run in the pool's queue: enough to keep the workers busy, few
+# enough that another run's calls don't wait long behind them.
+WINDOW = 512
+
+
+class ProcessPlace:
+    """The processes, for the calls of one task in one run."""
+
+    def __init__(self, run: Run, task: Task[..., Any]) -> None:
+        self._run = run
+        self._pool = run.pool
+        self._processes = run.pool.processes
+        self._waiting: deque[NodeCall] = deque()
+        self._given: dict[NodeCall, bool] = {}
+        try:
+            shipped = run.pool.shipper.ship(task.fn)
+        except codec.EncodeError as error:
+            raise UnpicklableError(
+                path=error.path, reason=error.reason, node=task.name
+            ) from error
+        self._prepared = Prepared(
+            shipped,
+            run.snapshot(),
+            *key_of(task.options, run.pool, by_value=shipped.by_value),
+            is_async=task.options.is_async,
+        )
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Encode the arguments that are plain objects, while none is sent yet."""
+        atoms = codec.ATOMS
+        if node.kwargs is None:
+            for value in node.args:
+                kind = type(value)
+                if kind not in atoms and kind not in EDGE_TYPES:
+                    break
+            else:
+                return
+        self._run.encoder.prepare(node)
+
+    def start(self, call: NodeCall) -> None:
+        """Give a call to the pool, or have it wait while many are there."""
+        if len(self._given) >= WINDOW:
+            self._waiting.append(call)
+        else:
+            self._give(call)
+
+    def cancel(self, call: NodeCall) -> None:
+        """End a call that is with the pool, or drop one that waits."""
+        if self._given.get(call):
+            self._processes.cancel(call)
+        else:
+            # Not given yet, or being encoded: nothing runs.
+            self._run.unstarted(call)
+
+    def left(self, call: NodeCall) -> None:
+        """Let the next call in."""
+        self._given.pop(call, None)
+        waiting = self._waiting
+        while waiting and len(self._given) < WINDOW:
+            following = waiting.popleft()
+            if self._run.wanted(following):
+                self._give(following)
+
+    def close(self) -> None:
+        """Drop what waits; have the workers forget what the calls shared."""
+        self._waiting.clear()
+        numbers = self._run.encoder.numbers
+        if numbers:
+            self._processes.forget_shared(numbers)
+            self._run.encoder.numbers = set()
+
+    def _give(self, call: NodeCall) -> None:
+        complete, args, kwargs, encoded = self._run.encoder.quick(
+            call.args, call.kwargs
+        )
+        call.args, call.kwargs = args, kwargs
+        if not complete:
+            # Encoding runs code of the user's: not here.
+            self._given[call] = False
+            self._pool.encoder.call(self._encode, call)
+            return
+        self._given[call] = True
+        prepared = self._prepared
+        if encoded:
+            prepared = prepared._replace(
+                payload=payload(args, kwargs, call.function, call.name)
+            )
+        self._processes.start(call, prepared)
+
+    def _encode(self, call: NodeCall) -> None:
+        """Encode arguments on the encoder's thread."""
+        try:
+            packed = payload(call.args, call.kwargs, call.function, call.name)
+        except BaseException as error:
+            call.failed(error)
+        else:
+            self._run.hub.post(self._encoded, call, packed)
+
+    def _encoded(self, call: NodeCall, packed: Any) -> None:
+        if call in self._given and self._run.wanted(call):
+            self._given[call] = True
+            self._processes.start(call, self._prepared._replace(payload=packed))

@@ -1,0 +1,385 @@
+"""The driver of one run: feeds the engine, executes its commands.
+
+Every method whose name starts with ``call_``, and whatever they call, runs inside the
+hub's monitor. An error in one of them is ours, not the user's: it ends this run with
+`InternalError` and leaves the others alone.
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextvars
+import heapq
+import time
+from typing import TYPE_CHECKING, Any
+
+from entangle._engine import Engine
+from entangle._engine_items import ISSUED
+from entangle._graph.node import Node
+from entangle._graph.walk import edges
+from entangle._worker import codec
+from entangle.errors import InternalError
+
+from . import current
+from .arguments import Encoder
+from .calls import Expansion, NodeCall, node_of
+from .notes import note_path
+from .places import Places
+from .values import assemble, objects
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entangle._engine_items import Item
+    from entangle._pool.hub import Timer
+    from entangle._pool.pool import Pool
+    from entangle._pool.snapshot import Snapshot
+
+    from .discover import Discovered
+
+_NEVER = float("inf")
+
+
+class Run:
+    """One execution of a graph. Thread-safe as far as it says so.
+
+    Attributes:
+        finished: Whether everything is over; written inside the monitor.
+        submitted: Whether a future stands for it.
+    """
+
+    clock = staticmethod(time.monotonic)
+
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        workers: int | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        self.pool = pool
+        self.hub = pool.hub
+        self.finished = False
+        self.submitted = False
+        self.engine = Engine(workers=workers, timeout=timeout, name=_name)
+        self.items: dict[Any, Item] = {}
+        self.encoder = Encoder(pool.shared_number)
+        self.places = Places(self)
+        self.context = contextvars.copy_context()
+        self.on_finished: Callable[[], None] | None = None
+        self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
+        self._active = False
+        self._failure: BaseException | None = None
+        self._done = _thread.allocate_lock()
+        self._done.acquire()
+        self._calls: dict[Item, NodeCall] = {}
+        self._alarms: list[tuple[float, int]] = []
+        self._alarm: Timer | None = None
+        self._alarm_at = _NEVER
+        self._snapshot: Snapshot | None = None
+        self._parent = current.parent()
+        if self._parent is not None:
+            self._parent.adopt(self)
+        pool.runs.add(self)
+
+    # -- from outside the monitor ------------------------------------------------
+
+    def prepare(self, found: Discovered) -> None:
+        """Ship the functions and encode the arguments of nodes about to be added.
+
+        Raises:
+            UnpicklableError: something can't be sent to a process.
+            Exception: what making a scheduler of the user's raises.
+        """
+        prepare = self.places.prepare
+        for edge in found.order:
+            if type(edge) is Node:
+                prepare(edge)
+
+    def add(self, found: Discovered) -> None:
+        """Add nodes to the engine; not once the run has begun."""
+        engine, items = self.engine, self.items
+        for edge in found.order:
+            if type(edge) is Node:
+                options = edge.task.options
+                item = engine.add(edge, options, assemble=options.how == "assemble")
+                items[edge] = item
+                for other in edges(edge):
+                    engine.link(item, items[other])
+            else:
+                items[edge] = item = engine.add(edge, current.NO_OPTIONS, external=True)
+                edge.add_done_callback(self._external(item))
+
+    def snapshot(self) -> Snapshot:
+        """Return the state of this process that the run's workers take over."""
+        if self._snapshot is None:
+            self._snapshot = self.pool.snapshots.now()
+        return self._snapshot
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Block until the run is finished, or for some seconds."""
+        if not self.finished:
+            if not self._done.acquire(timeout=-1 if timeout is None else timeout):
+                return False
+            self._done.release()
+        return True
+
+    def root(self, edge: Any, *, tolerant: bool = False) -> Item:
+        """Ask for the outcome of an edge that was added; not once the run has begun."""
+        item = self.items[edge]
+        self.engine.root(item, tolerant=tolerant)
+        return item
+
+    def result(self, item: Item) -> Any:
+        """Return the value of a root of the finished run, as an object.
+
+        Raises:
+            BaseException: why the run failed, with a note on where it came from.
+        """
+        error = self.failure
+        if error is not None:
+            note_path(error, item)
+            raise error
+        return objects(item.value)
+
+    @property
+    def failure(self) -> BaseException | None:
+        """Why the finished run failed."""
+        return self._failure if self._failure is not None else self.engine.error
+
+    @property
+    def outcome(self) -> str | None:
+        """How the finished run ended: ``'succeeded'``, ``'failed'``, ``'cancelled'``."""
+        return "failed" if self._failure is not None else self.engine.outcome
+
+    def _external(self, item: Item) -> Callable[[Any], None]:
+        def landed(future: Any) -> None:
+            error = (
+                current.cancelled_error(future)
+                if future.cancelled()
+                else future.exception()
+            )
+            if error is None:
+                self.hub.post(self.call_landed, item, future.result(), None)
+            else:
+                self.hub.post(self.call_landed, item, None, error)
+
+        return landed
+
+    # -- inside the monitor ------------------------------------------------------
+
+    def begin(self, more: bool = False) -> None:
+        """Start the run with what was added."""
+        self._active = True
+        self.hub.active(1)
+        self._feed(self.engine.begin, self.clock(), more=more)
+
+    def add_root(
+        self, found: Discovered, edge: Any, added: Callable[[Item], None]
+    ) -> None:
+        """Add a root while the run is under way; its failure fails nothing else."""
+        self.add(found)
+        item = self.items[edge]
+        added(item)
+        self.engine.root(item, tolerant=True)
+        self._feed(self.engine.settle, self.clock())
+
+    def collected(self, item: Item) -> None:
+        """The value of a delivered root was taken."""
+        self.engine.collected(item)
+
+    def no_more(self) -> None:
+        """No root will be added any more."""
+        self._feed(self.engine.close, self.clock())
+
+    def cancel(self) -> None:
+        """End the run and all that it runs."""
+        self._feed(self.engine.cancel, self.clock())
+
+    def call_started(self, call: NodeCall, at: float) -> None:
+        """A body was entered."""
+        self._feed(self.engine.started, call.item, call.attempt, at)
+
+    def call_succeeded(self, call: NodeCall, value: Any) -> None:
+        """A body returned a value without nodes."""
+        if self._over(call):
+            self._feed(
+                self.engine.succeeded, call.item, call.attempt, value, self.clock()
+            )
+
+    def call_failed(self, call: NodeCall, error: BaseException) -> None:
+        """A body raised, or its process died."""
+        if self._over(call):
+            self._feed(self.engine.failed, call.item, call.attempt, error, self.clock())
+
+    def call_cancelled(self, call: NodeCall, how: str) -> None:
+        """A call was ended because the engine asked for it."""
+        if self._over(call):
+            self._feed(self.engine.ended, call.item, call.attempt, how, self.clock())
+
+    def call_expanded(self, call: NodeCall, value: Any, found: Discovered) -> None:
+        """A body returned nodes."""
+        if not self._over(call) or self.finished:
+            return
+        self.add(found)
+        item = call.item
+        item.node = Expansion(node_of(item), value)
+        producers = [self.items[edge] for edge in found.roots]
+        self._feed(self.engine.expanded, item, call.attempt, producers, self.clock())
+
+    def call_landed(self, item: Item, value: Any, error: BaseException | None) -> None:
+        """A run whose future is an argument of this one is over."""
+        if error is None:
+            self._feed(self.engine.succeeded, item, item.attempt, value, self.clock())
+        else:
+            self._feed(self.engine.failed, item, item.attempt, error, self.clock())
+
+    def _over(self, call: NodeCall) -> bool:
+        """Forget a call that has ended; False if that was known."""
+        if self._calls.get(call.item) is not call:
+            return False
+        del self._calls[call.item]
+        self.places.left(call)
+        return True
+
+    def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
+        """Tell the engine of an event and do what it wants done."""
+        if self.finished:
+            return
+        try:
+            event(*args, **options)
+            self._execute()
+        except Exception as error:
+            self._poison(error)
+
+    def _execute(self) -> None:
+        engine = self.engine
+        while True:
+            if engine.starts:
+                starts = engine.starts
+                while starts:
+                    self._start(starts.popleft())
+            elif engine.assembles:
+                self._assemble(engine.assembles.popleft())
+            elif engine.cancels:
+                self._cancel(*engine.cancels.popleft())
+            elif engine.deliveries:
+                item, error = engine.deliveries.popleft()
+                if self.on_delivery is not None:
+                    self.on_delivery(item, error)
+            else:
+                break
+        if engine.alarms:
+            self._set_alarms()
+        if engine.finished:
+            self._finish()
+
+    def _start(self, item: Item) -> None:
+        node = node_of(item)
+        call = NodeCall(self, item, node)
+        self._calls[item] = call
+        if item.inputs:
+            call.args = tuple([self._resolved(value) for value in node.args])
+            if node.kwargs is not None:
+                call.kwargs = {
+                    name: self._resolved(value) for name, value in node.kwargs.items()
+                }
+        self.places.start(call, node)
+
+    def _resolved(self, value: Any) -> Any:
+        if type(value) in codec.ATOMS:
+            return value
+        if type(value) is Node:
+            return self.items[value].value
+        return assemble(value, self._value)
+
+    def _value(self, edge: Any) -> Any:
+        return self.items[edge].value
+
+    def _assemble(self, item: Item) -> None:
+        node = item.node
+        value = node.value if type(node) is Expansion else node.args[0]  # type: ignore[attr-defined]
+        self.engine.assembled(item, self._resolved(value), self.clock())
+
+    def _cancel(self, item: Item, attempt: int) -> None:
+        call = self._calls.get(item)
+        if call is None or call.attempt != attempt:
+            self.engine.ended(item, attempt, "already done", self.clock())
+        else:
+            self.places.cancel(call)
+
+    def unstarted(self, call: NodeCall) -> None:
+        """A call was cancelled before any place had it."""
+        self.hub.post(self.call_cancelled, call, "already done")
+
+    def wanted(self, call: NodeCall) -> bool:
+        """Tell whether a call that waited for its turn is still to be started."""
+        item = call.item
+        return (
+            not self.finished
+            and self._calls.get(item) is call
+            and item.status == ISSUED
+        )
+
+    # -- alarms ------------------------------------------------------------------
+
+    def _set_alarms(self) -> None:
+        alarms = self.engine.alarms
+        while alarms:
+            heapq.heappush(self._alarms, alarms.popleft())
+        self._rearm()
+
+    def _rearm(self) -> None:
+        first = self._alarms[0][0] if self._alarms else _NEVER
+        if first < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = first
+            self._alarm = self.hub.at(first, self._ring)
+
+    def _ring(self) -> None:
+        """Tell the engine which alarms are due."""
+        self._alarm, self._alarm_at = None, _NEVER
+        now = self.clock()
+        while self._alarms and self._alarms[0][0] <= now and not self.finished:
+            _, token = heapq.heappop(self._alarms)
+            self._feed(self.engine.alarm, token, now)
+        self._rearm()
+
+    # -- end ---------------------------------------------------------------------
+
+    def _poison(self, error: Exception) -> None:
+        """End a run whose own state can't be trusted any more."""
+        failure = InternalError(f"a run lost its state: {error!r}")
+        failure.__cause__ = error
+        self._failure = failure
+        for call in list(self._calls.values()):
+            try:
+                self.places.cancel(call)
+            except Exception:  # the first error is the one to be told
+                continue
+        self._finish()
+
+    def _finish(self) -> None:
+        if self.finished:
+            return
+        self.finished = True
+        if self._active:
+            self.hub.active(-1)
+        self.places.close()
+        self._calls.clear()
+        self._alarms.clear()
+        if self._alarm is not None:
+            self._alarm.cancel()
+        if self._parent is not None:
+            self._parent.release(self)
+        self._done.release()
+        self.hub.wake_poller()
+        if self.on_finished is not None:
+            self.on_finished()
+
+
+def _name(node: Any) -> str:
+    if type(node) is Expansion:
+        node = node.node
+    return getattr(getattr(node, "task", None), "name", "") or repr(node)

@@ -1,0 +1,222 @@
+"""Calls in threads of this process: plain functions, workflows and coroutines."""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.walk import edges_in
+from entangle._worker import failures
+
+from . import current
+from .values import objects
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from entangle._graph.node import Node
+
+    from .calls import NodeCall
+    from .run import Run
+
+
+class _Dropped:
+    """Stands for a call that was cancelled before a thread took it."""
+
+
+_DROPPED = _Dropped()
+
+
+class ThreadPlace:
+    """The pool's threads, for one run."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._threads = run.pool.threads
+        # Whoever stores first decides whether a call begins: a thread stores the
+        # scope of the call, who cancels it stores that it is dropped.
+        self._claims: dict[NodeCall, current.Scope | _Dropped] = {}
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Nothing: objects are shared."""
+
+    def start(self, call: NodeCall) -> None:
+        """Give the call to a thread."""
+        self._threads.run(partial(self._work, call))
+
+    def cancel(self, call: NodeCall) -> None:
+        """Drop a call that has not begun, else abandon it."""
+        claim = self._claims.setdefault(call, _DROPPED)
+        if isinstance(claim, current.Scope):
+            claim.end()
+            call.cancelled("abandoned")
+        else:
+            call.cancelled("already done")
+
+    def left(self, call: NodeCall) -> None:
+        """Nothing waits for a call's end here."""
+
+    def close(self) -> None:
+        """Nothing is left behind: a thread forgets its call by itself."""
+
+    def _work(self, call: NodeCall) -> None:
+        scope = current.Scope()
+        if self._claims.setdefault(call, scope) is not scope:
+            del self._claims[call]
+            return
+        if call.wants_start:
+            call.started()
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = self._run.context.copy().run(_body, call, scope)
+        except BaseException as raised:
+            error = told(raised)
+        scope.end(keep=runs_in(value))
+        self._claims.pop(call, None)
+        self._threads.about_to_report()
+        if error is None:
+            call.succeeded(value)
+        else:
+            call.failed(error)
+
+
+def _body(call: NodeCall, scope: current.Scope) -> Any:
+    current.scope.set(scope)
+    args, kwargs = arguments(call)
+    return call.function(*args, **kwargs)
+
+
+def arguments(call: NodeCall) -> tuple[Any, dict[str, Any]]:
+    """Return a call's arguments as objects of this process."""
+    args = call.args
+    kwargs = call.kwargs or {}
+    if call.item.inputs:
+        args = tuple([objects(value) for value in args])
+        kwargs = {name: objects(value) for name, value in kwargs.items()}
+    return args, kwargs
+
+
+def told(error: BaseException) -> BaseException:
+    """Return an error as the caller gets it.
+
+    What would end the caller's own program, loop or iteration if it were raised there
+    becomes a `TaskError`, as it does when it comes from a process.
+    """
+    if isinstance(error, failures._steering()):
+        return failures.decode_failure(failures.encode_failure(error))
+    return error
+
+
+def runs_in(value: Any) -> set[Any]:
+    """Return the runs whose futures a value contains: they are not over yet."""
+    return {
+        edge.run_of_future
+        for edge in edges_in(value)
+        if hasattr(type(edge), "run_of_future")
+    }
+
+
+class AsyncPlace:
+    """An event loop on a thread of its own, shared by a run's coroutines."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: dict[NodeCall, asyncio.Task[None]] = {}
+        self._cancelled: set[NodeCall] = set()
+        self._closed = False
+
+    def prepare(self, node: Node[Any]) -> None:
+        """Nothing: objects are shared."""
+
+    def start(self, call: NodeCall) -> None:
+        """Give the call to the loop."""
+        self._post(self._begin, call)
+
+    def cancel(self, call: NodeCall) -> None:
+        """Cancel the task of a call; it is told when the task has ended."""
+        self._post(self._end, call)
+
+    def left(self, call: NodeCall) -> None:
+        """Nothing waits for a call's end here."""
+
+    def close(self) -> None:
+        """Stop the loop; what still runs in it has been told to end."""
+        with self._lock:
+            self._closed = True
+            loop = self._loop
+        if loop is not None:
+            try:
+                loop.call_soon_threadsafe(loop.stop)
+            except RuntimeError:
+                pass  # it has ended already
+
+    def _post(self, action: Any, call: NodeCall) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if self._loop is None:
+                import asyncio
+
+                self._loop = asyncio.new_event_loop()
+                threading.Thread(
+                    target=self._serve, name="entangle-asyncio", daemon=True
+                ).start()
+            self._loop.call_soon_threadsafe(action, call)
+
+    def _serve(self) -> None:
+        import asyncio
+
+        loop = self._loop
+        assert loop is not None, "the thread is started for a loop"
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            left = asyncio.all_tasks(loop)
+            for task in left:
+                task.cancel()
+            if left:
+                loop.run_until_complete(asyncio.wait(left, timeout=1.0))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+    def _begin(self, call: NodeCall) -> None:
+        assert self._loop is not None, "called on the loop"
+        if call in self._cancelled:
+            call.cancelled("already done")
+            return
+        self._tasks[call] = self._loop.create_task(
+            self._body(call), context=self._run.context.copy()
+        )
+
+    def _end(self, call: NodeCall) -> None:
+        self._cancelled.add(call)
+        task = self._tasks.get(call)
+        if task is not None:
+            task.cancel()
+
+    async def _body(self, call: NodeCall) -> None:
+        scope = current.Scope()
+        current.scope.set(scope)
+        try:
+            if call.wants_start:
+                call.started()
+            args, kwargs = arguments(call)
+            value = await call.function(*args, **kwargs)
+        except BaseException as error:
+            scope.end()
+            if call in self._cancelled:
+                call.cancelled("killed")
+            else:
+                call.failed(told(error))
+        else:
+            scope.end(keep=runs_in(value))
+            call.succeeded(value)
+        finally:
+            self._tasks.pop(call, None)
+            self._cancelled.discard(call)

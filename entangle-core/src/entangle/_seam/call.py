@@ -1,0 +1,91 @@
+"""One attempt to run one function somewhere, with whom to tell about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph.options import Options
+from entangle._worker import failures
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Call:
+    """One attempt to run one function somewhere, and whom to tell about it.
+
+    The executor that is given a call reads the attributes and reports: `started` at
+    most once, `output` any number of times, then exactly one of `succeeded`, `failed`
+    and `cancelled`. All reports may come from any thread; none blocks or raises, and
+    what is reported after the end is ignored.
+
+    Attributes:
+        function: What to call.
+        args: Its positional arguments.
+        kwargs: Its keyword arguments.
+        name: The name of the task, for messages.
+        options: How the task wants to be run.
+        wants_start: Whether `started` is needed.
+        captures: Whether output is to be reported instead of printed.
+    """
+
+    __slots__ = (
+        "args",
+        "captures",
+        "function",
+        "kwargs",
+        "name",
+        "options",
+        "wants_start",
+    )
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        name: str = "",
+        options: Options | None = None,
+        wants_start: bool = False,
+    ) -> None:
+        self.function = function
+        self.args = args
+        self.kwargs = kwargs
+        self.name = name or getattr(function, "__qualname__", repr(function))
+        self.options = options if options is not None else Options()
+        self.wants_start = wants_start
+        self.captures = False
+
+    def started(self, at: float | None = None) -> None:
+        """The body is entered.
+
+        Args:
+            at: When, as of `time.monotonic` of this machine; None for now.
+        """
+
+    def output(self, stream: str, text: str) -> None:
+        """The call printed whole lines to ``'stdout'`` or ``'stderr'``."""
+
+    def succeeded(self, value: Any) -> None:
+        """The function returned."""
+
+    def failed(self, error: BaseException) -> None:
+        """The function raised, or the place could not run it."""
+
+    def cancelled(self, how: str) -> None:
+        """The call was ended on request.
+
+        Args:
+            how: ``'killed'``, ``'abandoned'`` (it runs on, its result is discarded),
+                ``'already done'`` (it was not running), ``'cannot kill'`` (the place
+                refused).
+        """
+
+    def failed_encoded(self, data: bytes) -> None:
+        """The function raised; the error is still encoded, as it came from a worker."""
+        self.failed(failures.decode_failure(data))
+
+    def returned_graph(self, blob: Any) -> None:
+        """The function returned nodes, still encoded, as they came from a worker."""
+        raise NotImplementedError

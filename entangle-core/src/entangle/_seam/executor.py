@@ -1,0 +1,152 @@
+"""The places where calls run.
+
+An `Executor` starts calls and tells each `Call` what becomes of it. Every executor is
+a `concurrent.futures.Executor` too, so it works wherever Python takes one.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import threading
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from .call import Call
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Capabilities(NamedTuple):
+    """What an executor honours; what it doesn't is refused, never ignored.
+
+    Attributes:
+        kill: A running call can be ended, so ``timeout=`` holds.
+        started: It tells when a body is entered, so ``start=`` and ``wait=`` of
+            consumers are exact.
+        process: Calls run in a process of their own: ``env=``, ``cwd=``, ``nice=``.
+        fresh: It can give a call a process that has run nothing before.
+        cpus: It can set CPUs aside for a call.
+        shared_objects: Calls get the very objects of the caller, not copies.
+    """
+
+    kill: bool = False
+    started: bool = False
+    process: bool = False
+    fresh: bool = False
+    cpus: bool = False
+    shared_objects: bool = False
+
+
+class Executor(concurrent.futures.Executor):
+    """Runs calls somewhere.
+
+    Subclasses implement `start` and `cancel`; `submit`, `map` and `shutdown` are
+    derived from them.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._futures: set[concurrent.futures.Future[Any]] = set()
+        self._shut = False
+
+    @abstractmethod
+    def start(self, call: Call) -> None:
+        """Begin to run a call and return soon; its end is reported to it.
+
+        May raise: the call has failed with that exception then.
+        """
+
+    @abstractmethod
+    def cancel(self, call: Call, grace: float) -> None:
+        """End a started call and return soon; the call is told how it went.
+
+        Args:
+            call: What was given to `start`; one that is over already is ignored.
+            grace: Seconds until nobody waits for the answer any more.
+        """
+
+    def submit(
+        self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> concurrent.futures.Future[Any]:
+        """Run ``fn(*args, **kwargs)``; see `concurrent.futures.Executor.submit`.
+
+        Raises:
+            RuntimeError: after `shutdown`.
+        """
+        future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        with self._lock:
+            if self._shut:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._futures.add(future)
+        future.add_done_callback(self._discard)
+        function = getattr(fn, "fn", fn) if hasattr(fn, "options") else fn
+        call = _FutureCall(self, future, function, args, kwargs)
+        try:
+            self.start(call)
+        except BaseException as error:
+            call.failed(error)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls; see `concurrent.futures.Executor.shutdown`."""
+        with self._lock:
+            self._shut = True
+            futures = list(self._futures)
+        if cancel_futures:
+            for future in futures:
+                future.cancel()
+        if wait:
+            concurrent.futures.wait(futures)
+
+    def _discard(self, future: concurrent.futures.Future[Any]) -> None:
+        with self._lock:
+            self._futures.discard(future)
+
+
+class _FutureCall(Call):
+    """A call whose end is told to a future."""
+
+    __slots__ = ("_executor", "_future")
+
+    def __init__(
+        self,
+        executor: Executor,
+        future: concurrent.futures.Future[Any],
+        function: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
+        super().__init__(function, args, kwargs or None)
+        self._executor = executor
+        self._future = future
+        self.wants_start = True
+
+    def started(self, at: float | None = None) -> None:
+        if not self._future.running():
+            self._begin()
+
+    def succeeded(self, value: Any) -> None:
+        if self._begin():
+            self._future.set_result(value)
+
+    def failed(self, error: BaseException) -> None:
+        if self._begin():
+            self._future.set_exception(error)
+
+    def cancelled(self, how: str) -> None:
+        self._future.cancel()
+
+    def _begin(self) -> bool:
+        """Leave the pending state; False when the future was cancelled or is done."""
+        future = self._future
+        if future.done():
+            return False
+        if future.running():
+            return True
+        if future.set_running_or_notify_cancel():
+            return True
+        self._executor.cancel(self, 0.0)
+        return False

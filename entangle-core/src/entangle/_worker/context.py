@@ -1,0 +1,108 @@
+"""What of the caller's process state a worker takes over before it runs a call."""
+
+import os
+import sys
+
+
+def capture(umask):
+    """Return the calling process's state, as a dictionary of plain values.
+
+    Keys: ``environ``, ``cwd`` (None where it is gone), ``path``, ``argv``, ``filters``
+    (of warnings, None where that module isn't loaded), ``recursion`` (limit),
+    ``umask``, ``locale``, ``main`` (the file of the main module, if it has one).
+    """
+    try:
+        cwd = os.getcwd()
+    except OSError:
+        cwd = None
+    warnings = sys.modules.get("warnings")
+    main = sys.modules.get("__main__")
+    return {
+        "environ": dict(os.environ),
+        "cwd": cwd,
+        "path": list(sys.path),
+        "argv": list(getattr(sys, "argv", ())),
+        "filters": list(warnings.filters) if warnings is not None else None,
+        "recursion": sys.getrecursionlimit(),
+        "umask": umask,
+        "locale": _locale(),
+        "main": getattr(main, "__file__", None),
+    }
+
+
+def _locale(name=None):
+    try:
+        import _locale as module
+    except ImportError:
+        return None
+    try:
+        return module.setlocale(module.LC_ALL, name)
+    except module.Error:
+        return None
+
+
+def apply(state, overrides):
+    """Make this process's state the caller's.
+
+    Args:
+        state: what `capture` returned there.
+        overrides: ``env`` (merged into the environment), ``cwd``, ``nice`` and
+            ``cpus`` (the processors to be bound to) of this worker, None for as is.
+
+    Raises:
+        OSError: a working directory that can't be entered.
+    """
+    environ = dict(state["environ"])
+    cpus = overrides.get("cpus")
+    if cpus:
+        # What numeric libraries look at when they decide how many threads to start.
+        environ.update(dict.fromkeys(THREAD_VARIABLES, str(len(cpus))))
+    environ.update(overrides.get("env") or ())
+    if environ != os.environ:
+        for name in set(os.environ) - set(environ):
+            del os.environ[name]
+        os.environ.update(environ)
+    sys.path[:] = state["path"]
+    sys.argv = list(state["argv"])
+    if state["recursion"] != sys.getrecursionlimit():
+        sys.setrecursionlimit(state["recursion"])
+    os.umask(state["umask"])
+    if state["locale"] is not None and state["locale"] != _locale():
+        _locale(state["locale"])
+    if state["filters"] is not None:
+        import warnings
+
+        if warnings.filters != state["filters"]:
+            warnings.filters[:] = state["filters"]
+            warnings._filters_mutated()
+    cwd = overrides.get("cwd")
+    if cwd is not None:
+        os.chdir(os.path.join(state["cwd"] or "/", cwd))
+    elif state["cwd"] is not None:
+        try:
+            os.chdir(state["cwd"])
+        except OSError:
+            # The caller sits in a directory that is gone, or not to be entered
+            # again; that is no reason to fail calls that don't care.
+            pass
+
+
+def settle(overrides):
+    """Take on what a worker keeps for life: niceness and processors."""
+    nice = overrides.get("nice")
+    if nice:
+        os.nice(nice)
+    cpus = overrides.get("cpus")
+    if cpus:
+        os.sched_setaffinity(0, cpus)
+
+
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)

@@ -1,0 +1,57 @@
+"""The text of a traceback: the user's frames, few enough to read."""
+
+from __future__ import annotations
+
+import os
+from types import TracebackType
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Of a long traceback as many frames at each end are looked at, and shown.
+_FRAMES = 1_000
+_ENTRIES = 50
+
+
+def frames_text(trace: TracebackType | None) -> str:
+    """Format the frames of a traceback, without its heading. Never raises.
+
+    Frames of Entangle itself are left out, unless nothing else is there or
+    ``ENTANGLE_FULL_TRACEBACK`` is set; of very long ones, the middle.
+    """
+    try:
+        frames = list(_frames(trace))
+        if not os.environ.get("ENTANGLE_FULL_TRACEBACK"):
+            frames = [frame for frame in frames if not _ours(frame)] or frames
+        left = len(frames) - 2 * _FRAMES
+        if left > 0:
+            frames[_FRAMES:-_FRAMES] = []
+        # Equal frames in a row count as one: that is how recursion is shown.
+        entries = _formatted(frames)
+        left = max(left, 0) + len(entries) - 2 * _ENTRIES
+        if left > 0:
+            entries[_ENTRIES:-_ENTRIES] = [f"  [{left} frames left out]\n"]
+        return "".join(entries)
+    except Exception as error:  # noqa: BLE001 - sources and loaders are user code
+        return f"  [no traceback: {type(error).__name__}]\n"
+
+
+def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def _ours(trace: TracebackType) -> bool:
+    name = trace.tb_frame.f_globals.get("__name__")
+    return type(name) is str and name.partition(".")[0] == "entangle"
+
+
+def _formatted(frames: list[TracebackType]) -> list[str]:
+    from traceback import format_tb
+
+    chosen: TracebackType | None = None
+    for trace in reversed(frames):
+        chosen = TracebackType(chosen, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
+    return format_tb(chosen)

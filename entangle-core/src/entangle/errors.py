@@ -1,0 +1,349 @@
+"""The errors that Entangle raises.
+
+Everything derives from `EntangleError`. Each error is built from data, keeps it
+as attributes, and says what happened, why, and what to do about it. All of them
+pickle with their attributes and notes. A task's own exceptions are raised as
+themselves and are not in this module.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = [
+    "CompositionError",
+    "EntangleError",
+    "InternalError",
+    "OptionError",
+    "PlatformError",
+    "ProcessRetryException",
+    "ProcessTerminatedException",
+    "ProcessTimeoutException",
+    "RunClosedError",
+    "TaskError",
+    "UnmetCapabilityError",
+    "UnpicklableError",
+    "WorkerProtocolError",
+    "WorkerStartError",
+]
+
+
+def _rebuild(cls: type[EntangleError], args: tuple[Any, ...]) -> EntangleError:
+    """Make an error of `cls` without calling its constructor."""
+    error = cls.__new__(cls)
+    error.args = args
+    return error
+
+
+class EntangleError(Exception):
+    """The root of all errors of this library."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle type, arguments and attributes, whatever the constructor takes."""
+        return _rebuild, (type(self), self.args), dict(self.__dict__)
+
+
+class CompositionError(EntangleError, TypeError):
+    """Decorators that do not go together, or something that cannot be decorated.
+
+    Attributes:
+        reason: The message.
+        task: The qualified name of what was decorated, empty if there was none.
+        origins: The decorators concerned, each as ``file:line``.
+    """
+
+    def __init__(
+        self, reason: str, *, task: str = "", origins: Iterable[str] = ()
+    ) -> None:
+        """Build the error from its message and the places that it is about."""
+        super().__init__(reason)
+        self.reason = reason
+        self.task = task
+        self.origins = tuple(origins)
+
+
+class UnmetCapabilityError(CompositionError):
+    """An option that the chosen place cannot honour.
+
+    Attributes:
+        option: The name of the option.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        *,
+        option: str,
+        task: str = "",
+        origins: Iterable[str] = (),
+    ) -> None:
+        """Build the error from its message, the option and the decorators."""
+        super().__init__(reason, task=task, origins=origins)
+        self.option = option
+
+
+class OptionError(CompositionError, ValueError):
+    """An option of a decorator that is unknown, or has an unusable value.
+
+    Attributes:
+        decorator: The name of the decorator.
+        option: The name of the option.
+    """
+
+    def __init__(self, reason: str, *, decorator: str, option: str) -> None:
+        """Build the error from its message and the option it is about."""
+        super().__init__(reason)
+        self.decorator = decorator
+        self.option = option
+
+
+_TIMEOUTS = {
+    "body": (
+        "{node} ran for longer than its timeout of {seconds:g} s and was ended; "
+        "give it more time with timeout=, or less to do"
+    ),
+    "wait": (
+        "the arguments of {node} were not all there after its wait of {seconds:g} s; "
+        "give them more time with wait=, or look at what they wait for"
+    ),
+    "start": (
+        "{node} was ready, but no place took it within its start of {seconds:g} s; "
+        "give it more time with start=, or look at what keeps the place busy"
+    ),
+    "run": (
+        "the run of {node} was not over after its timeout of {seconds:g} s and was "
+        "ended; give it more time with run(timeout=...)"
+    ),
+}
+
+
+class ProcessTimeoutException(EntangleError, TimeoutError):
+    """A deadline of a call, or of the whole run, has passed.
+
+    Attributes:
+        node: The name of the task, or of the run's root.
+        phase: What took too long: ``'body'``, ``'wait'``, ``'start'`` or ``'run'``.
+        seconds: The limit, in seconds.
+    """
+
+    def __init__(self, *, node: str, phase: str, seconds: float) -> None:
+        """Build the message from the task's name, the phase and the limit."""
+        text = _TIMEOUTS.get(phase, "{node} took longer than {seconds:g} s")
+        super().__init__(text.format(node=node, seconds=seconds))
+        self.node = node
+        self.phase = phase
+        self.seconds = seconds
+
+
+class ProcessTerminatedException(EntangleError):
+    """The worker process that ran a call has died.
+
+    Attributes:
+        node: The name of the task.
+        pid: The process identifier of the worker.
+        signal: The number of the signal that ended it, or None.
+        exit_code: Its exit code, or None if a signal ended it.
+        out_of_memory: Whether the system is known to have ended it for its memory.
+        detail: Anything else that is known.
+    """
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        pid: int,
+        signal: int | None = None,
+        exit_code: int | None = None,
+        out_of_memory: bool = False,
+        detail: str = "",
+    ) -> None:
+        """Build the message from what is known of the death."""
+        if out_of_memory:
+            how = "was ended because memory ran out"
+            advice = (
+                "let the task use less memory, or run fewer at once with limit= "
+                "or workers="
+            )
+        elif signal is not None:
+            how = f"was killed by {_signal_name(signal)}"
+            advice = "look for what sent the signal, or for a crash in native code"
+        elif exit_code is not None:
+            how = f"exited with code {exit_code}"
+            advice = "let the task return or raise, not leave the process"
+        else:
+            how = "died"
+            advice = "look for a crash in native code"
+        more = f" ({detail})" if detail else ""
+        super().__init__(
+            f"the worker process {pid} that ran {node} {how}{more}; {advice}"
+        )
+        self.node = node
+        self.pid = pid
+        self.signal = signal
+        self.exit_code = exit_code
+        self.out_of_memory = out_of_memory
+        self.detail = detail
+
+
+def _signal_name(number: int) -> str:
+    """Name a signal for people: ``SIGKILL (9)``."""
+    # Imported here: only a death needs it, every program imports this module.
+    import signal
+
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
+
+
+class ProcessRetryException(EntangleError):
+    """All attempts of a call have failed.
+
+    It is the cause of the last error, or raised itself with ``retry_error=True``.
+
+    Attributes:
+        attempts: How many attempts there were.
+        errors: Their errors, in order.
+        node: The name of the task, if known.
+    """
+
+    def __init__(
+        self, *, attempts: int, errors: Iterable[BaseException], node: str = ""
+    ) -> None:
+        """Build the message from the attempts."""
+        self.attempts = attempts
+        self.errors = tuple(errors)
+        self.node = node
+        subject = f"{attempts} attempts" if attempts != 1 else "1 attempt"
+        whose = f" of {node}" if node else ""
+        kinds = dict.fromkeys(type(error).__name__ for error in self.errors)
+        last = f"; the last: {_one_line(self.errors[-1])}" if self.errors else ""
+        super().__init__(
+            f"{subject}{whose} failed ({', '.join(kinds) or 'no errors kept'}){last}"
+        )
+
+
+def _one_line(error: BaseException) -> str:
+    """Show an error as one line, even if it cannot be shown."""
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+        text = "(its message cannot be shown)"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name
+
+
+class TaskError(EntangleError):
+    """Stands for an error of a task that cannot be raised here as itself.
+
+    Attributes:
+        type_name: The qualified name of the error's type.
+        message: Its message.
+        traceback_text: Its traceback, as Python prints it; empty if there was none.
+    """
+
+    def __init__(self, type_name: str, message: str, traceback_text: str = "") -> None:
+        """Build the error from what is left of the original."""
+        text = f"{type_name}: {message}" if message else type_name
+        super().__init__(f"{text}\n\n{traceback_text}" if traceback_text else text)
+        self.type_name = type_name
+        self.message = message
+        self.traceback_text = traceback_text
+
+
+class UnpicklableError(EntangleError, TypeError):
+    """A value that must go to another process, and cannot.
+
+    Attributes:
+        path: Where it is, for example ``argument 'conf'.handlers[0].lock``.
+        reason: Why it does not pickle.
+        node: The name of the task, if known.
+    """
+
+    def __init__(self, *, path: str, reason: str, node: str = "") -> None:
+        """Build the message from the place of the value and the reason."""
+        whose = f" of {node}" if node else ""
+        super().__init__(
+            f"{path}{whose} cannot be sent to another process: {reason}; "
+            "leave it out, make it inside the task, or run the task with @thread"
+        )
+        self.path = path
+        self.reason = reason
+        self.node = node
+
+
+class RunClosedError(EntangleError):
+    """Something was asked of a run, pool or executor that is already over.
+
+    Attributes:
+        what: What is over.
+    """
+
+    def __init__(self, what: str = "the run") -> None:
+        """Build the message from what is over."""
+        super().__init__(f"{what} is over and takes nothing more; start a new one")
+        self.what = what
+
+
+class WorkerProtocolError(EntangleError):
+    """A worker, or the stream to it, sent something that makes no sense.
+
+    Attributes:
+        detail: What was received.
+    """
+
+    def __init__(self, detail: str) -> None:
+        """Build the message from what was received."""
+        super().__init__(
+            f"the stream to a worker is broken: {detail}; if no task writes to the "
+            "worker's own descriptors, please report this as a bug of Entangle"
+        )
+        self.detail = detail
+
+
+class WorkerStartError(EntangleError):
+    """No worker process can be started.
+
+    Attributes:
+        detail: Why.
+    """
+
+    def __init__(self, detail: str) -> None:
+        """Build the message from the reason."""
+        super().__init__(
+            f"no worker process can be started: {detail}; look at the limits on "
+            "processes and memory (ulimit -a, cgroups)"
+        )
+        self.detail = detail
+
+
+class InternalError(EntangleError):
+    """Entangle contradicts itself: always a bug of the library.
+
+    Attributes:
+        detail: What was found.
+    """
+
+    def __init__(self, detail: str) -> None:
+        """Build the message from what was found."""
+        super().__init__(f"{detail}; please report this as a bug of Entangle")
+        self.detail = detail
+
+
+class PlatformError(EntangleError, ImportError):
+    """This operating system is not supported.
+
+    Attributes:
+        platform: The platform, as ``sys.platform`` names it.
+    """
+
+    def __init__(self, *, platform: str) -> None:
+        """Build the message from the name of the platform."""
+        super().__init__(
+            f"Entangle runs on Linux and, by best effort, on macOS, not on "
+            f"{platform!r}: it needs fork; on Windows use it inside WSL or a container"
+        )
+        self.platform = platform
