@@ -321,6 +321,11 @@ old = give
 def give(): return 2
 del give.__annotations__
 assert far((lambda: old,))[0] is not give
+class Task:
+    def __init__(self, fn): self.fn, self.spec = fn, ()
+@Task
+def task(): return 3
+assert far((lambda: task.fn,))[0] is task.fn
 print("ok")
 """
 

@@ -231,7 +231,10 @@ def test_registered_by_value(project):
         assert function_reference(module.f) is None
         assert references.registered_by_value("registered.inner")
         assert references.importable("registered_not")
-        assert decode_function(encode_function(module.f)) is not module.f
+        # It has come back to where it is from.
+        assert decode_function(encode_function(module.f)) is module.f
+        old, module.f = module.f, Task(len)
+        assert decode_function(encode_function(old)) is not old
     finally:
         cloudpickle.unregister_pickle_by_value(module)
 
@@ -248,6 +251,31 @@ def test_task_functions(project):
             raise RuntimeError(name)
 
     assert not references.leads_to(Hostile(), len)
+
+
+def test_a_function_of_no_module():
+    """A function may have lost its module's name, or have something odd there."""
+
+    def local():
+        return 1
+
+    for name in (None, 5):
+        local.__module__ = name
+        assert decode_function(encode_function(local))() == 1
+
+
+def test_a_name_taken_by_something_hostile(monkeypatch):
+    """What has taken the place of a function is looked at with care."""
+
+    class Hostile:
+        def __getattr__(self, name):
+            raise RuntimeError(name)
+
+    module = types.ModuleType("taken")
+    monkeypatch.setitem(sys.modules, "taken", module)
+    exec("def f(): return 1", vars(module))
+    fn, module.f = module.f, Hostile()
+    assert decode_function(encode_function(fn))() == 1
 
 
 def test_decoding_errors():

@@ -313,7 +313,7 @@ def test_a_module_made_by_hand():
         exec("def f(): return x", module.__dict__)
         assert through(module).f() == 5
         assert through(module.f)() == 5
-        assert through(module.f) is not module.f
+        assert through(module.f) is module.f
     finally:
         del sys.modules["made_by_hand"]
 

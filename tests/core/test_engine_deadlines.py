@@ -335,6 +335,15 @@ def test_a_result_that_beats_a_deadline_counts_as_a_start():
     assert bench.alarms() == [5.0]
 
 
+def test_wait_over_what_fails_to_start_counts_from_its_failure():
+    bench = Bench()
+    stuck, slow = bench.add("stuck", start=2.0), bench.add("slow")
+    bench.add("all", stuck, slow, wait=5.0, assemble=True, tolerant=True, root=True)
+    bench.begin()
+    bench.wake(2.0)
+    assert bench.alarms() == [5.0]
+
+
 def test_nested_waits_are_each_armed_once():
     bench = Bench()
     leaf = bench.add("leaf")

@@ -124,7 +124,8 @@ class Runs(RuleBasedStateMachine):
         self.alarm_at, self.run_alarm = {}, None
         self.final = {}  # status in which an item has ended
         self.roots, self.lenient, self.delivered = [], {}, {}
-        self.uncollected, self.seen = Counter(), set()
+        self.uncollected = Counter()
+        self.seen, self.unwatched = set(), set()
         self.worst = 0
         self.disturbed = False  # by deadlines or from outside: not just by bodies
         self.decided = None
@@ -187,7 +188,7 @@ class Runs(RuleBasedStateMachine):
     def event(self, feed):
         """Feed an event, then do with its commands what a driver does."""
         decided = self.decided
-        self.unwatched = {i for i in self.items if i.attempt and not i.flags & WATCHED}
+        self.unwatched |= {i for i in self.items if i.attempt and not i.flags & WATCHED}
         live_before = [i for i in self.items if i.status < SUCCEEDED]
         feed()
         engine = self.engine
@@ -707,7 +708,7 @@ class Runs(RuleBasedStateMachine):
             if expected == "asleep":
                 assert item in watched
             else:
-                assert watched.get(item) == expected, (item, expected, watched.get(item), self.now, item.flags, self.log[item], self.alarm_at)
+                assert watched.get(item) == expected, (item, expected, watched.get(item), [(i, i.flags, i.node, self.begun_at.get(i), i in self.unwatched, [p.node for p in i.inputs]) for i in self.items])
 
     def expected_alarm(self, item):
         options, status = self.options[item], item.status

@@ -107,25 +107,31 @@ def test_retries_list_kinds_and_the_last_error():
     first, last = ValueError("a"), KeyError("b")
     error = errors.ProcessRetryException(attempts=2, errors=[first, last], node="f")
     assert error.errors == (first, last)
-    assert str(error) == "2 attempts of f failed (ValueError, KeyError); the last: KeyError: 'b'"
+    assert (
+        str(error)
+        == "2 attempts of f failed (ValueError, KeyError); the last: KeyError: 'b'"
+    )
     assert str(errors.ProcessRetryException(attempts=1, errors=[])) == (
         "1 attempt failed (no errors kept)"
     )
 
 
 def test_retries_survive_errors_that_cannot_be_shown():
-    class Shy(Exception):
+    class ShyError(Exception):
         def __str__(self):
             raise RuntimeError
 
-    error = errors.ProcessRetryException(attempts=1, errors=[Shy()])
-    assert "Shy: (its message cannot be shown)" in str(error)
+    error = errors.ProcessRetryException(attempts=1, errors=[ShyError()])
+    assert "ShyError: (its message cannot be shown)" in str(error)
     quiet = errors.ProcessRetryException(attempts=1, errors=[ValueError()])
     assert str(quiet).endswith("the last: ValueError")
 
 
 def test_task_error_shows_the_remote_traceback():
-    assert str(errors.TaskError("m.E", "boom", "Traceback: x")) == "m.E: boom\n\nTraceback: x"
+    assert (
+        str(errors.TaskError("m.E", "boom", "Traceback: x"))
+        == "m.E: boom\n\nTraceback: x"
+    )
     assert str(errors.TaskError("m.E", "")) == "m.E"
 
 

@@ -66,13 +66,13 @@ def test_a_node_knows_its_line_and_column():
 
 REFUSED = {
     "truth": [bool, operator.not_, lambda n: n and 1],
-    "length": [len, operator.length_hint],
+    "length": [len],
     "iterated": [iter, list, reversed, lambda n: [*n], lambda n: next(iter(n))],
     "searched": [lambda n: 1 in n],
     "order": [
         lambda n: n < 1,
-        lambda n: n <= n,
-        lambda n: 1 > n,
+        lambda n: n <= 1,
+        lambda n: operator.gt(1, n),
         lambda n: n >= 1,
         lambda n: sorted([n, n]),
     ],
@@ -81,7 +81,7 @@ REFUSED = {
         lambda n: 1 + n,
         lambda n: "a" * n,
         lambda n: n @ n,
-        lambda n: [1] + n,
+        lambda n: operator.add([1], n),
         lambda n: n / 2,
         lambda n: n % 2,
         lambda n: 2**n,
@@ -91,7 +91,17 @@ REFUSED = {
         lambda n: sum([n]),
         lambda n: operator.iadd(n, 1),
     ],
-    "number": [int, float, complex, hex, abs, round, math.trunc, operator.neg, operator.inv],
+    "number": [
+        int,
+        float,
+        complex,
+        hex,
+        abs,
+        round,
+        math.trunc,
+        operator.neg,
+        operator.inv,
+    ],
     "pickled": [pickle.dumps],
     "changed": [lambda n: operator.setitem(n, 0, 1), lambda n: operator.delitem(n, 0)],
 }
@@ -135,7 +145,6 @@ def test_identity_decides_equality_and_hash():
     node = one()
     assert node == node  # noqa: PLR0124 - the point
     assert node != one()
-    assert node in {node}
     assert len({node, one(), node}) == 2
     assert copy.copy(node) is node
     assert copy.deepcopy([node])[0] is node

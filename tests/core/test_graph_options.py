@@ -1,6 +1,6 @@
 """Options are checked where they are written."""
 
-import datetime
+import datetime as dt
 from concurrent.futures import Executor, ThreadPoolExecutor
 from decimal import Decimal
 from fractions import Fraction
@@ -30,7 +30,7 @@ BAD = [
     (process, "timeout", "3", "must be a number, not str '3'"),
     (process, "timeout", float("nan"), "NaN"),
     (process, "timeout", float("inf"), "leave it out"),
-    (process, "timeout", datetime.timedelta(seconds=3), "total_seconds"),
+    (process, "timeout", dt.timedelta(seconds=3), "total_seconds"),
     (process, "timeout", node, "has not run"),
     (process, "timeout", 10**400, "must be a number"),
     (process, "timeout", [1] * 100, "..."),
@@ -149,7 +149,9 @@ def test_unknown_options_are_refused_with_a_hint(decorator, options, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("decorator", [process, thread, workflow, task, local, scheduler])
+@pytest.mark.parametrize(
+    "decorator", [process, thread, workflow, task, local, scheduler]
+)
 @pytest.mark.parametrize("value", [3, "name", None, [1, 2]])
 def test_decorating_what_is_no_function(decorator, value):
     with pytest.raises(CompositionError) as caught:

@@ -63,9 +63,11 @@ def graphs(draw):
             st.lists(
                 st.recursive(
                     pick,
-                    lambda inner: st.lists(inner, max_size=2)
-                    | st.tuples(inner)
-                    | st.dictionaries(st.sampled_from("ab"), inner, max_size=2),
+                    lambda inner: (
+                        st.lists(inner, max_size=2)
+                        | st.tuples(inner)
+                        | st.dictionaries(st.sampled_from("ab"), inner, max_size=2)
+                    ),
                     max_leaves=3,
                 ),
                 max_size=3,
@@ -80,7 +82,7 @@ def graphs(draw):
     return draw(st.sampled_from([picked[0], picked, (picked,), {"a": picked, "b": 1}]))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(graphs())
 def test_a_round_trip_keeps_the_graph(value):
     back = travel(value)
@@ -163,9 +165,9 @@ def test_a_chain_of_100_000():
     assert sys.getrecursionlimit() < 100_000
 
 
-def test_a_fan_of_200_000():
-    back = travel(join([one() for _ in range(200_000)]))
-    assert len(set(back.args[0])) == 200_000
+def test_a_fan_of_100_000():
+    back = travel(join([one() for _ in range(100_000)]))
+    assert len(set(back.args[0])) == 100_000
 
 
 def test_a_ladder_is_linear():

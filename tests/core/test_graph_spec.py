@@ -84,17 +84,24 @@ async def asynchronous(a):
 
 def outcome(function, decorators):
     """Apply decorators innermost first; the spec, or None if they are refused."""
-    decorated = function
     try:
-        for decorator in decorators:
-            decorated = decorator(decorated)
+        decorated = applied(function, decorators)
     except CompositionError as error:
-        origins = error.origins
-        assert origins
-        assert all(LINE.search(origin) for origin in origins)
-        assert all(origin in str(error) for origin in origins)
+        check_origins(error)
         return None
     return decorated.spec, decorated.options
+
+
+def applied(function, decorators):
+    for decorator in decorators:
+        function = decorator(function)
+    return function
+
+
+def check_origins(error):
+    assert error.origins
+    assert all(LINE.search(origin) for origin in error.origins)
+    assert all(origin in str(error) for origin in error.origins)
 
 
 @settings(max_examples=150, deadline=None)
@@ -133,19 +140,13 @@ def test_facets_in_any_order_and_any_grouping_make_the_same_spec():
 
 def test_the_whole_stack_in_every_order():
     stack = [process(timeout=3), local(cpus=2), scheduler(cpus=2), task(retry=1)]
-    specs = set()
-    for order in itertools.permutations(stack):
-        decorated = plain
-        for decorator in order:
-            decorated = decorator(decorated)
-        specs.add(decorated.spec)
+    specs = {applied(plain, order).spec for order in itertools.permutations(stack)}
     assert len(specs) == 1
 
 
 def conflict(*decorators, function=plain):
     with pytest.raises(CompositionError) as caught:
-        for decorator in decorators:
-            function = decorator(function)
+        applied(function, decorators)
     return caught.value
 
 

@@ -40,10 +40,12 @@ HASHABLE = st.recursive(
 )
 VALUES = st.recursive(
     HASHABLE | st.sampled_from(OPAQUE),
-    lambda inner: st.lists(inner, max_size=3)
-    | st.tuples(inner, inner)
-    | st.dictionaries(HASHABLE, inner, max_size=3)
-    | st.sets(HASHABLE, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.tuples(inner, inner)
+        | st.dictionaries(HASHABLE, inner, max_size=3)
+        | st.sets(HASHABLE, max_size=3)
+    ),
     max_leaves=12,
 )
 

@@ -271,14 +271,16 @@ class Engine(Moves):
     def assembled(self, item: Item, value: object, now: float) -> None:
         """The value of an item from `assembles` was built."""
         if item.status == ASSEMBLING:
-            self._built(item, now)
+            self._active -= 1
+            if item.flags & WATCHED:
+                stir(item, self._alarms, now)
             self._resolve(item, value, now)
         self._after(now)
 
     def unassembled(self, item: Item, error: BaseException, now: float) -> None:
         """The value of an item from `assembles` could not be built; for good."""
         if item.status == ASSEMBLING:
-            self._built(item, now)
+            self._active -= 1
             self._fail(item, error, now)
         self._after(now)
 

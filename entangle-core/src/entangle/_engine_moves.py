@@ -244,12 +244,6 @@ class Moves:
             self._calls -= 1
         return True
 
-    def _built(self, item: Item, now: float) -> None:
-        """The assembling of `item` is over."""
-        self._active -= 1
-        if item.flags & WATCHED:
-            stir(item, self._alarms, now)
-
     def _vacate(self, item: Item) -> None:
         """The call of `item` is over, whatever became of it."""
         self._active -= 1
@@ -312,6 +306,8 @@ class Moves:
         """End `item`, which is not active any more, and all that can't do without."""
         self._alarms.disarm(item)
         item.status = FAILED
+        if item.flags & WATCHED:
+            stir(item, self._alarms, now)
         doomed = [item]
         relieved: list[Item] = []
         needless: list[Item] = []

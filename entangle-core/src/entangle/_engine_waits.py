@@ -1,7 +1,7 @@
 """When the bound on an item's inputs starts to run.
 
 `wait=s` counts from the moment when the first body of the item's argument graph (its
-transitive inputs) is entered, or a part of it without a body has its value. So that this costs nothing where nobody waits, and each
+transitive inputs) is entered, or a part of it ends without that. So that this costs nothing where nobody waits, and each
 edge is crossed at most twice where many do, the graph is marked: `watch` marks
 downwards what lies under an item that waits, once, however many wait above it; `stir`
 marks upwards, once, what has a body below it that was entered. Only watched items are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from entangle._graph import running
@@ -79,10 +80,9 @@ class Node(_Typed[R_co]):
         return None if isinstance(self.code, str) else self._position(self.code)[1]
 
     def _position(self, code: CodeType) -> tuple[int, int | None]:
-        for index, (line, _, column, _) in enumerate(code.co_positions()):
-            if index == self.lasti // 2:
-                return line or code.co_firstlineno, column
-        return code.co_firstlineno, None
+        positions = islice(code.co_positions(), self.lasti // 2, None)
+        line, _, column, _ = next(positions, (None, None, None, None))
+        return line or code.co_firstlineno, column
 
     @overload
     def __call__(self) -> R_co: ...
@@ -288,7 +288,7 @@ def _refusal(what: str, hint: str = "") -> Callable[..., NoReturn]:
 _UNPACK = " (a, b = node.unpack(2) names its items beforehand)"
 _REFUSED = {
     "has no truth value": ("bool",),
-    "has no length": ("len", "length_hint"),
+    "has no length": ("len",),
     "has no order": ("lt", "le", "gt", "ge"),
     "cannot be searched": ("contains",),
     "cannot be changed": ("setitem", "delitem"),

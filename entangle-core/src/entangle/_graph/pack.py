@@ -86,8 +86,17 @@ def pack(value: Any) -> Packed:
     tasks: dict[Task[..., Any], int] = {}
     places = [Place(row) for row in range(len(order))]
 
+    lines: dict[tuple[Any, int], str] = {}
+
     def place(node: Any) -> Place:
         return places[rows[node]]
+
+    def line(node: Node[Any]) -> str:
+        # A wide graph comes from few lines, and finding one costs a walk of its code.
+        key = node.code, node.lasti
+        if key not in lines:
+            lines[key] = node.where
+        return lines[key]
 
     packed = tuple(
         Row(
@@ -95,7 +104,7 @@ def pack(value: Any) -> Packed:
             substitute(node.args, place),
             substitute(node.kwargs, place),
             substitute(node.follows, place),
-            node.where,
+            line(node),
         )
         for node in order
     )

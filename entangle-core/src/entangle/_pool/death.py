@@ -23,7 +23,7 @@ class Deaths:
         self._killed_for_memory = _kills_for_memory()
 
     def error(
-        self, node: str, worker: WorkerProcess, status: int, zygote: bool
+        self, node: str, worker: WorkerProcess, status: int, *, zygote: bool
     ) -> ProcessTerminatedException:
         """Return the error for the call that a worker was running when it died."""
         code = os.waitstatus_to_exitcode(status)
@@ -78,12 +78,12 @@ def end_strays(sessions: Collection[int]) -> None:
     wanted = {pid for pid in sessions if pid}
     if not wanted:
         return
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if not folder.name.isdigit():
             continue
         try:
-            stat = Path("/proc", name, "stat").read_bytes()
+            stat = (folder / "stat").read_bytes()
             if int(stat.rpartition(b")")[2].split()[3]) in wanted:
-                os.kill(int(name), signal.SIGKILL)
+                os.kill(int(folder.name), signal.SIGKILL)
         except (OSError, ValueError, IndexError):
             continue

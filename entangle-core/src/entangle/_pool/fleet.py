@@ -156,7 +156,7 @@ class Fleet:
             *(worker.pid for worker in self._workers.values() if worker.pid),
         ]
 
-    def _printed(self, worker: WorkerProcess, source: Source, mask: int) -> None:
+    def _printed(self, worker: WorkerProcess, source: Source, _mask: int) -> None:
         if not source.read():
             # Nobody but the worker holds the other end: a task has closed it.
             self._hub.unwatch(source.descriptor)

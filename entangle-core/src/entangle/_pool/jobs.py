@@ -51,17 +51,15 @@ class Job:
         "deaths",
         "number",
         "over",
-        "owner",
         "prepared",
         "processor",
         "token",
         "worker",
     )
 
-    def __init__(self, call: Call, prepared: Prepared, owner: object) -> None:
+    def __init__(self, call: Call, prepared: Prepared) -> None:
         self.call = call
         self.prepared = prepared
-        self.owner = owner
         self.worker: WorkerProcess | None = None
         self.number = 0
         self.token = False

@@ -38,5 +38,7 @@ def key_of(
         ids = cpus.allowed()
         lease = min(options.cpus, pool.capacity)
         bound = ids[: min(options.cpus, len(ids))]
-    key = Key(options.env, options.cwd, options.nice, bound, preload, options.fresh)
+    key = Key(
+        options.env, options.cwd, options.nice, bound, preload, fresh=options.fresh
+    )
     return key, lease, None, group

@@ -10,9 +10,9 @@ import pickle
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.options import Options
+from entangle._seam.call import Call
 from entangle._worker import failures, frames
 from entangle._worker.attach import Parcel
-from entangle._seam.call import Call
 
 from .jobs import Payload, Prepared
 from .snapshot import Snapshot
@@ -35,7 +35,7 @@ class NestedCall(Call):
     __slots__ = ("_number", "_worker")
 
     def __init__(
-        self, worker: WorkerProcess, number: int, name: str, wants_start: bool
+        self, worker: WorkerProcess, number: int, name: str, *, wants_start: bool
     ) -> None:
         super().__init__(_elsewhere, name=name, options=Options())
         self.wants_start = wants_start
@@ -115,7 +115,9 @@ class NestedCalls:
             ]
             payload = Payload(data, own, buffers, [])
         shipped = self._shipped(worker, request)
-        call = NestedCall(worker, number, request["name"], request["wants_start"])
+        call = NestedCall(
+            worker, number, request["name"], wants_start=request["wants_start"]
+        )
         call.args, call.kwargs = request["args"], request["kwargs"]
         worker.children[number] = call
         env, cwd, nice, bound, preload, fresh = request["key"]
@@ -124,20 +126,19 @@ class NestedCalls:
             Prepared(
                 shipped,
                 self._snapshot(worker, request),
-                Key(env, cwd, nice, bound, preload, fresh),
+                Key(env, cwd, nice, bound, preload, fresh=fresh),
                 min(request["cpus"], self._processes.capacity),
                 payload,
                 None,
                 request["is_async"],
             ),
-            owner=worker,
         )
 
     def _shipped(self, worker: WorkerProcess, request: dict[str, Any]) -> Shipped:
         digest, data, by_value = request["function"]
         if data is not None:
             worker.nested_functions[digest] = self._shipper.adopt(
-                digest, data, by_value
+                digest, data, by_value=by_value
             )
         shipped: Shipped = worker.nested_functions[digest]
         return shipped

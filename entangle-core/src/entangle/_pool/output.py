@@ -66,7 +66,7 @@ class Printer:
 
     def __init__(self) -> None:
         self._writing = threading.RLock()
-        self._open_line = {stream: False for stream in STREAMS}
+        self._open_line = dict.fromkeys(STREAMS, False)
         self._last: dict[str, object] = dict.fromkeys(STREAMS)
         self._texts: deque[tuple[str, object, str]] = deque()
 

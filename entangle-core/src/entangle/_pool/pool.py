@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import itertools
 import os
 import sys
 import threading
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entangle.errors import TaskError
 from entangle._worker import failures
 from entangle._worker import main as worker
+from entangle.errors import TaskError
 
 from . import cpus
 from .hub import Hub
 from .limits import Limits
 from .output import Printer
-from .processes import Processes
+from .processes import STANDARD_PRELOAD, Processes
 from .scheduling import Group
 from .serial import Serial
 from .shipping import Shipper
@@ -52,6 +54,7 @@ class Pool:
         self.limits = Limits()
         self.runs: weakref.WeakSet[Any] = weakref.WeakSet()
         self.closed = False
+        self._expecting = False
         self._groups: dict[Hashable, Group] = {}
         self._serials: dict[str, Serial] = {}
         self._lock = threading.Lock()
@@ -84,9 +87,15 @@ class Pool:
         if self.printer.pending():
             self.notifier.call(self.printer.flush)
 
+    def expect_processes(self) -> None:
+        """Begin to start what the first process call will need."""
+        if not self._expecting:
+            self._expecting = True
+            self.hub.post(self.processes.expect, STANDARD_PRELOAD)
+
     def start(self, run: Any, *, more: bool = False) -> None:
         """Begin a run that no thread waits for yet."""
-        self.hub.post(run.begin, more)
+        self.hub.post(partial(run.begin, more=more))
         self.hub.attend()
 
     def drive(self, run: Any) -> None:
@@ -196,53 +205,52 @@ def _idle_seconds() -> float:
     return seconds
 
 
-_lock = threading.Lock()
-_pool: Pool | None = None
+class _Process:
+    """What this process has of pools; a forked child starts over."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.pool: Pool | None = None
+
+
+_ours = _Process()
 
 
 def get() -> Pool:
     """Return the pool of this process; made anew after a fork or a shutdown."""
-    global _pool
-    pool = _pool
-    if pool is not None and not pool.closed:
+    pool = existing()
+    if pool is not None:
         return pool
-    with _lock:
-        if _pool is None or _pool.closed:
-            _pool = Pool()
+    with _ours.lock:
+        if _ours.pool is None or _ours.pool.closed:
+            _ours.pool = Pool()
             _register_once()
-        return _pool
+        return _ours.pool
 
 
 def existing() -> Pool | None:
     """Return the pool of this process if there is one."""
-    pool = _pool
+    pool = _ours.pool
     return pool if pool is not None and not pool.closed else None
 
 
 def shutdown() -> None:
     """End all runs, workers and threads of the pool; the next run makes a new one."""
-    global _pool
-    with _lock:
-        pool, _pool = _pool, None
+    with _ours.lock:
+        pool, _ours.pool = _ours.pool, None
     if pool is not None:
         pool.close()
 
 
-_registered = False
-
-
+@functools.cache
 def _register_once() -> None:
-    global _registered
-    if not _registered:
-        _registered = True
-        os.register_at_fork(after_in_child=_in_forked_child)
-        atexit.register(_at_exit)
+    os.register_at_fork(after_in_child=_in_forked_child)
+    atexit.register(_at_exit)
 
 
 def _in_forked_child() -> None:
-    global _pool, _lock
-    pool, _pool = _pool, None
-    _lock = threading.Lock()
+    pool = _ours.pool
+    _ours.__init__()  # type: ignore[misc]  # the lock may have been held at the fork
     if pool is not None:
         pool.abandon()
 
@@ -256,7 +264,6 @@ def _at_exit() -> None:
         if getattr(sys, "last_type", None) is None:
             for run in list(pool.runs):
                 if run.submitted:
-                    pool.hub.attend()
-                    run.wait()
+                    pool.finish(run)
     finally:
         shutdown()

@@ -12,6 +12,7 @@ back first, so that no call ever waits for, or dies with, somebody else's.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import select
@@ -28,7 +29,8 @@ from entangle.errors import WorkerStartError
 from . import death
 from .fleet import Fleet
 from .jobs import Job, Prepared, frame, shared_frame
-from .worker import Key
+
+log = logging.getLogger("entangle.pool")
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
     from .output import Printer
     from .serial import Serial
     from .shipping import Shipper
-    from .worker import WorkerProcess
+    from .worker import Key, WorkerProcess
     from .zygotes import ZygoteProcess
 
 TINY_NS = 500_000.0
@@ -85,13 +87,22 @@ class Processes:
 
     # -- what others ask for -----------------------------------------------------
 
-    def start(self, call: Call, prepared: Prepared, owner: object = None) -> None:
+    def start(self, call: Call, prepared: Prepared) -> None:
         """Queue a call; everything about it is reported to the call."""
-        job = self._jobs[call] = Job(call, prepared, owner)
+        job = self._jobs[call] = Job(call, prepared)
         if prepared.group is not None:
             prepared.group.request(partial(self._granted, job))
         else:
             self._queue.append(job)
+
+    def expect(self, preload: tuple[str, ...]) -> None:
+        """Have a zygote start, since calls that need it are being prepared."""
+        if not self._closed:
+            try:
+                self._fleet.zygote(preload)
+            except (OSError, WorkerStartError) as error:
+                # The first call will meet the same and tell its caller.
+                log.debug("no zygote could be started ahead: %s", error)
 
     def cancel(self, call: Call) -> None:
         """End a call; `Call.cancelled` tells how, unless its result was faster."""
@@ -123,7 +134,7 @@ class Processes:
                     return
                 self._free -= job.prepared.cpus
                 worker.leases = job.prepared.cpus
-                batch = self._batch(worker, job)
+                batch = self._batch(job)
                 self._give(worker, batch)
             elif not self._top_up(job):
                 return
@@ -149,7 +160,7 @@ class Processes:
 
     # -- giving ------------------------------------------------------------------
 
-    def _batch(self, worker: WorkerProcess, first: Job) -> list[Job]:
+    def _batch(self, first: Job) -> list[Job]:
         """Take the next job and, if it is tiny, others like it off the queue."""
         queue = self._queue
         queue.popleft()
@@ -206,29 +217,32 @@ class Processes:
             if behind:
                 tokens.append(job.number)
             behind = True
-            prepared = job.prepared
-            if prepared.snapshot.number != worker.snapshot:
-                worker.snapshot = prepared.snapshot.number
-                worker.send(frames.pack(frames.CONTEXT, prepared.snapshot.data))
-            shipped = prepared.shipped
-            if shipped.number not in worker.functions:
-                worker.forget_functions(self._shipper.forgotten)
-                worker.functions.add(shipped.number)
-                number = protocol.NUMBER.pack(shipped.number)
-                worker.send(frames.pack(frames.FUNCTION, number + shipped.data))
-            if prepared.payload is not None:
-                for blob in prepared.payload.shared:
-                    if blob.number not in worker.shared:
-                        worker.shared.add(blob.number)
-                        worker.send(shared_frame(blob))
+            self._provide(worker, job.prepared)
             worker.outstanding.append(job)
         if tokens:
             worker.grant(tokens)
         worker.send(frame(batch))
         if batch[0].tiny(TINY_NS):
             self._tiny[worker.number] = worker
-        if len(worker.outstanding) > 1 and worker.watch is None:
+        if worker.waiting() and worker.watch is None:
             self._watch(worker)
+
+    def _provide(self, worker: WorkerProcess, prepared: Prepared) -> None:
+        """Send what a call needs and the worker does not have yet."""
+        snapshot, shipped = prepared.snapshot, prepared.shipped
+        if snapshot.number != worker.snapshot:
+            worker.snapshot = snapshot.number
+            worker.send(frames.pack(frames.CONTEXT, snapshot.data))
+        if shipped.number not in worker.functions:
+            worker.forget_functions(self._shipper.forgotten)
+            worker.functions.add(shipped.number)
+            number = protocol.NUMBER.pack(shipped.number)
+            worker.send(frames.pack(frames.FUNCTION, number + shipped.data))
+        if prepared.payload is not None:
+            for blob in prepared.payload.shared:
+                if blob.number not in worker.shared:
+                    worker.shared.add(blob.number)
+                    worker.send(shared_frame(blob))
 
     def forget_shared(self, numbers: set[int]) -> None:
         """Have the workers drop values that no call will need again."""
@@ -249,13 +263,10 @@ class Processes:
         elif error is not None:
             self._finish(job)
             job.call.failed(error)
-        elif not job.over:
+        elif processor is not None:
             job.processor = processor
-            key = job.prepared.key
-            bound = Key(
-                key.env, key.cwd, key.nice, (processor or 0,), key.preload, key.fresh
-            )
-            job.prepared = job.prepared._replace(key=bound)
+            key = job.prepared.key.bound(processor)
+            job.prepared = job.prepared._replace(key=key)
             self._queue.append(job)
 
     # -- workers -----------------------------------------------------------------
@@ -336,7 +347,7 @@ class Processes:
                 )
 
     def _bury(
-        self, worker: WorkerProcess, status: int | None, zygote: bool = False
+        self, worker: WorkerProcess, status: int | None, *, zygote: bool = False
     ) -> None:
         """Forget a worker that is gone; redispatch or fail what it was given."""
         self._tiny.pop(worker.number, None)
@@ -359,7 +370,9 @@ class Processes:
             elif not self._closed or status is not None:
                 self._finish(job)
                 job.call.failed(
-                    self._deaths.error(job.call.name, worker, status or 0, zygote)
+                    self._deaths.error(
+                        job.call.name, worker, status or 0, zygote=zygote
+                    )
                 )
         self._fleet.forget(worker)
         self._requeue(again)
@@ -432,50 +445,59 @@ class Processes:
             worker.kill()
 
     def _answered(self, worker: WorkerProcess, item: Any) -> None:
-        kind, body = item.kind, item.body
+        kind = item.kind
         if frames.VALUE <= kind <= frames.FAILED:
-            number, took = protocol.ANSWER.unpack_from(body)
-            job = worker.outstanding[0]
-            if job.number != number:
-                raise ValueError(f"answer to call {number}, expected {job.number}")
-            worker.finish_lines()
-            worker.outstanding.popleft()
-            job.worker = None
-            self._finish(job)
-            if worker.children:
-                self._end_children(worker)
-            if item.flags & frames.DIRTY or job.prepared.key.fresh:
-                worker.dirty = True
-                self._withdraw(worker)
-            job.prepared.shipped.took(took)
-            start = protocol.ANSWER.size
-            if kind == frames.VALUE:
-                job.call.succeeded(pickle.loads(memoryview(body)[start:]))
-            elif kind == frames.FAILED:
-                job.call.failed_encoded(bytes(body[start:]))
-            else:
-                blob = received(item.buffers[0], item.buffers[1:], item.readonly[1:])
-                if kind == frames.RESULT:
-                    job.call.succeeded(blob)
-                else:
-                    job.call.returned_graph(blob)
+            self._call_over(worker, item)
         elif kind == frames.STARTED:
-            number, moment = protocol.ANSWER.unpack_from(body)
+            number, moment = protocol.ANSWER.unpack_from(item.body)
             if worker.outstanding and worker.outstanding[0].number == number:
                 worker.outstanding[0].call.started(moment / 1e9)
         elif kind == frames.NESTED:
-            if self.nested is not None and worker.outstanding:
-                if not worker.zygote.nesting:
-                    # The next task that runs a graph finds the framework imported.
-                    worker.zygote.nesting = True
-                    worker.zygote.load(NESTING_PRELOAD)
-                self.nested.requested(worker, item)
+            self._nested_request(worker, item)
         elif kind == frames.BLOCKED:
             self._blocked(worker)
         elif kind == frames.RESUMED:
             self._resumed(worker)
         elif kind != frames.HELLO:
             raise ValueError(f"unknown kind {kind}")
+
+    def _call_over(self, worker: WorkerProcess, item: Any) -> None:
+        """Pass on how a call ended, and let go of it."""
+        kind, body = item.kind, item.body
+        number, took = protocol.ANSWER.unpack_from(body)
+        job = worker.outstanding[0]
+        if job.number != number:
+            raise ValueError(f"answer to call {number}, expected {job.number}")
+        worker.finish_lines()
+        worker.outstanding.popleft()
+        job.worker = None
+        self._finish(job)
+        if worker.children:
+            self._end_children(worker)
+        if item.flags & frames.DIRTY or job.prepared.key.fresh:
+            worker.dirty = True
+            self._withdraw(worker)
+        job.prepared.shipped.took(took)
+        call = job.call
+        start = protocol.ANSWER.size
+        if kind == frames.VALUE:
+            call.succeeded(pickle.loads(memoryview(body)[start:]))
+        elif kind == frames.FAILED:
+            call.failed_encoded(bytes(body[start:]))
+        else:
+            parcel = received(item.buffers[0], item.buffers[1:], item.readonly[1:])
+            if kind == frames.RESULT:
+                call.succeeded(parcel)
+            else:
+                call.returned_graph(parcel)
+
+    def _nested_request(self, worker: WorkerProcess, item: Any) -> None:
+        if self.nested is not None and worker.outstanding:
+            if not worker.zygote.nesting:
+                # The next task that runs a graph finds the framework imported.
+                worker.zygote.nesting = True
+                worker.zygote.load(NESTING_PRELOAD)
+            self.nested.requested(worker, item)
 
     def _finish(self, job: Job) -> None:
         job.over = True
@@ -502,7 +524,7 @@ class Processes:
     def _look_at(self, worker: WorkerProcess) -> None:
         """Take back what waits behind a call that takes longer than expected."""
         worker.watch = None
-        if len(worker.outstanding) < 2 or worker.killed:
+        if not worker.waiting() or worker.killed:
             return
         entered, _ = worker.begun()
         if entered == worker.watched[0]:

@@ -37,7 +37,7 @@ class Relay:
         self._snapshot = 0
         self._attached = False
 
-    def start(self, call: Call, prepared: Prepared, owner: object = None) -> None:
+    def start(self, call: Call, prepared: Prepared) -> None:
         """Ask the caller's pool for a call."""
         self._attach()
         self._count += 1
@@ -76,6 +76,9 @@ class Relay:
         if number is not None:
             body = pickle.dumps((nested.CANCEL, number), 5)
             self._worker.send(frames.pack(frames.NESTED, body))
+
+    def expect(self, preload: tuple[str, ...]) -> None:
+        """Nothing is started here."""
 
     def pump(self) -> None:
         """Nothing waits here."""
@@ -127,7 +130,7 @@ class Relay:
         """Leave the stream to the worker again; called by the worker's main thread."""
         self._hub.run_inside(self._detach)
 
-    def _readable(self, mask: int) -> None:
+    def _readable(self, _mask: int) -> None:
         try:
             self._worker.pump()
         except (EOFError, OSError, frames.ProtocolError):

@@ -60,16 +60,17 @@ class Group:
     def _ask(self, free: frozenset[int]) -> None:
         try:
             cpu = self._chooser.choose(free)
-            if cpu is not None and cpu not in free:
-                raise ValueError(
-                    f"{type(self._chooser).__qualname__}.choose returned {cpu!r}, "
-                    f"which is none of the free processors {sorted(free)}: return one "
-                    "of them, or None to wait"
-                )
         except BaseException as error:
             self._post(self._decided, None, error)
-        else:
-            self._post(self._decided, cpu, None)
+            return
+        error = None
+        if cpu is not None and cpu not in free:
+            error = ValueError(
+                f"{type(self._chooser).__qualname__}.choose returned {cpu!r}, "
+                f"which is none of the free processors {sorted(free)}: return one "
+                "of them, or None to wait"
+            )
+        self._post(self._decided, cpu, error)
 
     def _decided(self, cpu: int | None, error: BaseException | None) -> None:
         self._deciding = False

@@ -77,6 +77,6 @@ class Serial:
                 self._busy = True
             try:
                 function(*args)
-            except Exception:
+            except BaseException:  # noqa: BLE001 - others wait for this thread
                 log.exception("a callback failed")
             del function, args

@@ -67,9 +67,9 @@ class Shipper:
         """
         digest, data = self._cache.encoded(function)
         by_value = functions.function_reference(function) is None
-        return self.adopt(digest, data, by_value)
+        return self.adopt(digest, data, by_value=by_value)
 
-    def adopt(self, digest: bytes, data: bytes, by_value: bool) -> Shipped:
+    def adopt(self, digest: bytes, data: bytes, *, by_value: bool) -> Shipped:
         """Return the function that was encoded to ``data``, here or elsewhere."""
         with self._lock:
             shipped = self._known.get(digest)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import _signal
+import _signal  # type: ignore[import-not-found]  # its C half, free of enums
 import _thread
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,7 +35,7 @@ class InterruptGuard:
         self._swapped = False
         self._notify = notify
 
-    def __enter__(self) -> InterruptGuard:
+    def __enter__(self) -> Self:
         if _thread.get_ident() == threading.main_thread().ident:
             get = _signal.getsignal
             for number in _SIGNALS:
@@ -66,7 +66,7 @@ class InterruptGuard:
         noted, self.noted = self.noted, False
         return noted
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
         self.noted = True
         if self._notify is not None:
             self._notify()

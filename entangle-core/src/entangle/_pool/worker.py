@@ -43,6 +43,7 @@ class Key:
         nice: int | None,
         cpus: tuple[int, ...] | None,
         preload: tuple[str, ...],
+        *,
         fresh: bool,
     ) -> None:
         self.env = env
@@ -66,6 +67,12 @@ class Key:
             other.cpus,
             other.preload,
             other.fresh,
+        )
+
+    def bound(self, cpu: int) -> Key:
+        """Return the key of workers like these that are bound to one processor."""
+        return Key(
+            self.env, self.cwd, self.nice, (cpu,), self.preload, fresh=self.fresh
         )
 
     def settings(self) -> dict[str, Any]:
@@ -165,6 +172,10 @@ class WorkerProcess:
         own = [source.descriptor for source in self.sources]
         return [self.socket.fileno(), *own, self._tokens, self._grants]
 
+    def waiting(self) -> bool:
+        """Tell whether a call waits behind the one that runs."""
+        return len(self.outstanding) > 1
+
     # -- sending -----------------------------------------------------------------
 
     def next_sequence(self) -> int:
@@ -204,7 +215,7 @@ class WorkerProcess:
             self._outbox.extend(memoryview(piece).cast("B") for piece in pieces)
         except OSError:
             return  # it is dying: its zygote will say so
-        self.want_writable(True)
+        self.want_writable(wanted=True)
 
     def flush(self) -> None:
         """Send what the socket takes now."""
@@ -214,7 +225,7 @@ class WorkerProcess:
             try:
                 sent = self.socket.sendmsg(some)
             except BlockingIOError:
-                self.want_writable(True)
+                self.want_writable(wanted=True)
                 return
             except OSError:
                 outbox.clear()
@@ -223,9 +234,9 @@ class WorkerProcess:
                 sent -= outbox.popleft().nbytes
             if sent:
                 outbox[0] = outbox[0][sent:]
-        self.want_writable(False)
+        self.want_writable(wanted=False)
 
-    def want_writable(self, wanted: bool) -> None:
+    def want_writable(self, *, wanted: bool) -> None:
         """Watch for the socket taking more, or stop that."""
         if not self.broken and not self.silent:
             mask = select.EPOLLIN | (select.EPOLLOUT if wanted else 0)

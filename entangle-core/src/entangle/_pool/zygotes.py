@@ -8,6 +8,7 @@ import select
 import signal
 import sys
 from collections import deque
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._worker import zygote as protocol
@@ -151,7 +152,7 @@ class ZygoteProcess:
             pass
 
     def _send(
-        self, message: Any, descriptors: Sequence[int], close: bool = False
+        self, message: Any, descriptors: Sequence[int], *, close: bool = False
     ) -> None:
         self._outbox.append((message, descriptors, close))
         self._flush()
@@ -199,7 +200,7 @@ class ZygoteProcess:
             else:
                 self.ready = True
 
-    def _ended(self, mask: int) -> None:
+    def _ended(self, _mask: int) -> None:
         if self._control.fileno() >= 0:
             self._reported(0)
         status = self._release()
@@ -212,7 +213,7 @@ def _spawn(control: int, preload: tuple[str, ...]) -> int:
             detail="this Python doesn't know its own executable (sys.executable is "
             "empty), as when it is embedded in another program"
         )
-    root = os.path.dirname(os.path.dirname(os.path.dirname(protocol.__file__)))
+    root = str(Path(protocol.__file__).parents[2])
     boot = _BOOT.format(
         root=root,
         control=_CONTROL,
@@ -250,25 +251,26 @@ def interpreter_flags() -> list[str]:
         ("S", flags.no_site),
         ("v", flags.verbose),
         ("b", flags.bytes_warning),
-        ("q", flags.quiet),
         ("O", flags.optimize),
     ):
         if level > 0:
             arguments.append("-" + letter * level)
-    if flags.isolated:
-        arguments.append("-I")
-    else:
-        if flags.ignore_environment:
-            arguments.append("-E")
-        if flags.no_user_site:
-            arguments.append("-s")
-    if sys.flags.dev_mode:
+    for flag, level in (
+        ("-I", flags.isolated),
+        ("-E", flags.ignore_environment and not flags.isolated),
+        ("-s", flags.no_user_site and not flags.isolated),
+    ):
+        if level:
+            arguments.append(flag)
+    if flags.dev_mode:
         arguments.extend(("-X", "dev"))
-    for option in sys.warnoptions:
-        if not (flags.dev_mode and option == "default"):
-            arguments.append("-W" + option)
-    for name, value in sys._xoptions.items():
-        if name not in ("dev", "frozen_modules") and name != "importtime":
+    arguments.extend(
+        "-W" + option
+        for option in sys.warnoptions
+        if not (flags.dev_mode and option == "default")
+    )
+    for name, value in sys._xoptions.items():  # noqa: SLF001 - there is no other way
+        if name not in {"dev", "frozen_modules", "importtime"}:
             arguments.extend(("-X", name if value is True else f"{name}={value}"))
     return arguments
 

@@ -86,7 +86,7 @@ def _made(
 ) -> tuple[Run, Item]:
     """Build a run up to the point where nothing has begun yet."""
     made = Run(pool, workers=workers, timeout=timeout)
-    found = discover(node, made.items)
+    found = discover(node, made.knows)
     made.prepare(found)
     made.add(found)
     return made, made.root(node)

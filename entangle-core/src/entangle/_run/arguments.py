@@ -10,7 +10,7 @@ from entangle._worker import codec
 from entangle._worker.attach import Parcel, encode_arguments
 from entangle.errors import UnpicklableError
 
-from .values import ENCODED, Encoded, Parts, parcels
+from .values import Encoded, Parts, parcels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -126,11 +126,14 @@ class Encoder:
 def _harmless(structure: Any) -> bool:
     """Tell whether encoding a structure of parts runs no code of the user's."""
     pending = [structure]
+    # Held, not only their identities: what is walked may be made on the way.
+    seen: dict[int, Any] = {}
     while pending:
         value = pending.pop()
         kind = type(value)
-        if kind in codec.ATOMS or kind is Encoded:
+        if kind in codec.ATOMS or kind is Encoded or id(value) in seen:
             continue
+        seen[id(value)] = value
         if kind is Parts:
             pending.append(value.structure)
         elif kind is dict:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from entangle._graph.options import Options
+from entangle._seam.call import Call
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
-from entangle._seam.call import Call
 from entangle.errors import TaskError
 
 from .discover import discover, has_edges
@@ -16,6 +15,7 @@ from .values import Encoded
 if TYPE_CHECKING:
     from entangle._engine_items import Item
     from entangle._graph.node import Node
+    from entangle._graph.options import Options
 
     from .run import Run
 
@@ -90,12 +90,11 @@ class NodeCall(Call):
         """Prepare the returned nodes outside of the monitor, then add them."""
         run = self.run
         try:
-            found = discover(value, run.items)
-            run.prepare(found)
+            run.prepare(discover(value, run.knows))
         except BaseException as error:
             self.failed(error)
         else:
-            run.hub.post(run.call_expanded, self, value, found)
+            run.hub.post(run.call_expanded, self, value)
 
 
 class Expansion:

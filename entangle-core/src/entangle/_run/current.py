@@ -50,7 +50,7 @@ class Scope:
 
 
 scope: ContextVar[Scope | None] = ContextVar("entangle_scope", default=None)
-_of_worker: Scope | None = None
+_of_worker: list[Scope] = []  # at most one: of the call that this worker runs
 
 
 def parent() -> Scope | None:
@@ -63,18 +63,16 @@ def parent() -> Scope | None:
 
 def _worker_scope() -> Scope:
     """Return the scope of the call that this worker process is running."""
-    global _of_worker
-    if _of_worker is None:
-        _of_worker = Scope()
-        worker.current.endings.append(_end_worker_scope)
-    return _of_worker
+    if not _of_worker:
+        _of_worker.append(Scope())
+        if worker.current is not None:
+            worker.current.endings.append(_end_worker_scope)
+    return _of_worker[0]
 
 
 def _end_worker_scope() -> None:
-    global _of_worker
-    ending, _of_worker = _of_worker, None
-    if ending is not None:
-        ending.end()
+    while _of_worker:
+        _of_worker.pop().end()
 
 
 def cancelled_error(future: Future[Any]) -> BaseException:

@@ -9,7 +9,7 @@ from entangle._graph.walk import edges, edges_in
 from entangle.errors import CompositionError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable
 
 
 class Discovered:
@@ -33,12 +33,12 @@ def has_edges(value: Any) -> bool:
     return bool(edges_in(value))
 
 
-def discover(value: Any, known: Mapping[Any, Any]) -> Discovered:
+def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
     """Find the edges in a value and, transitively, in their arguments.
 
     Args:
         value: What was asked for or returned.
-        known: Edges not to be looked into again.
+        known: Tells whether an edge need not be looked into again.
 
     Raises:
         CompositionError: a node is among its own inputs.
@@ -50,7 +50,7 @@ def discover(value: Any, known: Mapping[Any, Any]) -> Discovered:
     stack = list(reversed(roots))
     while stack:
         edge = stack[-1]
-        if edge in done or edge in known:
+        if edge in done or known(edge):
             stack.pop()
             continue
         if type(edge) is not Node:
@@ -76,6 +76,6 @@ def discover(value: Any, known: Mapping[Any, Any]) -> Discovered:
                     f"{edge!r} is among its own inputs: a list or dict that was given "
                     "to it was changed to contain a node made from it"
                 )
-            if other not in done and other not in known:
+            if other not in done and not known(other):
                 stack.append(other)
     return Discovered(roots, order)

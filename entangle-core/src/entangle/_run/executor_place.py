@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import GRACE
-from entangle._worker import functions
 from entangle._seam.executor import Executor
+from entangle._worker import functions
 
 from .thread_place import arguments, told
 

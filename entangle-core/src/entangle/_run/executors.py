@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from entangle._graph.options import Options
 from entangle._pool import pool as pools
 from entangle._pool.jobs import Prepared
 from entangle._pool.keys import key_of
@@ -22,6 +21,7 @@ from .values import Encoded
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entangle._graph.options import Options
     from entangle._pool.pool import Pool
 
 
@@ -37,7 +37,7 @@ class InlineExecutor(Executor):
         call.started()
         try:
             value = call.function(*call.args, **(call.kwargs or {}))
-        except BaseException as error:  # noqa: BLE001 - told to whoever asked
+        except BaseException as error:
             call.failed(told(error))
         else:
             call.succeeded(value)
@@ -79,7 +79,7 @@ class ThreadExecutor(Executor):
         call.started()
         try:
             value = call.function(*call.args, **(call.kwargs or {}))
-        except BaseException as error:  # noqa: BLE001 - told to whoever asked
+        except BaseException as error:
             call.failed(told(error))
         else:
             call.succeeded(value)

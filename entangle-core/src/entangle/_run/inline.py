@@ -63,9 +63,9 @@ class InlineHub:
                 action, args = self._inbox.popleft()
                 action(*args)
             elif self._agenda and self._agenda[0][0] <= time.monotonic():
-                action = heapq.heappop(self._agenda)[2].action
-                if action is not None:
-                    action()
+                due = heapq.heappop(self._agenda)[2].action
+                if due is not None:
+                    due()
             elif self.bodies:
                 self.bodies.popleft()()
             elif self._agenda:
@@ -114,7 +114,7 @@ class InlinePool:
 
     def start(self, run: Run, *, more: bool = False) -> None:
         """Run everything now, unless more is to come."""
-        self.hub.post(run.begin, more)
+        self.hub.post(partial(run.begin, more=more))
         if not more:
             self.hub.advance(lambda: run.finished)
 
@@ -138,6 +138,7 @@ class InlinePlace:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._hub: Any = run.hub
         self._warned: set[str] = set()
 
     def prepare(self, node: Node[Any]) -> None:
@@ -169,7 +170,7 @@ class InlinePlace:
 
     def start(self, call: NodeCall) -> None:
         """Queue the body for the calling thread."""
-        self._run.hub.bodies.append(partial(self._work, call))
+        self._hub.bodies.append(partial(self._work, call))
 
     def cancel(self, call: NodeCall) -> None:
         """A body that is not over has not begun: there is one thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,14 @@ class Landing:
             )
         self._pool = pool
         self._nodes = iter(nodes)
+        # Nodes in a list may be in it twice; those of a generator come and go.
+        self._lasting = isinstance(nodes, (list, tuple, set, dict))
         self._seconds = timeout
         self._deadline = None if timeout is None else time.monotonic() + timeout
+        if ahead is not None and ahead < 1:
+            raise ValueError(
+                f"as_completed(ahead={ahead}): at least one node must be under way"
+            )
         self._ahead = ahead if ahead is not None else _default_ahead(pool)
         self._landed: SimpleQueue[tuple[Item | None, BaseException | None]] = (
             SimpleQueue()
@@ -81,7 +88,7 @@ class Landing:
                     self._under_way -= 1
                     future.settle(item, error)
                     yield node, future
-                run.hub.post(run.collected, item)
+                run.hub.post(partial(run.collected, item, lasting=self._lasting))
         finally:
             if not run.finished:
                 run.hub.post(run.cancel if self._under_way else run.no_more)
@@ -104,12 +111,11 @@ class Landing:
                     f"as_completed takes nodes, not {type(node).__qualname__} "
                     f"{node!r:.60}: call a task to get one"
                 )
-            found = discover(node, run.items)
-            run.prepare(found)
+            run.prepare(discover(node, run.knows))
             self._under_way += 1
-            run.hub.post(self._add, found, node)
+            run.hub.post(self._add, node)
 
-    def _add(self, found: Any, node: Node[Any]) -> None:
+    def _add(self, node: Node[Any]) -> None:
         """Add one root; inside the monitor."""
         run = self._run
         if run.finished:
@@ -120,7 +126,7 @@ class Landing:
         if known is not None and known in self._pairs:
             self._pairs[known].append((node, future))
             return
-        run.add_root(found, node, lambda item: self._expect(item, node, future))
+        run.add_root(node, lambda item: self._expect(item, node, future))
 
     def _expect(self, item: Item, node: Node[Any], future: RunFuture[Any]) -> None:
         self._pairs[item] = deque([(node, future)])
@@ -130,15 +136,14 @@ class Landing:
         if self._deadline is not None:
             left = max(0.0, self._deadline - time.monotonic())
         try:
-            landed: tuple[Item | None, BaseException | None] = self._pool.next_landed(
-                self._landed, left
-            )
-            return landed
+            landed: tuple[Item | None, BaseException | None]
+            landed = self._pool.next_landed(self._landed, left)
         except Empty:
             raise TimeoutError(
                 f"{self._under_way} of the nodes have not landed within "
                 f"{self._seconds:g} s"
             ) from None
+        return landed
 
     def _delivered(self, item: Item, error: BaseException | None) -> None:
         self._landed.put((item, error))

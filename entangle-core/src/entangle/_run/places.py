@@ -65,7 +65,7 @@ class Places:
             place.start(call)
             return
         call.limit_state = WAITING
-        begin = partial(self._begin, place, call, node.task)
+        begin = partial(self._begin, place, call)
         self._run.pool.limits.enter(node.task, limit, begin)
 
     def cancel(self, call: NodeCall) -> None:
@@ -87,7 +87,7 @@ class Places:
         for place in {*self._of_task.values(), *self._shared.values()}:
             place.close()
 
-    def _begin(self, place: Place, call: NodeCall, task: Task[..., Any]) -> bool:
+    def _begin(self, place: Place, call: NodeCall) -> bool:
         if not self._run.wanted(call):
             return False
         call.limit_state = INSIDE

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from entangle._graph.walk import EDGE_TYPES
 from entangle._pool.jobs import Prepared
 from entangle._pool.keys import key_of
-from entangle._graph.walk import EDGE_TYPES
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
 
@@ -34,6 +34,8 @@ class ProcessPlace:
         self._processes = run.pool.processes
         self._waiting: deque[NodeCall] = deque()
         self._given: dict[NodeCall, bool] = {}
+        # A new interpreter takes its time: as long as what is done here meanwhile.
+        run.pool.expect_processes()
         try:
             shipped = run.pool.shipper.ship(task.fn)
         except codec.EncodeError as error:

@@ -23,7 +23,9 @@ from entangle.errors import InternalError
 from . import current
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
+from .discover import discover
 from .notes import note_path
+from .pins import Pins
 from .places import Places
 from .values import assemble, objects
 
@@ -62,6 +64,7 @@ class Run:
         self.finished = False
         self.submitted = False
         self.engine = Engine(workers=workers, timeout=timeout, name=_name)
+        self.pins = Pins(self.engine)
         self.items: dict[Any, Item] = {}
         self.encoder = Encoder(pool.shared_number)
         self.places = Places(self)
@@ -73,6 +76,7 @@ class Run:
         self._done = _thread.allocate_lock()
         self._done.acquire()
         self._calls: dict[Item, NodeCall] = {}
+        self._externals: list[tuple[Any, Item]] = []
         self._alarms: list[tuple[float, int]] = []
         self._alarm: Timer | None = None
         self._alarm_at = _NEVER
@@ -96,8 +100,18 @@ class Run:
             if type(edge) is Node:
                 prepare(edge)
 
+    def knows(self, edge: Any) -> bool:
+        """Tell whether an edge was added and its value is still to be had."""
+        item = self.items.get(edge)
+        return item is not None and not item.spent
+
     def add(self, found: Discovered) -> None:
-        """Add nodes to the engine; not once the run has begun."""
+        """Add nodes to the engine: before the run begins, or inside the monitor."""
+        self._add(found)
+        # From here, where no variable refers to a node: references are counted.
+        self.pins.pin(found.order, self.items)
+
+    def _add(self, found: Discovered) -> None:
         engine, items = self.engine, self.items
         for edge in found.order:
             if type(edge) is Node:
@@ -106,9 +120,11 @@ class Run:
                 items[edge] = item
                 for other in edges(edge):
                     engine.link(item, items[other])
+                if options.how == "workflow":
+                    self.pins.grow(item)
             else:
                 items[edge] = item = engine.add(edge, current.NO_OPTIONS, external=True)
-                edge.add_done_callback(self._external(item))
+                self._externals.append((edge, item))
 
     def snapshot(self) -> Snapshot:
         """Return the state of this process that the run's workers take over."""
@@ -168,28 +184,49 @@ class Run:
 
     # -- inside the monitor ------------------------------------------------------
 
-    def begin(self, more: bool = False) -> None:
+    def begin(self, *, more: bool = False) -> None:
         """Start the run with what was added."""
         self._active = True
         self.hub.active(1)
+        if more:
+            self.pins.grow(self)
         self._feed(self.engine.begin, self.clock(), more=more)
 
-    def add_root(
-        self, found: Discovered, edge: Any, added: Callable[[Item], None]
-    ) -> None:
-        """Add a root while the run is under way; its failure fails nothing else."""
-        self.add(found)
+    def add_root(self, edge: Any, added: Callable[[Item], None]) -> None:
+        """Add a root while the run is under way; its failure fails nothing else.
+
+        Args:
+            edge: The node, prepared.
+            added: Is told the item before any news of it can come.
+        """
+        self.add(discover(edge, self.knows))
         item = self.items[edge]
         added(item)
         self.engine.root(item, tolerant=True)
         self._feed(self.engine.settle, self.clock())
 
-    def collected(self, item: Item) -> None:
-        """The value of a delivered root was taken."""
+    def collected(self, item: Item, *, lasting: bool) -> None:
+        """The value of a delivered root was taken: forget what only it has used.
+
+        Args:
+            item: The root.
+            lasting: Whether its node may be asked for again.
+        """
         self.engine.collected(item)
+        if not lasting:
+            self.pins.unpin(item)
+        pending = [node_of(item)]
+        while pending:
+            edge = pending.pop()
+            known = self.items.get(edge)
+            if known is not None and known.spent:
+                del self.items[edge]
+                if type(edge) is Node:
+                    pending.extend(edges(edge))
 
     def no_more(self) -> None:
         """No root will be added any more."""
+        self.pins.settle(self)
         self._feed(self.engine.close, self.clock())
 
     def cancel(self) -> None:
@@ -206,6 +243,7 @@ class Run:
             self._feed(
                 self.engine.succeeded, call.item, call.attempt, value, self.clock()
             )
+            self.pins.settle(call.item)
 
     def call_failed(self, call: NodeCall, error: BaseException) -> None:
         """A body raised, or its process died."""
@@ -217,15 +255,18 @@ class Run:
         if self._over(call):
             self._feed(self.engine.ended, call.item, call.attempt, how, self.clock())
 
-    def call_expanded(self, call: NodeCall, value: Any, found: Discovered) -> None:
-        """A body returned nodes."""
+    def call_expanded(self, call: NodeCall, value: Any) -> None:
+        """A body returned nodes, which are prepared."""
         if not self._over(call) or self.finished:
             return
+        # Found anew: what was known may have been spent in the meantime.
+        found = discover(value, self.knows)
         self.add(found)
         item = call.item
         item.node = Expansion(node_of(item), value)
         producers = [self.items[edge] for edge in found.roots]
         self._feed(self.engine.expanded, item, call.attempt, producers, self.clock())
+        self.pins.settle(item)
 
     def call_landed(self, item: Item, value: Any, error: BaseException | None) -> None:
         """A run whose future is an argument of this one is over."""
@@ -248,9 +289,17 @@ class Run:
             return
         try:
             event(*args, **options)
+            if self._externals:
+                self._listen()
             self._execute()
         except Exception as error:
             self._poison(error)
+
+    def _listen(self) -> None:
+        """Hear of futures among the arguments: only once their items are settled."""
+        while self._externals:
+            future, item = self._externals.pop()
+            future.add_done_callback(self._external(item))
 
     def _execute(self) -> None:
         engine = self.engine
@@ -356,8 +405,8 @@ class Run:
         for call in list(self._calls.values()):
             try:
                 self.places.cancel(call)
-            except Exception:  # the first error is the one to be told
-                continue
+            except Exception as further:  # the first one is the one to be raised
+                failure.add_note(f"and in ending {call.name}: {further!r}")
         self._finish()
 
     def _finish(self) -> None:

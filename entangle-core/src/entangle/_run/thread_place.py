@@ -163,15 +163,16 @@ class AsyncPlace:
 
                 self._loop = asyncio.new_event_loop()
                 threading.Thread(
-                    target=self._serve, name="entangle-asyncio", daemon=True
+                    target=self._serve,
+                    args=(self._loop,),
+                    name="entangle-asyncio",
+                    daemon=True,
                 ).start()
-            self._loop.call_soon_threadsafe(action, call)
+            self._loop.call_soon_threadsafe(action, self._loop, call)
 
-    def _serve(self) -> None:
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
         import asyncio
 
-        loop = self._loop
-        assert loop is not None, "the thread is started for a loop"
         asyncio.set_event_loop(loop)
         try:
             loop.run_forever()
@@ -185,16 +186,15 @@ class AsyncPlace:
             asyncio.set_event_loop(None)
             loop.close()
 
-    def _begin(self, call: NodeCall) -> None:
-        assert self._loop is not None, "called on the loop"
+    def _begin(self, loop: asyncio.AbstractEventLoop, call: NodeCall) -> None:
         if call in self._cancelled:
             call.cancelled("already done")
             return
-        self._tasks[call] = self._loop.create_task(
+        self._tasks[call] = loop.create_task(
             self._body(call), context=self._run.context.copy()
         )
 
-    def _end(self, call: NodeCall) -> None:
+    def _end(self, _loop: asyncio.AbstractEventLoop, call: NodeCall) -> None:
         self._cancelled.add(call)
         task = self._tasks.get(call)
         if task is not None:

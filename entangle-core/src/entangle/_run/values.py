@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import edges_in, substitute
 from entangle._worker import codec
-from entangle._worker.attach import Parcel
 from entangle.errors import TaskError
+
+if TYPE_CHECKING:
+    from entangle._worker.attach import Parcel
 
 
 class Encoded:

@@ -90,7 +90,12 @@ class Executor(concurrent.futures.Executor):
             call.failed(error)
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002 - as in the base class
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
         """Take no more calls; see `concurrent.futures.Executor.shutdown`."""
         with self._lock:
             self._shut = True
@@ -125,6 +130,7 @@ class _FutureCall(Call):
         self.wants_start = True
 
     def started(self, at: float | None = None) -> None:
+        del at
         if not self._future.running():
             self._begin()
 
@@ -137,6 +143,7 @@ class _FutureCall(Call):
             self._future.set_exception(error)
 
     def cancelled(self, how: str) -> None:
+        del how
         self._future.cancel()
 
     def _begin(self) -> bool:

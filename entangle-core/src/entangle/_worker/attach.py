@@ -6,11 +6,24 @@ travelled before, for one that several calls share). The far side puts a fresh c
 of the value in its place; the same parcel twice in one call stays one object.
 """
 
+from __future__ import annotations
+
 import _thread
 
 from . import codec
 
-_active = {}  # thread -> the Collector or Attached at work in it
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Union
+
+    from .codec import Buffer
+    from .frames import Frame
+
+    Active = Union["Collector", "Attached"]
+
+# thread -> what is at work in it
+_active: dict[int, Active] = {}
 
 
 class Parcel(codec.Blob):
@@ -22,26 +35,33 @@ class Parcel(codec.Blob):
 
     __slots__ = ("number",)
 
-    def __init__(self, data, buffers=(), number=0):
+    def __init__(
+        self, data: Buffer, buffers: Sequence[Buffer] = (), number: int = 0
+    ) -> None:
+        """Hold a pickle and its buffers, and the number it is known under."""
         codec.Blob.__init__(self, data, buffers)
         self.number = number
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Stand in a call's arguments as a reference to the value."""
         collector = _active.get(_thread.get_ident())
         if not isinstance(collector, Collector):
-            raise TypeError("an encoded value travels only inside a call's arguments")
+            raise TypeError(  # noqa: TRY004 - what pickle raises for what it can't take
+                "an encoded value travels only inside a call's arguments"
+            )
         return attached, collector.place(self)
 
 
 class Collector:
     """Gathers the parcels met while one call's arguments are encoded."""
 
-    def __init__(self):
-        self.buffers = []
-        self.shared = []  # the parcels that go ahead, once to each worker
-        self._places = {}
+    def __init__(self) -> None:
+        self.buffers: list[Buffer] = []
+        # The parcels that go ahead, once to each worker.
+        self.shared: list[Parcel] = []
+        self._places: dict[int, tuple[int, int]] = {}
 
-    def place(self, parcel):
+    def place(self, parcel: Parcel) -> tuple[int, int]:
         """Return the reference to pickle instead of ``parcel``."""
         key = id(parcel)
         place = self._places.get(key)
@@ -56,12 +76,17 @@ class Collector:
         return place
 
 
-def encode_arguments(args, kwargs):
+def encode_arguments(
+    args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+) -> tuple[bytes, int, list[Buffer], list[Parcel]]:
     """Encode a call's arguments; the parcels among them are taken out.
 
     Returns:
         The pickled arguments, the number of their own out-of-band buffers, all
         buffers to send (their own first), and the parcels to share beforehand.
+
+    Raises:
+        EncodeError: An argument cannot be pickled.
     """
     collector = Collector()
     thread = _thread.get_ident()
@@ -75,23 +100,33 @@ def encode_arguments(args, kwargs):
     return bytes(blob.data), own, [*blob.buffers, *collector.buffers], collector.shared
 
 
-def attached(first, count):
+def attached(first: int, count: int) -> Any:
     """Return the value at a place of the message being decoded."""
-    return _active[_thread.get_ident()].value(first, count)
+    message = _active.get(_thread.get_ident())
+    if not isinstance(message, Attached):
+        raise TypeError("a call's arguments are decoded only inside their message")
+    return message.value(first, count)
 
 
 class Attached:
     """The arguments of one call as they came, with what they refer to."""
 
-    def __init__(self, data, own, frame, shared):
+    def __init__(
+        self, data: Buffer, own: int, frame: Frame, shared: Mapping[int, codec.Blob]
+    ) -> None:
+        """Hold a pickle, the number of its own buffers, their frame, shared values."""
         self._data = data
         self._own = own
         self._frame = frame
         self._shared = shared
-        self._values = {}
+        self._values: dict[tuple[int, int], Any] = {}
 
-    def decode(self):
-        """Return the positional and the keyword arguments, this call's own copies."""
+    def decode(self) -> Any:
+        """Return the positional and the keyword arguments, this call's own copies.
+
+        Raises:
+            DecodeError: They cannot be rebuilt here.
+        """
         thread = _thread.get_ident()
         before = _active.get(thread)
         _active[thread] = self
@@ -100,7 +135,7 @@ class Attached:
         finally:
             _restore(thread, before)
 
-    def value(self, first, count):
+    def value(self, first: int, count: int) -> Any:
         """Return the value of one blob; the same object each time."""
         key = (first, count)
         if key not in self._values:
@@ -113,7 +148,7 @@ class Attached:
             self._values[key] = value
         return self._values[key]
 
-    def _blob(self, data, first, count):
+    def _blob(self, data: Buffer, first: int, count: int) -> Parcel:
         return received(
             data,
             self._frame.buffers[first : first + count],
@@ -121,7 +156,9 @@ class Attached:
         )
 
 
-def received(data, buffers, readonly):
+def received(
+    data: Buffer, buffers: Sequence[Buffer], readonly: Sequence[int]
+) -> Parcel:
     """Make a parcel of what a frame brought, read-only buffers read-only again."""
     return Parcel(
         data,
@@ -132,7 +169,7 @@ def received(data, buffers, readonly):
     )
 
 
-def _restore(thread, before):
+def _restore(thread: int, before: Active | None) -> None:
     if before is None:
         del _active[thread]
     else:

@@ -62,11 +62,18 @@ def reduce_function(pickler: Any, function: FunctionType) -> tuple[Any, ...]:
 
 def _own(name: str, qualname: str) -> Any:
     """Return the function of that name in this process, through a task or not."""
+    if type(name) is not str:
+        return None
     found = references.resolve(sys.modules.get(name), qualname)
-    return found if type(found) is FunctionType else getattr(found, "fn", None)
+    if type(found) is FunctionType:
+        return found
+    try:
+        return getattr(found, "fn", None)
+    except Exception:  # noqa: BLE001 - an object's own __getattr__
+        return None
 
 
-def make_function(  # noqa: PLR0913 - stands in pickles
+def make_function(  # noqa: PLR0917 - stands in pickles
     code: CodeType,
     space: dict[str, Any],
     name: Any,

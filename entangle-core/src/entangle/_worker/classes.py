@@ -122,7 +122,7 @@ def reduce_class(pickler: codec.Pickler, cls: type) -> Any:
 
 def _passed_on(cls: type, definition: Definition) -> Definition:
     # A copy by somebody who doesn't own it never overwrites the owner's next one.
-    copy = Definition(definition.digest, definition.data, False, definition.ids)  # noqa: FBT003
+    copy = Definition(definition.digest, definition.data, False, definition.ids)
     _foreign[cls] = copy
     return copy
 
@@ -166,7 +166,7 @@ def define(cls: type) -> Definition:
         definition = entry[2]
     else:
         ids = frozenset(made[-1].definitions)
-        definition = Definition(digest, data, True, ids)  # noqa: FBT003
+        definition = Definition(digest, data, True, ids)
     if len(_owned) >= _MOST_DEFINITIONS:
         _owned.clear()
     _owned[id(cls)] = (cls, snapshot, definition)

@@ -1,10 +1,27 @@
 """What of the caller's process state a worker takes over before it runs a call."""
 
+from __future__ import annotations
+
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
-def capture(umask):
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+)
+
+
+def capture(umask: int) -> dict[str, Any]:
     """Return the calling process's state, as a dictionary of plain values.
 
     Keys: ``environ``, ``cwd`` (None where it is gone), ``path``, ``argv``, ``filters``
@@ -12,13 +29,13 @@ def capture(umask):
     ``umask``, ``locale``, ``main`` (the file of the main module, if it has one).
     """
     try:
-        cwd = os.getcwd()
+        cwd = os.getcwd()  # noqa: PTH109 - pathlib would be an import only for that
     except OSError:
         cwd = None
     warnings = sys.modules.get("warnings")
     main = sys.modules.get("__main__")
     return {
-        "environ": dict(os.environ),
+        "environ": _environ(),
         "cwd": cwd,
         "path": list(sys.path),
         "argv": list(getattr(sys, "argv", ())),
@@ -30,7 +47,15 @@ def capture(umask):
     }
 
 
-def _locale(name=None):
+def _environ() -> dict[str, str]:
+    while True:
+        try:
+            return dict(os.environ)
+        except KeyError:
+            continue  # another thread has removed a variable meanwhile
+
+
+def _locale(name: str | None = None) -> str | None:
     try:
         import _locale as module
     except ImportError:
@@ -41,7 +66,7 @@ def _locale(name=None):
         return None
 
 
-def apply(state, overrides):
+def apply(state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """Make this process's state the caller's.
 
     Args:
@@ -52,16 +77,7 @@ def apply(state, overrides):
     Raises:
         OSError: a working directory that can't be entered.
     """
-    environ = dict(state["environ"])
-    cpus = overrides.get("cpus")
-    if cpus:
-        # What numeric libraries look at when they decide how many threads to start.
-        environ.update(dict.fromkeys(THREAD_VARIABLES, str(len(cpus))))
-    environ.update(overrides.get("env") or ())
-    if environ != os.environ:
-        for name in set(os.environ) - set(environ):
-            del os.environ[name]
-        os.environ.update(environ)
+    _apply_environ(state["environ"], overrides)
     sys.path[:] = state["path"]
     sys.argv = list(state["argv"])
     if state["recursion"] != sys.getrecursionlimit():
@@ -70,14 +86,10 @@ def apply(state, overrides):
     if state["locale"] is not None and state["locale"] != _locale():
         _locale(state["locale"])
     if state["filters"] is not None:
-        import warnings
-
-        if warnings.filters != state["filters"]:
-            warnings.filters[:] = state["filters"]
-            warnings._filters_mutated()
+        _apply_filters(state["filters"])
     cwd = overrides.get("cwd")
     if cwd is not None:
-        os.chdir(os.path.join(state["cwd"] or "/", cwd))
+        os.chdir(os.path.join(state["cwd"] or "/", cwd))  # noqa: PTH118 - as PTH109
     elif state["cwd"] is not None:
         try:
             os.chdir(state["cwd"])
@@ -87,22 +99,38 @@ def apply(state, overrides):
             pass
 
 
-def settle(overrides):
-    """Take on what a worker keeps for life: niceness and processors."""
+def _apply_environ(environ: Mapping[str, str], overrides: Mapping[str, Any]) -> None:
+    wanted = dict(environ)
+    cpus = overrides.get("cpus")
+    if cpus:
+        # What numeric libraries look at when they decide how many threads to start.
+        wanted.update(dict.fromkeys(THREAD_VARIABLES, str(len(cpus))))
+    wanted.update(overrides.get("env") or ())
+    if wanted != os.environ:
+        for name in set(os.environ) - set(wanted):
+            del os.environ[name]
+        os.environ.update(wanted)
+
+
+def _apply_filters(filters: list[Any]) -> None:
+    import warnings
+
+    if warnings.filters != filters:
+        warnings.filters[:] = filters  # type: ignore[index]  # a list, typed for readers
+        # Entering it makes every module forget which warnings it has shown.
+        with warnings.catch_warnings():
+            pass
+
+
+def settle(overrides: Mapping[str, Any]) -> None:
+    """Take on what a worker keeps for life: niceness and processors.
+
+    Raises:
+        OSError: a niceness or processors that this process may not have.
+    """
     nice = overrides.get("nice")
     if nice:
         os.nice(nice)
     cpus = overrides.get("cpus")
     if cpus:
         os.sched_setaffinity(0, cpus)
-
-
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-)

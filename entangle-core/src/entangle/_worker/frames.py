@@ -8,7 +8,18 @@ Frames up to a chunk are cut out of what one receive brought; bigger ones are
 received straight into memory of their own, so that a byte is copied once.
 """
 
+from __future__ import annotations
+
 import struct
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Union
+
+    from _socket import socket
+
+    Buffer = Union[bytes, bytearray, memoryview]
 
 MAGIC = b"En"
 HEADER = struct.Struct("<2sBBIQ")
@@ -35,7 +46,14 @@ class Frame:
 
     __slots__ = ("body", "buffers", "flags", "kind", "readonly")
 
-    def __init__(self, kind, flags, body, buffers, readonly):
+    def __init__(
+        self,
+        kind: int,
+        flags: int,
+        body: bytes | bytearray,
+        buffers: tuple[bytearray, ...],
+        readonly: tuple[int, ...],
+    ) -> None:
         self.kind = kind
         self.flags = flags
         self.body = body
@@ -43,7 +61,9 @@ class Frame:
         self.readonly = readonly
 
 
-def pack(kind, body, buffers=(), flags=0):
+def pack(
+    kind: int, body: Buffer, buffers: Sequence[Buffer] = (), flags: int = 0
+) -> list[Buffer]:
     """Return the pieces of one frame, to be written in order."""
     if not buffers:
         return [HEADER.pack(MAGIC, kind, flags, 0, len(body)) + body]
@@ -54,15 +74,11 @@ def pack(kind, body, buffers=(), flags=0):
     return [b"".join(head), *(view for view in views if view.nbytes)]
 
 
-def send(sock, pieces):
+def send(sock: socket, pieces: Sequence[Buffer]) -> None:
     """Write all pieces to a blocking socket.
 
-    A socket takes at most 1,024 pieces at once, and a signal handler may cut any
-    write short.
+    An exception leaves unknown how much was written: the stream is then useless.
     """
-    if len(pieces) == 1:
-        sock.sendall(pieces[0])
-        return
     for piece in pieces:
         sock.sendall(piece)
 
@@ -72,34 +88,35 @@ class _Filling:
 
     __slots__ = ("_frame", "_left", "_windows")
 
-    def __init__(self, frame, windows):
+    def __init__(self, frame: Frame, windows: list[memoryview]) -> None:
         self._frame = frame
-        self._windows = windows
-        self._left = sum(len(window) for window in windows)
+        self._left = sum(map(len, windows))
+        # The next one last, where taking it away moves no other.
+        self._windows = windows[::-1]
 
-    def window(self):
-        return self._windows[0]
+    def window(self) -> memoryview:
+        return self._windows[-1]
 
-    def advance(self, count):
+    def advance(self, count: int) -> Frame | None:
         """Take note of ``count`` received bytes; return the frame when complete."""
         self._left -= count
-        window = self._windows[0]
+        window = self._windows[-1]
         if count == len(window):
-            del self._windows[0]
+            self._windows.pop()
         else:
-            self._windows[0] = window[count:]
+            self._windows[-1] = window[count:]
         return self._frame if not self._left else None
 
 
 class FrameReader:
     """Cuts a stream into frames. One thread at a time may use it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._chunk = memoryview(bytearray(CHUNK))
         self._tail = b""
-        self._filling = None
+        self._filling: _Filling | None = None
 
-    def read(self, recv_into):
+    def read(self, recv_into: Callable[[memoryview], int]) -> list[Frame]:
         """Receive once and return the frames that are complete now.
 
         Args:
@@ -108,7 +125,8 @@ class FrameReader:
 
         Raises:
             EOFError: the stream ended.
-            ProtocolError: what arrived is not a frame.
+            ProtocolError: what arrived is not a frame, or is bigger than the memory.
+                No later call returns frames again.
         """
         filling = self._filling
         if filling is not None:
@@ -130,13 +148,13 @@ class FrameReader:
         )
         return self._cut(data)
 
-    def _cut(self, data):
-        frames = []
+    def _cut(self, data: bytes) -> list[Frame]:
+        frames: list[Frame] = []
         offset, end = 0, len(data)
         while end - offset >= HEADER.size:
             magic, kind, flags, number, size = HEADER.unpack_from(data, offset)
             if magic != MAGIC or size > LARGEST_BODY or number > MOST_BUFFERS:
-                raise ProtocolError(bytes(data[offset : offset + 64]))
+                raise self._refused(data, offset)
             body = offset + HEADER.size
             if not number:
                 if end - body >= size:
@@ -144,43 +162,54 @@ class FrameReader:
                     frames.append(Frame(kind, flags, data[body:offset], (), ()))
                     continue
                 if size > CHUNK:
-                    _, offset = self._fill(kind, flags, size, (), data, body)
+                    self._fill(kind, flags, (size,), data, body)
+                    offset = end
                 break
-            body += 8 * number
+            body += LENGTH.size * number
             if end < body:
                 break
-            fields = struct.unpack_from("<%dQ" % number, data, body - 8 * number)
-            total = size + sum(field >> 1 for field in fields)
+            fields = struct.unpack_from(f"<{number}Q", data, offset + HEADER.size)
+            lengths = (size, *[field >> 1 for field in fields])
+            total = sum(lengths)
             if total > LARGEST_BODY:
-                raise ProtocolError(bytes(data[offset : offset + 64]))
+                raise self._refused(data, offset)
             if end - body < total and total <= CHUNK:
                 break
-            frame, offset = self._fill(kind, flags, size, fields, data, body)
-            if frame is None:
+            frame = self._fill(kind, flags, lengths, data, body)
+            frame.readonly = tuple([field & 1 for field in fields])
+            if self._filling is not None:
+                offset = end
                 break
+            offset = body + total
             frames.append(frame)
         self._tail = data[offset:] if offset < end else b""
         return frames
 
-    def _fill(self, kind, flags, size, fields, data, offset):
-        """Allocate a frame's memory and move into it what is here already.
-
-        Returns the frame, or None while bytes are missing, and the new offset.
-        """
-        lengths = [size, *(field >> 1 for field in fields)]
-        parts = [bytearray(length) for length in lengths]
-        windows = []
+    def _fill(
+        self, kind: int, flags: int, lengths: tuple[int, ...], data: bytes, offset: int
+    ) -> Frame:
+        """Allocate a frame's memory and move into it what is here already."""
+        try:
+            parts = [bytearray(length) for length in lengths]
+        except MemoryError:
+            self._tail = data
+            raise ProtocolError(
+                f"a frame of {sum(lengths):,} bytes: there is no memory for it"
+            ) from None
+        windows: list[memoryview] = []
         source = memoryview(data)
-        for part, length in zip(parts, lengths):
+        for part in parts:
+            length = len(part)
             here = min(length, len(data) - offset)
             part[:here] = source[offset : offset + here]
             offset += here
             if here < length:
                 windows.append(memoryview(part)[here:])
-        frame = Frame(
-            kind, flags, parts[0], tuple(parts[1:]), tuple(f & 1 for f in fields)
-        )
+        frame = Frame(kind, flags, parts[0], tuple(parts[1:]), ())
         if windows:
             self._filling = _Filling(frame, windows)
-            return None, offset
-        return frame, offset
+        return frame
+
+    def _refused(self, data: bytes, offset: int) -> ProtocolError:
+        self._tail = data[offset:]  # whoever reads on meets it again
+        return ProtocolError(data[offset : offset + 64])

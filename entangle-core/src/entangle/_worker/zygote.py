@@ -285,3 +285,4 @@ def main(descriptor, caller_pid, path, modules):
     sys.path[:] = path
     preload(modules)
     Zygote(control, caller, worker.become).run()
+    control.close()

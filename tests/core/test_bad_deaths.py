@@ -1,0 +1,340 @@
+"""A worker that dies fails one call, at once, and nothing else."""
+
+import ctypes
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from life_kit import SOON, alive, gone, pool_pids, until, within, zygote_pid
+
+from entangle.errors import ProcessTerminatedException, ProcessTimeoutException
+from entangle.process import process
+from entangle.task import gather
+
+pytestmark = pytest.mark.process
+
+
+@process
+def double(number):
+    return 2 * number
+
+
+@process
+def kill(number):
+    os.kill(os.getpid(), number)
+
+
+@process
+def leave(code):
+    os._exit(code)
+
+
+@process
+def crash():
+    ctypes.string_at(0)
+
+
+@process
+def swallow(limit):
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    return len(bytearray(limit * 2))
+
+
+@process
+def stay(path, *, children=0, ready=""):
+    pids = [os.getpid()]
+    for _ in range(children):
+        child = subprocess.Popen(
+            [sys.executable, "-c", "import time; time.sleep(600)"],
+            start_new_session=True,
+        )
+        pids.append(child.pid)
+    path.write_text(" ".join(map(str, pids)))
+    signal.pause()
+
+
+def pids_in(path):
+    return [
+        int(pid) for pid in until(lambda: path.exists() and path.read_text()).split()
+    ]
+
+
+@pytest.mark.parametrize(
+    "number", [signal.SIGKILL, signal.SIGTERM, signal.SIGABRT, signal.SIGUSR1]
+)
+def test_a_signal_that_ends_the_worker_is_named(number):
+    assert double(1)() == 2
+    with within(), pytest.raises(ProcessTerminatedException) as caught:
+        kill(number)()
+    error = caught.value
+    assert error.signal == number
+    assert error.exit_code is None
+    assert error.node == "kill"
+    assert not error.out_of_memory
+    assert error.pid not in {0, os.getpid()}
+    assert signal.Signals(number).name in str(error)
+    assert gone(error.pid)
+    with within():
+        assert double(2)() == 4
+
+
+@pytest.mark.parametrize("code", [0, 3, 255])
+def test_leaving_the_process_is_no_return(code):
+    assert double(1)() == 2
+    with within(), pytest.raises(ProcessTerminatedException) as caught:
+        leave(code)()
+    assert caught.value.exit_code == code
+    assert caught.value.signal is None
+    assert f"exited with code {code}" in str(caught.value)
+    assert double(2)() == 4
+
+
+def test_a_crash_in_native_code_is_a_death():
+    with within(), pytest.raises(ProcessTerminatedException) as caught:
+        crash()()
+    assert caught.value.signal == signal.SIGSEGV
+    assert double(2)() == 4
+
+
+def test_running_out_of_memory_is_a_memory_error():
+    with within(), pytest.raises(MemoryError):
+        swallow(1 << 30)()
+    assert double(2)() == 4
+
+
+def test_a_death_fails_no_other_call():
+    nodes = [double(n) for n in range(50)]
+    nodes[10:10] = [kill(signal.SIGKILL)]
+    nodes[30:30] = [leave(1)]
+    with within(2 * SOON):
+        values = gather(*nodes, return_exceptions=True)()
+    deaths = [v for v in values if isinstance(v, ProcessTerminatedException)]
+    assert [death.node for death in deaths] == ["kill", "leave"]
+    assert [v for v in values if isinstance(v, int)] == [2 * n for n in range(50)]
+
+
+def test_a_death_among_calls_queued_in_one_worker():
+    @process
+    def maybe(number):
+        if number % 500 == 250:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+    assert maybe.map(range(200))() == [*range(200)]  # known to be tiny from now on
+    values = gather(*map(maybe, range(2000)), return_exceptions=True)()
+    for number, value in enumerate(values):
+        if number % 500 == 250:
+            assert isinstance(value, ProcessTerminatedException)
+        else:
+            assert value == number
+
+
+def test_a_death_is_retried(tmp_path):
+    @process(retry=2)
+    def third(folder):
+        (folder / str(len([*folder.iterdir()]))).touch()
+        if len([*folder.iterdir()]) < 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return "third"
+
+    assert third(tmp_path)() == "third"
+
+
+def test_a_killed_idle_worker_is_replaced():
+    assert double.map(range(8))() == [*range(0, 16, 2)]
+    workers = pool_pids()[1:]
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    with within():
+        assert double.map(range(8))() == [*range(0, 16, 2)]
+    assert gone(*workers)
+    assert not {*workers} & {*pool_pids()}
+
+
+def test_a_stopped_worker_is_timed_out():
+    @process(timeout=0.3)
+    def stop():
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    with within(), pytest.raises(ProcessTimeoutException) as caught:
+        stop()()
+    assert caught.value.phase == "body"
+    assert double(1)() == 2
+
+
+def test_one_that_ignores_sigterm_is_timed_out():
+    @process(timeout=0.3)
+    def stubborn():
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        while True:
+            signal.pause()
+
+    with within(), pytest.raises(ProcessTimeoutException):
+        stubborn()()
+    assert double(1)() == 2
+
+
+def test_a_timeout_ends_grandchildren(tmp_path):
+    path = tmp_path / "pids"
+
+    @process(timeout=0.7)
+    def parent(path):
+        stay.fn(path, children=2)
+
+    with within(3.0), pytest.raises(ProcessTimeoutException):
+        parent(path)()
+    pids = pids_in(path)
+    assert len(pids) == 3
+    # The error is raised when all of them are gone, not before.
+    assert not any(map(alive, pids))
+
+
+def test_a_timeout_ends_grandchildren_that_ignore_signals(tmp_path):
+    path = tmp_path / "pids"
+
+    @process(timeout=0.7)
+    def parent(path):
+        pid = os.fork()
+        if not pid:
+            os.setsid()
+            for number in range(1, 32):
+                if number not in {signal.SIGKILL, signal.SIGSTOP}:
+                    signal.signal(number, signal.SIG_IGN)
+            while True:
+                signal.pause()
+        path.write_text(f"{os.getpid()} {pid}")
+        signal.pause()
+
+    with within(3.0), pytest.raises(ProcessTimeoutException):
+        parent(path)()
+    assert not any(map(alive, pids_in(path)))
+
+
+def test_a_killed_zygote_fails_what_has_started(tmp_path):
+    assert double.map(range(8))() == [*range(0, 16, 2)]
+    zygote = zygote_pid()
+    paths = [tmp_path / "first", tmp_path / "second"]
+    futures = [stay(path).submit() for path in paths]
+    # More than there are processors for: these have not begun.
+    waiting = double.map(range(10)).submit()
+    first = pids_in(paths[0])
+    workers = len([path for path in paths if path.exists()])
+    if len(pool_pids()) > 2:
+        pids_in(paths[1])
+        workers = 2
+    started = [path for path in paths if path.exists()]
+    assert len(started) == workers
+    pids = [pid for path in started for pid in pids_in(path)]
+    assert first[0] in pids
+    with within(3.0):
+        os.kill(zygote, signal.SIGKILL)
+        for future, path in zip(futures, paths, strict=True):
+            if path in started:
+                error = future.exception()
+                assert isinstance(error, ProcessTerminatedException)
+                assert error.signal == signal.SIGKILL
+                assert "the process that starts the workers" in str(error)
+        assert waiting.result(5) == [*range(0, 20, 2)]
+    assert gone(zygote, *pids)
+    for future in futures:
+        future.cancel()
+    assert zygote_pid() != zygote
+    assert double(1)() == 2
+
+
+def test_a_killed_zygote_takes_along_what_tasks_started(tmp_path):
+    path = tmp_path / "pids"
+    future = stay(path, children=2).submit()
+    pids = pids_in(path)
+    os.kill(zygote_pid(), signal.SIGKILL)
+    try:
+        assert isinstance(future.exception(5), ProcessTerminatedException)
+        assert gone(*pids)
+    finally:
+        for pid in filter(alive, pids):
+            os.kill(pid, signal.SIGKILL)
+
+
+def test_a_zygote_killed_while_idle_is_replaced():
+    assert double(1)() == 2
+    before = pool_pids()
+    os.kill(before[0], signal.SIGKILL)
+    with within(3.0):
+        assert double(1)() == 2
+    assert gone(*before)
+
+
+def test_a_zygote_that_is_killed_again_and_again():
+    for _ in range(10):
+        node = double.map(range(100))
+        future = node.submit()
+        os.kill(zygote_pid(), signal.SIGKILL) if pool_pids() else None
+        error = future.exception(10)
+        assert error is None or isinstance(error, ProcessTerminatedException)
+    assert double(1)() == 2
+
+
+def test_a_stopped_worker_ends_with_the_pool(tmp_path):
+    from entangle.task import shutdown
+
+    path = tmp_path / "pids"
+    future = stay(path, children=1).submit()
+    pids = pids_in(path)
+    os.kill(pids[0], signal.SIGSTOP)
+    with within(5.0):
+        shutdown()
+    assert not any(map(alive, pids))
+    assert future.cancelled()
+    assert double(1)() == 2
+
+
+def test_a_cgroup_that_runs_out_of_memory_is_told():
+    group = make_cgroup()
+    if group is None:
+        pytest.skip("no cgroup with a memory limit can be made here")
+    folder, procs = group
+
+    @process
+    def hog(procs):
+        with open(procs, "w") as file:
+            file.write(str(os.getpid()))
+        return len(bytearray(b"x") * (256 << 20))
+
+    try:
+        with pytest.raises(ProcessTerminatedException) as caught:
+            hog(str(procs))()
+    finally:
+        until(lambda: not procs.read_text())
+        folder.rmdir()
+    assert caught.value.out_of_memory
+    assert "memory ran out" in str(caught.value)
+    assert double(1)() == 2
+
+
+def make_cgroup():
+    for root, limit in (
+        ("/sys/fs/cgroup", "memory.max"),
+        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
+    ):
+        folder = Path(root, f"entangle-test-{os.getpid()}")
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        try:
+            if not (folder / limit).exists():
+                raise FileNotFoundError(limit)
+            (folder / limit).write_text(str(64 << 20))
+            swap = folder / "memory.swap.max"
+            if swap.exists():
+                swap.write_text("0")
+        except OSError:
+            folder.rmdir()
+            continue
+        return folder, folder / "cgroup.procs"
+    return None

@@ -1,0 +1,103 @@
+"""What tests of life and death need: programs of their own, pids, patient waiting."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+SOON = 2.0  # seconds: "within a second" on a machine that others use too
+PATIENCE = 20.0  # seconds after which something that must happen has not
+
+
+def until(condition, seconds=PATIENCE):
+    """Poll until a condition holds, and return what it returned."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = condition()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {condition}"
+        time.sleep(0.005)
+
+
+def alive(pid):
+    """Tell whether a process exists and is no zombie."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+
+
+def gone(*pids, seconds=SOON):
+    """Wait until none of some processes is alive."""
+    until(lambda: not any(map(alive, pids)), seconds)
+    return True
+
+
+def read_pid(path, seconds=PATIENCE):
+    """Wait for a file that another process writes a whole number to."""
+    return int(until(lambda: path.exists() and path.read_text().strip(), seconds))
+
+
+@contextlib.contextmanager
+def within(seconds=SOON):
+    """Assert that a block takes no longer."""
+    begun = time.monotonic()
+    yield
+    took = time.monotonic() - begun
+    assert took < seconds, f"took {took:.2f} s, not {seconds:g} s"
+
+
+def pool_pids():
+    """Return the process ids of this process's zygotes and workers."""
+    from entangle._pool import pool
+
+    existing = pool.existing()
+    return existing.processes.pids() if existing is not None else []
+
+
+def zygote_pid():
+    """Return the process id of the zygote that forks ordinary workers."""
+    return pool_pids()[0]
+
+
+def program(code, *args, path=None, **variables):
+    """Start a Python program, its text in ``path`` if given, with open pipes."""
+    command = [sys.executable, "-W", "error"]
+    if path is None:
+        command += ["-c", code]
+    else:
+        path.write_text(code)
+        command += [str(path)]
+    return subprocess.Popen(
+        [*command, *map(str, args)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | variables,
+    )
+
+
+def end(process, seconds=PATIENCE, stdin=None):
+    """Wait for a program; return its exit code, output and errors."""
+    try:
+        out, err = process.communicate(stdin, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        out, err = process.communicate()
+        raise AssertionError(
+            f"not over within {seconds:g} s\n--- out\n{out}\n--- err\n{err}"
+        ) from None
+    return process.returncode, out, err
+
+
+def output_of(code, *args, path=None, stdin=None, seconds=PATIENCE, **variables):
+    """Run a Python program that must succeed silently on stderr; return its output."""
+    process = program(code, *args, path=path, **variables)
+    status, out, err = end(process, seconds, stdin)
+    assert (status, err) == (0, ""), f"exit code {status}\n{out}\n{err}"
+    return out
