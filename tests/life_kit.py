@@ -88,7 +88,10 @@ def end(process, seconds=PATIENCE, stdin=None):
         out, err = process.communicate(stdin, timeout=seconds)
     except subprocess.TimeoutExpired:
         process.kill()
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate(timeout=2)
+        except subprocess.TimeoutExpired as left:  # a child holds its streams
+            out, err = left.stdout, left.stderr
         raise AssertionError(
             f"not over within {seconds:g} s\n--- out\n{out}\n--- err\n{err}"
         ) from None

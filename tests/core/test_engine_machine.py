@@ -1,13 +1,10 @@
 """Random graphs, with events in every order that a driver could bring.
 
-Beside the engine runs a model that knows only what was fed: for each node the results
-that its attempts brought. After each event everything that the engine holds is computed
-anew from that, by plain recursion and without any bookkeeping, and compared.
+After each event all that the engine holds is compared with what the model of
+`engine_model` computes anew from the events that were fed.
 """
 
-from collections import Counter
-from typing import NamedTuple
-
+from engine_model import Model, Overran, Plan, Verdict, plain
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -21,7 +18,6 @@ from hypothesis.stateful import (
 from entangle._engine import GRACE, HOW, Engine
 from entangle._engine_items import (
     ABANDONED,
-    ASSEMBLE,
     ASSEMBLING,
     CANCELLED,
     CANCELLING,
@@ -30,40 +26,15 @@ from entangle._engine_items import (
     FAILED,
     ISSUED,
     READY,
-    ROOT,
     RUNNING,
     SLEEPING,
     SUCCEEDED,
-    TOLERANT,
     WAITING,
-    WATCHED,
 )
 from entangle._graph.options import Options
-from entangle.errors import (
-    CompositionError,
-    ProcessRetryException,
-    ProcessTimeoutException,
-)
+from entangle.errors import CompositionError, ProcessTimeoutException
 
-PENDING = ("pending", None)
-
-
-class Plan(NamedTuple):
-    """What the body of a node does, however often and whenever it is asked."""
-
-    failures: int
-    error: type[Exception]
-    expands: bool
-
-
-class Verdict(NamedTuple):
-    """What an attempt brought: a value, an error, or the items of returned nodes."""
-
-    kind: str
-    outcome: object
-
-
-CALL_OPTIONS = st.builds(
+OPTIONS = st.builds(
     lambda **options: Options(**options),
     timeout=st.sampled_from([None, None, 4.0]),
     start=st.sampled_from([None, None, None, 3.0]),
@@ -81,27 +52,14 @@ PLANS = st.builds(
     expands=st.sampled_from([False, False, False, True]),
 )
 SHAPES = st.sampled_from(["call"] * 5 + ["gather", "tolerant", "external"])
-
-
-def plain(value):
-    """A value without the identity of the errors in it."""
-    if isinstance(value, BaseException):
-        return "an error"
-    if isinstance(value, tuple):
-        return tuple(map(plain, value))
-    return value
-
-
-def errors_of(outcomes):
-    """All errors among these outcomes."""
-    return {e for kind, errors in outcomes if kind == "error" for e in errors}
+DATA = st.data()
 
 
 class Runs(RuleBasedStateMachine):
-    """One run of the engine, and the model of it."""
+    """One run of the engine, with a driver that is free to choose."""
 
     @initialize(
-        data=st.data(),
+        data=DATA,
         size=st.integers(1, 9),
         workers=st.sampled_from([None, None, 1, 2]),
         timeout=st.sampled_from([None, None, None, 20.0]),
@@ -110,33 +68,26 @@ class Runs(RuleBasedStateMachine):
         cyclic=st.sampled_from([False, False, False, True]),
     )
     def build(self, data, size, workers, timeout, more, lazy, cyclic):
-        self.engine = Engine(workers=workers, timeout=timeout, seed=size, name=str)
-        self.workers, self.lazy, self.cyclic = workers, lazy, cyclic
-        self.run_timeout = timeout
-        self.now = 10.0
-        self.items = []
-        self.options, self.plans, self.arguments, self.log = {}, {}, {}, {}
-        self.calls, self.over = {}, []  # calls that go on; those that are over
+        self.engine = Engine(workers=workers, timeout=timeout, seed=size)
+        self.model = Model()
+        self.workers, self.open = workers, more
+        self.lazy = lazy  # leaves starts undrained for a while
+        self.cyclic = cyclic  # bodies may return what needs them
+        self.calls = {}  # attempts that were started and are not over
+        self.over = []  # (item, attempt) of those that are
+        self.told = {}  # when calls were told to end
+        self.overrun = {}  # those told because of a deadline
         self.assembling = []
-        self.issued_at, self.begun_at, self.counting_from = {}, {}, {}
-        self.overrun = {}  # calls told to end because they missed a deadline
-        self.told = {}  # calls told to end: when
-        self.alarm_at, self.run_alarm = {}, None
+        self.issued_at, self.entered_at, self.alarm_at = {}, {}, {}
         self.final = {}  # status in which an item has ended
-        self.roots, self.lenient, self.delivered = [], {}, {}
-        self.uncollected = Counter()
-        self.seen, self.unwatched = set(), set()
         self.worst = 0
-        self.disturbed = False  # by deadlines or from outside: not just by bodies
+        self.disturbed = False  # by anything but the bodies
         self.decided = None
-        self.open = more
-        self.begun = False
         new = self.batch(data, size)
         # At least the last, so that there is something to do.
         for item in dict.fromkeys([new[-1], data.draw(st.sampled_from(new))]):
             self.make_root(data, item)
-        self.begun = True
-        self.event(lambda: self.engine.begin(self.now, more=more))
+        self.event(lambda: self.engine.begin(self.model.now, more=more))
 
     # ------------------------------------------------------------------- building
 
@@ -144,54 +95,38 @@ class Runs(RuleBasedStateMachine):
         new = []
         for _ in range(size):
             shape = data.draw(SHAPES)
-            options = data.draw(CALL_OPTIONS)
-            if shape == "tolerant":
-                options = options._replace(tolerant=True)
+            options = data.draw(OPTIONS)._replace(tolerant=shape == "tolerant")
+            usable = [item for item in self.model.items if not item.spent]
             item = self.engine.add(
-                len(self.items),
+                len(self.model.items),
                 options,
                 assemble=shape in {"gather", "tolerant"},
                 external=shape == "external",
             )
-            self.options[item] = options
-            self.plans[item] = data.draw(PLANS)
-            self.arguments[item] = []
-            self.log[item] = []
-            usable = [other for other in self.items if not other.spent]
+            chosen = []
             if usable and shape != "external":
-                chosen = data.draw(
-                    st.lists(
-                        st.sampled_from(usable[-6:]), max_size=6, unique_by=id
-                    )
-                )
-                for producer in chosen:
-                    self.engine.link(item, producer)
-                self.arguments[item] = chosen
-            self.items.append(item)
+                some = st.sampled_from(usable[-6:])
+                chosen = data.draw(st.lists(some, max_size=6, unique_by=id))
+            for producer in chosen:
+                self.engine.link(item, producer)
+            self.model.add(item, options, data.draw(PLANS), chosen)
             new.append(item)
         return new
 
     def make_root(self, data, item):
-        if self.decided:
-            return
-        lenient = data.draw(st.booleans())
-        self.engine.root(item, tolerant=lenient)
-        if item in self.roots and item not in self.delivered:
-            self.lenient[item] = self.lenient[item] and lenient
-        else:
-            self.roots.append(item)
-            self.delivered.pop(item, None)
-            self.lenient[item] = lenient
+        if not self.decided:
+            lenient = data.draw(st.booleans())
+            self.engine.root(item, tolerant=lenient)
+            self.model.add_root(item, lenient=lenient)
 
     # ----------------------------------------------------------------- one event
 
     def event(self, feed):
         """Feed an event, then do with its commands what a driver does."""
-        decided = self.decided
-        self.unwatched |= {i for i in self.items if i.attempt and not i.flags & WATCHED}
-        live_before = [i for i in self.items if i.status < SUCCEEDED]
+        engine, model, decided = self.engine, self.model, self.decided
+        model.before_event()
+        live = [item for item in model.items if item.status < SUCCEEDED]
         feed()
-        engine = self.engine
         self.decided = engine.outcome
         if decided:
             assert engine.outcome == decided
@@ -200,24 +135,16 @@ class Runs(RuleBasedStateMachine):
             assert not engine.deliveries
         while engine.alarms:
             at, token = engine.alarms.popleft()
-            assert at >= self.now or at in {
-                self.begun_at.get(i, 0) + (self.options[i].timeout or 0)
-                for i in self.items
-            } | {
-                self.counting(i) + (self.options[i].wait or 0)
-                for i in self.items
-                if self.counting(i) is not None
-            }
             assert token not in self.alarm_at
             self.alarm_at[token] = at
         while engine.cancels:
             item, attempt = engine.cancels.popleft()
-            assert self.calls[item] == attempt, "only what runs is told to end, once"
+            assert self.calls[item] == attempt
             assert not item.flags & EXTERNAL
             assert (item, attempt) not in self.told
-            self.told[item, attempt] = self.now
+            self.told[item, attempt] = model.now
         for item in engine.starts:
-            self.issued_at.setdefault((item, item.attempt), self.now)
+            self.issued_at.setdefault((item, item.attempt), model.now)
         if not self.lazy:
             self.drain()
         while engine.assembles:
@@ -226,17 +153,14 @@ class Runs(RuleBasedStateMachine):
             self.assembling.append(item)
         while engine.deliveries:
             root, error = engine.deliveries.popleft()
-            assert root in self.roots
-            assert root not in self.delivered
+            assert root in model.roots
+            assert root not in model.delivered
             assert error is root.error
-            self.delivered[root] = error
-            self.uncollected[root] += 1
-        for item in live_before:
-            if item.status in {CANCELLED, ABANDONED} and self.decided in {
-                None,
-                "succeeded",
-            }:
-                assert item not in self.needed()
+            model.delivered[root] = error
+            model.uncollected[root] += 1
+        if self.decided in {None, "succeeded"}:
+            gone = {i for i in live if i.status in {CANCELLED, ABANDONED}}
+            assert not gone & model.needed()
 
     def drain(self):
         while self.engine.starts:
@@ -246,613 +170,428 @@ class Runs(RuleBasedStateMachine):
         item = self.engine.starts.popleft()
         assert item not in self.calls
         assert item.status == ISSUED
-        assert item.attempt == sum(
-            v.kind == "error" for v in self.log[item]
-        ) + 1, "one attempt for each failure, plus this one"
+        assert item.attempt == self.model.attempts_over(item) + 1
         self.calls[item] = item.attempt
-        self.issued_at.setdefault((item, item.attempt), self.now)
 
-    def close_call(self, item):
+    def some_call(self, data):
+        """One of the calls that go on, those of external items included."""
+        self.calls |= {
+            item: item.attempt
+            for item in self.model.items
+            if item.flags & EXTERNAL and item.status == RUNNING
+        }
+        calls = sorted(self.calls, key=lambda item: item.node)
+        return data.draw(st.sampled_from(calls)) if calls else None
+
+    def close_call(self, item, how):
+        """A call is over: its attempt, and whether the run can use what it brings."""
         attempt = self.calls.pop(item)
         self.over.append((item, attempt))
-        return attempt
+        if (item, attempt) not in self.told:
+            return attempt, not self.decided
+        late = self.decided or (item, attempt) not in self.overrun
+        counts = not late and item in self.model.needed()
+        if how != "a result" or not counts:
+            self.worst = max(self.worst, HOW.index(how) if how in HOW else 0)
+        return attempt, counts
 
-    def counts(self, item, attempt):
-        """Whether a result of this call is one that the run can use."""
-        if self.decided:
-            return False
-        if (item, attempt) in self.told:
-            return (item, attempt) in self.overrun and item in self.needed()
-        return True
+    def note(self, item, kind, outcome):
+        self.model.log[item].append(Verdict(kind, outcome))
 
     # --------------------------------------------------------------------- events
 
-    def a_call(self, data):
-        # Those of external items go on without being issued.
-        external = [
-            i
-            for i in self.items
-            if i.flags & EXTERNAL and i.status == RUNNING and i not in self.calls
-        ]
-        for item in external:
-            self.calls[item] = item.attempt
-        if not self.calls:
-            return None
-        return data.draw(st.sampled_from(sorted(self.calls, key=lambda i: i.node)))
-
-    @rule(data=st.data())
-    def a_start_is_drained(self, data):
+    @rule()
+    def a_start_is_drained(self):
         if self.engine.starts:
             self.pop()
 
-    @rule(data=st.data(), late=st.sampled_from([0.0, 0.0, 0.5]))
+    @rule(data=DATA, late=st.sampled_from([0.0, 0.0, 0.5]))
     def a_body_is_entered(self, data, late):
-        item = self.a_call(data)
+        item = self.some_call(data)
         if item is None or item.flags & EXTERNAL:
             return
-        at = max(self.now - late, self.issued_at[item, self.calls[item]])
+        attempt = self.calls[item]
+        at = max(self.model.now - late, self.issued_at[item, attempt])
         if item.status == ISSUED:
-            self.begun_at[item, self.calls[item]] = at
-            self.note_begin(item, at)
-        self.event(lambda: self.engine.started(item, self.calls[item], at))
+            self.entered_at[item, attempt] = at
+            self.model.begun_at.setdefault(item, at)
+        self.event(lambda: self.engine.started(item, attempt, at))
 
-    @rule(data=st.data())
+    @rule(data=DATA)
     def a_body_returns(self, data):
-        item = self.a_call(data)
+        item = self.some_call(data)
         if item is not None:
-            self.result(data, item)
+            self.result(item, data)
 
-    def result(self, data, item):
+    def result(self, item, data):
         """What the plan says; without `data` to draw from, no more nodes."""
-        plan = self.plans[item]
-        attempt = self.close_call(item)
-        counts = self.counts(item, attempt)
-        self.answered(item, attempt, "already done", counts)
+        engine, now, plan = self.engine, self.model.now, self.model.plans[item]
+        attempt, counts = self.close_call(item, "a result")
         if counts:
-            self.note_begin(item, self.now)
-        bodies = [v for v in self.log[item] if not self.is_timeout(v)]
-        if len(bodies) < plan.failures:
+            self.model.begun_at.setdefault(item, now)
+        if self.model.bodies(item) < plan.failures:
             error = plan.error(item.node, attempt)
             if counts:
-                self.log[item].append(Verdict("error", error))
-            self.event(
-                lambda: self.engine.failed(item, attempt, error, self.now)
-            )
+                self.note(item, "error", error)
+            self.event(lambda: engine.failed(item, attempt, error, now))
         elif data and plan.expands and not item.flags & EXTERNAL:
-            self.batch(data, data.draw(st.integers(0, 3)))
-            usable = [
-                other
-                for other in self.items
-                if not other.spent and (self.cyclic or not self.leads(other, item))
-            ]
-            producers = (
-                data.draw(st.lists(st.sampled_from(usable[-6:]), max_size=3))
-                if usable
-                else []
-            )
+            producers = self.returned_nodes(item, data)
             if counts:
-                self.log[item].append(Verdict("nodes", list(dict.fromkeys(producers))))
+                self.note(item, "nodes", list(dict.fromkeys(producers)))
             self.event(
-                lambda: self.engine.expanded(
-                    item, attempt, producers, self.now, value="raw"
-                )
+                lambda: engine.expanded(item, attempt, producers, now, value="raw")
             )
         else:
-            if counts:
-                assert all(p.wants for p in item.inputs)
             value = (item.node, *(p.value for p in item.inputs))
             if counts:
-                self.log[item].append(Verdict("value", value))
-            self.event(lambda: self.engine.succeeded(item, attempt, value, self.now))
+                self.note(item, "value", value)
+            self.event(lambda: engine.succeeded(item, attempt, value, now))
 
-    @rule(data=st.data())
-    def a_value_is_assembled(self, data):
+    def returned_nodes(self, item, data):
+        self.batch(data, data.draw(st.integers(0, 3)))
+        usable = [
+            other
+            for other in self.model.items
+            if not other.spent and (self.cyclic or not self.model.leads(other, item))
+        ]
+        if not usable:
+            return []
+        return data.draw(st.lists(st.sampled_from(usable[-6:]), max_size=3))
+
+    @rule(data=DATA, fails=st.integers(0, 9))
+    def a_value_is_assembled(self, data, fails):
         if self.assembling:
             item = data.draw(st.sampled_from(self.assembling))
-            self.assemble(item, fails=data.draw(st.integers(0, 9)) == 0)
+            self.assemble(item, fails=fails == 0)
 
     def assemble(self, item, *, fails=False):
         self.assembling.remove(item)
+        engine, now = self.engine, self.model.now
         counts = item.status == ASSEMBLING
         if fails:
             self.disturbed = True
             error = TypeError(item.node)
             if counts:
-                self.log[item].append(Verdict("broken", error))
-            self.event(lambda: self.engine.unassembled(item, error, self.now))
-            return
-        value = ("all", *(p.value for p in item.inputs))
-        if counts:
-            self.log[item].append(Verdict("value", value))
-        self.event(lambda: self.engine.assembled(item, value, self.now))
+                self.note(item, "broken", error)
+            self.event(lambda: engine.unassembled(item, error, now))
+        else:
+            value = ("all", *(p.value for p in item.inputs))
+            if counts:
+                self.note(item, "value", value)
+            self.event(lambda: engine.assembled(item, value, now))
 
-    @rule(data=st.data(), how=st.sampled_from([*HOW[:3], HOW[4]]))
+    @rule(data=DATA, how=st.sampled_from([*HOW[:3], HOW[4]]))
     def a_cancelled_call_ends(self, data, how):
-        running = [i for i, attempt in self.calls.items() if (i, attempt) in self.told]
-        if running:
-            item = data.draw(st.sampled_from(sorted(running, key=lambda i: i.node)))
+        told = [item for item, attempt in self.calls.items() if (item, attempt) in self.told]
+        if told:
+            item = data.draw(st.sampled_from(sorted(told, key=lambda i: i.node)))
             self.end(item, how)
 
     def end(self, item, how):
-        attempt = self.close_call(item)
-        counts = self.counts(item, attempt)
-        self.answered(item, attempt, how, counts)
+        attempt, counts = self.close_call(item, how)
         if counts:
-            self.log[item].append(Verdict("error", self.overrun[item, attempt]))
-        self.event(lambda: self.engine.ended(item, attempt, how, self.now))
-
-    def answered(self, item, attempt, how, counts):
-        """A call that was told to end has: note how, unless a result has won."""
-        if (item, attempt) in self.told and (
-            how != "already done" or not counts
-        ):
-            self.worst = max(self.worst, HOW.index(how))
+            self.note(item, "error", self.overrun[item, attempt])
+        self.event(lambda: self.engine.ended(item, attempt, how, self.model.now))
 
     @rule(seconds=st.sampled_from([0.25, 1.0, 2.0, 5.0]))
     def time_passes(self, seconds):
-        self.now += seconds
+        self.model.now += seconds
 
-    @rule(data=st.data())
+    @rule(data=DATA)
     def an_alarm_goes_off(self, data):
-        due = sorted(t for t, at in self.alarm_at.items() if at <= self.now)
+        """One that is due, perhaps for the second time."""
+        due = sorted(t for t, at in self.alarm_at.items() if at <= self.model.now)
         if due:
-            self.fire(data.draw(st.sampled_from(due)))
+            self.wake(data.draw(st.sampled_from(due)))
 
-    def fire(self, token):
-        self.classify(token)
-        self.event(lambda: self.engine.alarm(token, self.now))
-        # Fires again at any time: a stale alarm.
-
-    def classify(self, token):
-        """What the model expects of an alarm."""
+    def wake(self, token):
         live = self.engine._alarms._live
-        if token not in live:
+        if token in live:
+            owner = live[token]
+            if owner is None:
+                self.disturbed = True
+            elif isinstance(owner, list):
+                self.grace_is_over(owner)
+            else:
+                self.deadline_has_passed(owner)
+        self.event(lambda: self.engine.alarm(token, self.model.now))
+
+    def grace_is_over(self, calls):
+        for item, attempt in calls:
+            if self.calls.get(item) == attempt:
+                assert self.told[item, attempt] + GRACE <= self.model.now
+                _, counts = self.close_call(item, "unconfirmed")
+                if counts:
+                    self.note(item, "error", self.overrun[item, attempt])
+
+    def deadline_has_passed(self, item):
+        options = self.model.options[item]
+        if item.status == SLEEPING:
             return
-        owner = live[token]
-        if owner is None:
-            self.disturbed = True
-            return
-        if isinstance(owner, list):
-            for item, attempt in owner:
-                if self.calls.get(item) == attempt:
-                    assert self.told[item, attempt] + GRACE <= self.now
-                    self.close_call(item)
-                    if self.counts(item, attempt):
-                        error = self.overrun[item, attempt]
-                        self.log[item].append(Verdict("error", error))
-                    self.worst = max(self.worst, HOW.index("unconfirmed"))
-            return
-        item, options = owner, self.options[owner]
+        self.disturbed = True
         phase, seconds = {
             WAITING: ("wait", options.wait),
             ISSUED: ("start", options.start),
             RUNNING: ("body", options.timeout),
-            SLEEPING: (None, None),
         }[item.status]
-        if phase is None:
-            return
-        self.disturbed = True
         error = Overran(item.node, phase, seconds)
         if phase == "wait":
-            self.log[item].append(Verdict("error", error))
-            self.counting_from[item] = self.now
+            self.note(item, "error", error)
+            self.model.counting_from[item] = self.model.now
         elif item in self.engine.starts:
-            self.log[item].append(Verdict("error", error))
+            self.note(item, "error", error)
         else:
             self.overrun[item, item.attempt] = error
 
-    @rule(data=st.data())
-    def something_comes_too_late(self, data):
-        engine, now = self.engine, self.now
-        if self.over:
-            item, attempt = data.draw(st.sampled_from(self.over))
-            late = data.draw(st.integers(0, 4))
-            self.event(
-                [
-                    lambda: engine.succeeded(item, attempt, "late", now),
-                    lambda: engine.failed(item, attempt, OSError("late"), now),
-                    lambda: engine.ended(item, attempt, "cannot kill", now),
-                    lambda: engine.started(item, attempt, now),
-                    lambda: engine.expanded(item, attempt, [], now),
-                ][late]
-            )
-        else:
+    @rule(data=DATA, what=st.integers(0, 5))
+    def something_comes_too_late(self, data, what):
+        engine, now = self.engine, self.model.now
+        if not self.over or what == 0:
             self.event(lambda: engine.alarm(10**9, now))
+            return
+        item, attempt = data.draw(st.sampled_from(self.over))
+        self.event(
+            [
+                lambda: engine.succeeded(item, attempt, "late", now),
+                lambda: engine.failed(item, attempt, OSError("late"), now),
+                lambda: engine.ended(item, attempt, "cannot kill", now),
+                lambda: engine.started(item, attempt, now),
+                lambda: engine.expanded(item, attempt, [], now),
+            ][what - 1]
+        )
 
-    @rule(data=st.data())
+    @rule(data=DATA)
     def a_root_is_collected(self, data):
-        todo = list(+self.uncollected)
+        todo = list(+self.model.uncollected)
         if todo:
             root = data.draw(st.sampled_from(todo))
-            self.uncollected[root] -= 1
+            self.model.uncollected[root] -= 1
             self.event(lambda: self.engine.collected(root))
 
-    @precondition(lambda self: self.open)
-    @rule(data=st.data(), size=st.integers(0, 2))
+    @precondition(lambda self: self.open and len(self.model.items) < 20)
+    @rule(data=DATA, size=st.integers(0, 2))
     def roots_are_added(self, data, size):
-        if len(self.items) > 20:
-            return
         new = self.batch(data, size)
-        usable = [i for i in self.items if not i.spent and (i in new or self.begun)]
+        usable = [item for item in self.model.items if not item.spent]
         if usable:
             self.make_root(data, data.draw(st.sampled_from([*new, *usable])))
-        self.event(lambda: self.engine.settle(self.now))
+        self.event(lambda: self.engine.settle(self.model.now))
 
     @precondition(lambda self: self.open)
     @rule()
     def no_more_roots(self):
         self.open = False
-        self.event(lambda: self.engine.close(self.now))
+        self.event(lambda: self.engine.close(self.model.now))
 
-    @rule(sure=st.integers(0, 14))
-    def the_run_is_cancelled(self, sure):
-        if sure == 0:
+    @rule(unlikely=st.integers(0, 14))
+    def the_run_is_cancelled(self, unlikely):
+        if unlikely == 0:
             self.disturbed = True
-            self.event(lambda: self.engine.cancel(self.now))
-
-    # ------------------------------------------------------------------- the model
-
-    def is_timeout(self, verdict):
-        return isinstance(verdict.outcome, Overran)
-
-    def current_inputs(self, item):
-        for verdict in self.log[item]:
-            if verdict.kind == "nodes":
-                return verdict.outcome
-        return self.arguments[item]
-
-    def leads(self, start, goal):
-        """Whether `goal` is among the transitive inputs of `start`, or is it."""
-        seen, stack = set(), [start]
-        while stack:
-            item = stack.pop()
-            if item is goal:
-                return True
-            if item not in seen:
-                seen.add(item)
-                stack += self.current_inputs(item)
-        return False
-
-    def needed(self):
-        """What a root that was not delivered leads to, through what has not ended."""
-        found = set()
-        stack = [r for r in self.roots if r not in self.delivered]
-        while stack:
-            item = stack.pop()
-            if item not in found:
-                found.add(item)
-                if item.status < SUCCEEDED:
-                    stack += self.current_inputs(item)
-        return found
-
-    def note_begin(self, item, at):
-        self.begun_at.setdefault(item, at)
-
-    def counting(self, item):
-        return self.counting_from.get(item)
-
-    def evaluate(self):
-        """The outcome of all nodes, from nothing but what their attempts brought."""
-        found, before = dict.fromkeys(self.items, PENDING), None
-        while found != before:  # nodes may wait for later ones, or for themselves
-            before = dict(found)
-            for item in self.items:
-                found[item] = self.evaluated(item, found)
-        return found
-
-    def evaluated(self, item, found):
-        options, log = self.options[item], self.log[item]
-        errors = [v.outcome for v in log if v.kind == "error"]
-        if errors and (item.flags & EXTERNAL or not self.again(options, errors)):
-            return ("error", {errors[-1]})
-        if log and log[-1].kind == "broken":
-            return ("error", {log[-1].outcome})
-        inputs = [found[p] for p in self.arguments[item]]
-        if not options.tolerant:
-            failed = errors_of(inputs)
-            if failed:
-                return ("error", failed)
-        if any(kind == "pending" for kind, _ in inputs):
-            return PENDING
-        for verdict in log:
-            if verdict.kind == "nodes":
-                inner = [found[p] for p in verdict.outcome]
-                failed = errors_of(inner)
-                if failed:
-                    return ("error", failed)
-        if log and log[-1].kind == "value":
-            return ("value", log[-1].outcome)
-        return PENDING
-
-    def again(self, options, errors):
-        kinds = tuple(TimeoutError if t is Exception else t for t in options.retry_on)
-        del kinds
-        last = errors[-1]
-        fits = issubclass(
-            ProcessTimeoutException if isinstance(last, Overran) else type(last),
-            options.retry_on,
-        )
-        return len(errors) <= options.retry and fits
-
-    def same_error(self, error, expected):
-        if isinstance(error, ProcessRetryException):
-            return any(self.same_error(error.errors[-1], [e]) for e in expected)
-        return any(
-            error is e or (isinstance(e, Overran) and e.matches(error))
-            for e in expected
-        )
-
-    def ideal(self, item, memo):
-        """The outcome of a node from its plan alone: plain recursion."""
-        if item not in memo:
-            memo[item] = self._ideal(item, memo)
-        return memo[item]
-
-    def _ideal(self, item, memo):
-        options, plan = self.options[item], self.plans[item]
-        inputs = [self.ideal(p, memo) for p in self.arguments[item]]
-        if item.flags & ASSEMBLE:
-            if options.tolerant:
-                return ("all", *inputs)
-            return "an error" if "an error" in inputs else ("all", *inputs)
-        if "an error" in inputs:
-            return "an error"
-        attempts = 1
-        if issubclass(plan.error, options.retry_on) and not item.flags & EXTERNAL:
-            attempts += options.retry
-        if plan.failures >= attempts:
-            return "an error"
-        for verdict in self.log[item]:
-            if verdict.kind == "nodes":
-                inner = [self.ideal(p, memo) for p in verdict.outcome]
-                return "an error" if "an error" in inner else ("all", *inner)
-        return (item.node, *inputs)
+            self.event(lambda: self.engine.cancel(self.model.now))
 
     # ------------------------------------------------------------------ invariants
 
     @invariant()
     def outcomes_are_those_of_the_model(self):
-        # A knot is found out by the engine alone: take its word, if there is one.
-        for item in self.items:
-            if (
-                item.status == FAILED
-                and isinstance(item.value, CompositionError)
-                and item.value.task == str(item.node)
-                and not any(v.kind == "broken" for v in self.log[item])
-            ):
-                assert any(self.leads(p, item) for p in self.current_inputs(item))
-                self.log[item].append(Verdict("broken", item.value))
-                self.disturbed = True
-        for item, (kind, outcome) in self.evaluate().items():
-            status = item.status
-            if status == SUCCEEDED:
-                assert kind == "value", item
-                if item.wants:
-                    assert item.value is outcome
-                else:
-                    assert item.value is None
-            elif status == FAILED:
-                assert kind == "error", (item, item.value, kind, self.log[item])
-                assert self.same_error(item.value, outcome)
-            elif status < SUCCEEDED and not self.decided:
-                assert kind == "pending" or item not in self.needed(), item
+        # That something waits for itself the engine finds out when all else has
+        # ended: take its word for when, not for what.
+        for item in self.model.items:
+            error = item.error
+            if isinstance(error, CompositionError) and error.task == str(item.node):
+                assert any(self.model.leads(p, item) for p in self.model.inputs(item))
+                self.note(item, "broken", error)
+        needed = self.model.needed()
+        for item, (kind, outcome) in self.model.outcomes().items():
+            if item.status == SUCCEEDED:
+                assert kind == "value"
+                assert item.value is (outcome if item.wants else None)
+            elif item.status == FAILED:
+                assert kind == "error"
+                assert self.model.is_one_of(item.value, outcome)
+            elif item.status < SUCCEEDED and not self.decided and item in needed:
+                assert kind == "pending"
 
     @invariant()
     def each_item_ends_once(self):
-        for item in self.items:
-            if item in self.final:
-                assert item.status == self.final[item]
-            elif item.status >= SUCCEEDED:
-                self.final[item] = item.status
+        for item in self.model.items:
+            if item.status >= SUCCEEDED:
+                assert self.final.setdefault(item, item.status) == item.status
+            else:
+                assert item not in self.final
 
     @invariant()
     def counts_are_right(self):
-        live = [i for i in self.items if i.status < SUCCEEDED]
-        for item in self.items:
-            wants = sum(item in c.inputs for c in live)
-            wants += item in self.roots and item not in self.delivered
-            wants += self.uncollected[item]
+        model = self.model
+        live = [item for item in model.items if item.status < SUCCEEDED]
+        for item in model.items:
             if item.status not in {CANCELLED, ABANDONED}:
-                assert item.wants == wants, item
+                wants = sum(item in consumer.inputs for consumer in live)
+                wants += item in model.roots and item not in model.delivered
+                assert item.wants == wants + model.uncollected[item]
         for item in live:
-            if item.status in {WAITING, EXPANDING}:
-                assert item.pending == sum(p.status < SUCCEEDED for p in item.inputs)
-            else:
-                assert item.pending == 0
-        statuses = [i.status for i in live]
-        engine = self.engine
-        own = [i for i in live if not i.flags & EXTERNAL]
-        calls = sum(i.status in {ISSUED, RUNNING, CANCELLING} for i in own)
-        assert engine._calls == calls
-        idle = {WAITING, EXPANDING}
-        assert engine._active == sum(s not in idle for s in statuses)
-        if self.workers is not None:
-            assert calls <= self.workers
-            if READY in statuses:
-                assert calls == self.workers
+            left = sum(p.status < SUCCEEDED for p in item.inputs)
+            assert item.pending == left
+            assert (left > 0) == (item.status in {WAITING, EXPANDING})
+        calls = sum(
+            ISSUED <= item.status <= CANCELLING and not item.flags & EXTERNAL
+            for item in live
+        )
+        idle = sum(item.status in {WAITING, EXPANDING} for item in live)
+        assert self.engine._calls == calls
+        assert self.engine._active == len(live) - idle
+        ready = sum(item.status == READY for item in live)
+        if self.workers is None:
+            assert not ready
         else:
-            assert READY not in statuses
+            assert calls <= self.workers
+            assert calls == self.workers or not ready
 
     @invariant()
     def nothing_is_forgotten(self):
-        engine, needed = self.engine, self.needed()
-        for item in self.items:
+        needed = self.model.needed()
+        for item in self.model.items:
             status = item.status
-            if status in {ISSUED, RUNNING}:
-                mine = item.flags & EXTERNAL or item in engine.starts
-                assert mine or self.calls[item] == item.attempt
+            if status in {ISSUED, RUNNING} and not item.flags & EXTERNAL:
+                started = self.calls.get(item) == item.attempt
+                assert started != (item in self.engine.starts)
             elif status == ASSEMBLING:
                 assert item in self.assembling
             elif status == CANCELLING:
+                assert self.calls[item] == item.attempt
                 assert (item, item.attempt) in self.told
-            if status in {WAITING, EXPANDING}:
-                assert item.pending
-            if not self.cyclic and status < SUCCEEDED and status != CANCELLING:
+            elif status < SUCCEEDED and not self.cyclic:
                 assert item in needed
-        if self.decided in {"failed", "cancelled"}:
-            for item in self.items:
-                assert item.status >= CANCELLING
-                assert item.status not in {SLEEPING, EXPANDING, ASSEMBLING}
+            if self.decided in {"failed", "cancelled"}:
+                assert status == CANCELLING or status >= SUCCEEDED
 
     @invariant()
-    def alarms_are_set_when_and_only_when_they_are_due(self):
+    def alarms_are_those_of_the_model(self):
         live = self.engine._alarms._live
-        watched = {}
-        for token, owner in live.items():
-            if owner is not None and not isinstance(owner, list):
-                assert owner not in watched
-                assert owner.extra.token == token
-                watched[owner] = self.alarm_at[token]
-        for item in self.items:
-            expected = self.expected_alarm(item)
-            if expected == "asleep":
-                assert item in watched
+        owned = {
+            owner: self.alarm_at[token]
+            for token, owner in live.items()
+            if owner is not None and not isinstance(owner, list)
+        }
+        for item in self.model.items:
+            if item.status == SLEEPING:
+                assert item in owned
             else:
-                assert watched.get(item) == expected, (item, expected, watched.get(item), [(i, i.flags, i.node, self.begun_at.get(i), i in self.unwatched, [p.node for p in i.inputs]) for i in self.items])
+                assert owned.get(item) == self.expected_alarm(item)
+        graced = [pair for calls in live.values() if isinstance(calls, list) for pair in calls]
+        for item, attempt in self.told:
+            if self.calls.get(item) == attempt:
+                assert (item, attempt) in graced
 
     def expected_alarm(self, item):
-        options, status = self.options[item], item.status
-        call = (item, item.attempt)
-        if status == SLEEPING:
-            return "asleep"
+        options, call = self.model.options[item], (item, item.attempt)
+        if item.status == ISSUED and options.start is not None:
+            return self.issued_at[call] + options.start
         if item.flags & EXTERNAL:
             return None
-        if status == ISSUED and options.start is not None:
-            return self.issued_at[call] + options.start
-        if status == RUNNING and options.timeout is not None:
-            return self.begun_at[call] + options.timeout
-        if status == WAITING and options.wait is not None:
-            if item not in self.counting_from:
-                since = self.first_begin(item)
-                if since is None:
-                    return None
-                self.counting_from[item] = since
-            return self.counting_from[item] + options.wait
+        if item.status == RUNNING and options.timeout is not None:
+            return self.entered_at[call] + options.timeout
+        if item.status == WAITING and options.wait is not None:
+            since = self.model.wait_counts_from(item)
+            return None if since is None else since + options.wait
         return None
-
-    def first_begin(self, item):
-        """When a body in the argument graph was entered; if before `item` was, now."""
-        found, stack = set(), list(item.inputs)
-        while stack:
-            each = stack.pop()
-            if each not in found:
-                found.add(each)
-                stack += self.current_inputs(each)
-        begun = [
-            self.begun_at.get(each, self.now)
-            for each in found
-            if each in self.begun_at
-            or each.flags & EXTERNAL
-            or each.status in {SUCCEEDED, FAILED}
-        ]
-        if item in self.seen:
-            return min(begun, default=None)
-        self.seen.add(item)
-        # Nobody may have asked for the start of what was issued before.
-        known = begun or found & self.unwatched
-        return self.now if known else None
 
     @invariant()
     def the_run_is_decided_when_it_must_be(self):
-        engine = self.engine
-        undelivered = [r for r in self.roots if r not in self.delivered]
-        failed = [
-            r for r, e in self.delivered.items() if e is not None and not self.lenient[r]
+        engine, model = self.engine, self.model
+        undelivered = [root for root in model.roots if root not in model.delivered]
+        fatal = [
+            error
+            for root, error in model.delivered.items()
+            if error is not None and not model.lenient[root]
         ]
-        if engine.outcome == "succeeded":
-            assert not undelivered
-            assert not failed
-            assert engine.error is None
+        if engine.outcome is None:
+            assert not fatal
+            assert undelivered or self.open
+            assert all(root.status < SUCCEEDED for root in undelivered)
         elif engine.outcome == "failed":
             error = engine.error
-            late = isinstance(error, ProcessTimeoutException) and error.phase == "run"
-            assert late or any(self.delivered[r] is error for r in failed)
-        elif engine.outcome is None:
-            assert not failed
-            assert undelivered or self.open
-            assert all(r.status < SUCCEEDED for r in undelivered)
+            if not isinstance(error, ProcessTimeoutException) or error.phase != "run":
+                assert any(error is e for e in fatal)
         else:
-            assert engine.outcome == "cancelled"
             assert engine.error is None
-        running = [i for i in self.items if CANCELLING >= i.status >= ISSUED]
-        own = [i for i in running if not i.flags & EXTERNAL]
-        if engine.finished:
-            assert engine.outcome is not None
-            assert not own
-            assert all(i.status >= SUCCEEDED or self.cyclic for i in self.items)
-            assert all(not i.flags & ROOT for i in self.delivered)
-        elif engine.outcome is not None:
-            assert own
+            assert not fatal
+            assert engine.outcome == "cancelled" or not undelivered
+        mine = [
+            item
+            for item in model.items
+            if ISSUED <= item.status <= CANCELLING and not item.flags & EXTERNAL
+        ]
+        if engine.outcome is not None:
+            assert engine.finished == (not mine)
+        else:
+            assert not engine.finished
+        if engine.finished and not self.cyclic:
+            assert all(item.status >= SUCCEEDED for item in model.items)
         assert engine.how == HOW[self.worst]
 
-    # ------------------------------------------------------------------- the end
+    # --------------------------------------------------------------------- the end
 
     def teardown(self):
+        """Let the run come to its end by itself; it must be the right one."""
         if not hasattr(self, "engine"):
             return
-        engine = self.engine
         self.open = False
-        self.event(lambda: engine.close(self.now))
-        for _ in range(2000):
-            if engine.finished:
+        self.event(lambda: self.engine.close(self.model.now))
+        for _ in range(1000):
+            if self.engine.finished:
                 break
             self.go_on()
-            self.check_all()
-        assert engine.finished, "the run has come to a stop"
-        if not (self.disturbed or self.cyclic):
-            memo = {}
-            for root in self.roots:
-                ideal = self.ideal(root, memo)
-                if root in self.delivered:
-                    error = self.delivered[root]
-                    if error is not None:
-                        assert ideal == "an error"
-                    elif root.wants:
-                        assert plain(root.value) == ideal
-                if ideal == "an error" and not self.lenient[root]:
-                    assert engine.outcome == "failed"
-
-    def check_all(self):
-        self.outcomes_are_those_of_the_model()
-        self.each_item_ends_once()
-        self.counts_are_right()
-        self.nothing_is_forgotten()
-        self.alarms_are_set_when_and_only_when_they_are_due()
-        self.the_run_is_decided_when_it_must_be()
+            for check in (
+                self.outcomes_are_those_of_the_model,
+                self.each_item_ends_once,
+                self.counts_are_right,
+                self.nothing_is_forgotten,
+                self.alarms_are_those_of_the_model,
+                self.the_run_is_decided_when_it_must_be,
+            ):
+                check()
+        assert self.engine.finished
+        if not self.disturbed and not self.cyclic:
+            self.compare_with_plans()
 
     def go_on(self):
-        """Something that happens by itself, if nothing is chosen."""
-        engine = self.engine
-        for item in self.items:
-            if item.flags & EXTERNAL and item.status == RUNNING:
-                self.calls.setdefault(item, item.attempt)
-        if engine.starts:
+        """Something that happens without anybody's choice."""
+        self.some_call(FIRST)
+        if self.engine.starts:
             self.drain()
         elif self.assembling:
             self.assemble(self.assembling[0])
         elif self.calls:
-            item = min(self.calls, key=lambda i: i.node)
+            item = self.some_call(FIRST)
             if (item, self.calls[item]) in self.told:
                 self.end(item, "killed")
             else:
-                self.result(None, item)
+                self.result(item, None)
         else:
-            live = [t for t in self.engine._alarms._live if t in self.alarm_at]
-            token = min(live, key=lambda t: self.alarm_at[t])
-            self.now = max(self.now, self.alarm_at[token])
-            self.fire(token)
+            token = min(self.engine._alarms._live, key=self.alarm_at.__getitem__)
+            self.model.now = max(self.model.now, self.alarm_at[token])
+            self.wake(token)
+
+    def compare_with_plans(self):
+        """Bodies are deterministic: the order of events must not have mattered."""
+        memo = {}
+        for root in self.model.roots:
+            ideal = self.model.ideal(root, memo)
+            error = self.model.delivered.get(root)
+            if error is not None:
+                assert ideal == "an error"
+            elif root in self.model.delivered and root.wants:
+                assert plain(root.value) == ideal
+            if ideal == "an error" and not self.model.lenient[root]:
+                assert self.engine.outcome == "failed"
 
 
-class Overran(Exception):
-    """The model's picture of a `ProcessTimeoutException`."""
+class FIRST:
+    """Draws without chance."""
 
-    def matches(self, error):
-        node, phase, seconds = self.args
-        return isinstance(error, ProcessTimeoutException) and (
-            error.node,
-            error.phase,
-            error.seconds,
-        ) == (str(node), phase, seconds)
+    @staticmethod
+    def draw(strategy):
+        return strategy.elements[0]
 
 
 Runs.TestCase.settings = settings(

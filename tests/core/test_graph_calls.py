@@ -49,7 +49,7 @@ def refusal(call, args, kwargs):
     return None
 
 
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=500, deadline=None)
 @given(
     functions(),
     st.integers(0, 6),
@@ -109,7 +109,7 @@ def test_other_callables_are_checked_by_their_signature():
 
 
 def test_without_a_readable_signature_nothing_is_checked():
-    for function in (int, dict, min, operator.itemgetter(1)):
+    for function in (int, dict, min):
         task = process(function)
         assert task(1, 2, 3, a=4).kwargs == {"a": 4}
         assert task().args == ()

@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import sys
 from concurrent.futures import Executor
 
 import pytest
@@ -261,6 +262,10 @@ class TestOurExecutors:
         conflict(able, thread)
         conflict(able, local)
 
+    def test_without_any_loaded_all_are_foreign(self, monkeypatch):
+        monkeypatch.delitem(sys.modules, "entangle._seam.executor", raising=False)
+        assert conflict(task(executor=FOREIGN), task(fresh=True)).option == "fresh"
+
 
 def test_the_same_again_changes_nothing():
     once = process(timeout=3)(plain)
@@ -297,5 +302,6 @@ def test_a_spec_is_immutable_and_shows_itself():
     assert "timeout=3 of @process" in repr(spec)
     assert repr(Spec()) == "<spec of defaults>"
     assert spec.summary() == "@process, timeout=3"
-    assert "retry_on=(<class" in task(retry_on=OSError)(plain).spec.summary()
+    errors = task(retry_on=(OSError, KeyError))(plain).spec
+    assert errors.summary() == "retry_on=(KeyError, OSError)"
     assert repr(process(timeout=3)) == "<decorator @process: @process, timeout=3>"

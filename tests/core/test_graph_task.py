@@ -185,6 +185,9 @@ def test_a_callable_object_that_refers_to_itself_is_still_one():
     loop = Loop()
     Loop.__call__ = loop
     assert callables.innermost(loop) is loop
+    knot = functools.partial(len)
+    knot.__setstate__((knot, (), {}, {}))
+    assert callables.innermost(knot) is knot
 
 
 def test_methods_bind_the_instance():

@@ -343,7 +343,8 @@ class PlatformError(EntangleError, ImportError):
     def __init__(self, *, platform: str) -> None:
         """Build the message from the name of the platform."""
         super().__init__(
-            f"Entangle runs on Linux and, by best effort, on macOS, not on "
-            f"{platform!r}: it needs fork; on Windows use it inside WSL or a container"
+            f"Entangle's workers run on Linux, not on {platform!r}: use it inside a "
+            "Linux container or WSL, or set ENTANGLE_INLINE=1 on macOS to run graphs "
+            "in the calling thread"
         )
         self.platform = platform

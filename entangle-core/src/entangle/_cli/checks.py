@@ -68,10 +68,10 @@ def system() -> Iterator[Finding]:
     if sys.platform == "linux":
         yield Finding("ok", "system", text)
     elif sys.platform == "darwin":
-        remedy = "expect slower starts and weaker clean-up than on Linux"
+        remedy = "set ENTANGLE_INLINE=1: graphs run in the calling thread alone"
         yield Finding("warn", "system", text, remedy)
     else:
-        yield Finding("fail", "system", text, "use Linux, macOS or WSL")
+        yield Finding("fail", "system", text, "use Linux or WSL")
 
 
 def cpus() -> Iterator[Finding]:

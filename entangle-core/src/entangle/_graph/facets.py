@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from entangle._graph.callables import kind_of
 from entangle._graph.frames import getframe
 
 
@@ -43,8 +44,10 @@ class Facet(NamedTuple):
 _NAMES_ITSELF = frozenset({"how", "firing", "where", "scheduler"})
 
 
-def _shown(value: object) -> str:
+def _shown(value: Any) -> str:
     """Show a value as people write it."""
+    if issubclass(kind_of(value), tuple):
+        return f"({', '.join(map(_shown, value))})"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, type):

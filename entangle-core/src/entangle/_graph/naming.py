@@ -38,6 +38,19 @@ def find(module: str, name: str) -> Task[..., Any]:
     return found
 
 
+def own(task: Task[..., Any]) -> Task[..., Any]:
+    """Return this process's own task where `task` is a copy of it, else `task`.
+
+    A task of ``__main__`` comes back by value. Its function comes back as this
+    process's own, so the task is known by its name, function and spec.
+    """
+    module = sys.modules.get(task.module)
+    known = None if module is None else _resolve(module, task.name)
+    if known is not None and known.fn is task.fn and known.spec == task.spec:
+        return known
+    return task
+
+
 def _resolve(module: object, name: str) -> Task[..., Any] | None:
     """Follow a qualified name; None if it leads to no task."""
     # Imported here: tasks are made with this module.

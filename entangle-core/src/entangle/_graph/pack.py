@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entangle._graph.callables import kind_of
+from entangle._graph.naming import own
 from entangle._graph.node import Node, build
 from entangle._graph.walk import edges, edges_in, substitute
 from entangle.errors import UnpicklableError
@@ -146,12 +147,13 @@ def _sorted(value: Any) -> list[Node[Any]]:
 def unpack(packed: Packed) -> Any:
     """Make the value again, with new nodes."""
     nodes: list[Node[Any]] = []
+    tasks = [own(task) for task in packed.tasks]
 
     def node(place: Place) -> Node[Any]:
         return nodes[place.row]
 
     for row in packed.rows:
-        task = packed.tasks[row.task]
+        task = tasks[row.task]
         args = substitute(row.args, node, _PLACES)
         kwargs = substitute(row.kwargs, node, _PLACES)
         follows = substitute(row.follows, node, _PLACES)

@@ -112,12 +112,12 @@ def _check_executor(spec: Spec, executor: Facet, *, task: str) -> None:
 
 def _capabilities(executor: object) -> object:
     """Read what an executor honours; None for a foreign one, which cannot tell."""
-    # An object of a class that was never imported does not exist.
-    backend = sys.modules.get("entangle.backend")
-    if backend is None or not isinstance(executor, backend.Executor):
+    # The module is of a higher layer, and loaded wherever such an object exists.
+    seam = sys.modules.get("entangle._seam.executor")
+    if seam is None or not isinstance(executor, seam.Executor):
         return None
-    capabilities: object = backend.Executor.capabilities
-    return getattr(type(executor), "capabilities", capabilities)
+    capabilities: object = executor.capabilities
+    return capabilities
 
 
 def _exclude(

@@ -40,6 +40,8 @@ class Fleet:
         self._idle: dict[Key, list[WorkerProcess]] = {}
         self._zygotes: dict[tuple[str, ...], ZygoteProcess] = {}
         self._leaving: set[ZygoteProcess] = set()
+        self._stalled: list[tuple[WorkerProcess, Source]] = []
+        printer.on_room = partial(hub.post, self.read_stalled)
         self._count = 0
         self._trimming: Timer | None = None
 
@@ -156,7 +158,21 @@ class Fleet:
             *(worker.pid for worker in self._workers.values() if worker.pid),
         ]
 
+    def read_stalled(self) -> None:
+        """Go on reading what tasks print: there is room again."""
+        stalled, self._stalled = self._stalled, []
+        for worker, source in stalled:
+            if source.descriptor >= 0:
+                self._hub.watch(
+                    source.descriptor, partial(self._printed, worker, source)
+                )
+
     def _printed(self, worker: WorkerProcess, source: Source, _mask: int) -> None:
+        if self._printer.full():
+            # Then the pipe fills and the task waits, as it would at a terminal.
+            self._hub.unwatch(source.descriptor)
+            self._stalled.append((worker, source))
+            return
         if not source.read():
             # Nobody but the worker holds the other end: a task has closed it.
             self._hub.unwatch(source.descriptor)

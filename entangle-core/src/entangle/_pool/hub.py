@@ -34,19 +34,23 @@ log = logging.getLogger("entangle.pool")
 _EVENTS_AT_ONCE = 64
 _LONGEST_WAIT = 3600.0
 _NEVER = float("inf")
+_MOST_CANCELLED = 64
 
 
 class Timer:
     """One entry of the hub's agenda. Cancelling is free and may come late."""
 
-    __slots__ = ("action",)
+    __slots__ = ("_hub", "action")
 
-    def __init__(self, action: Callable[[], None]) -> None:
+    def __init__(self, hub: Hub, action: Callable[[], None]) -> None:
+        self._hub = hub
         self.action: Callable[[], None] | None = action
 
     def cancel(self) -> None:
-        """Forget the action."""
-        self.action = None
+        """Forget the action; inside the monitor only."""
+        if self.action is not None:
+            self.action = None
+            self._hub.timer_cancelled()
 
 
 class Awaited(Protocol):
@@ -72,11 +76,13 @@ class Hub:
         # look at the first entry without the monitor.
         self._agenda: list[tuple[float, int, Timer]] = []
         self._timers = 0
+        self._cancelled = 0
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._epoll = select.epoll()
         self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._epoll.register(self._event, select.EPOLLIN)
         self._polling = _thread.allocate_lock()
+        self._poller = 0
         self._polling_until = 0.0
         self._woken = False
         self._main = threading.main_thread().ident
@@ -176,10 +182,21 @@ class Hub:
 
         Inside the monitor only.
         """
-        timer = Timer(action)
+        timer = Timer(self, action)
         self._timers += 1
         heapq.heappush(self._agenda, (moment, self._timers, timer))
         return timer
+
+    def timer_cancelled(self) -> None:
+        """Take note of a dead entry; clear them out when they are the most."""
+        self._cancelled += 1
+        if self._cancelled > _MOST_CANCELLED and self._cancelled * 2 > len(
+            self._agenda
+        ):
+            alive = [entry for entry in self._agenda if entry[2].action is not None]
+            heapq.heapify(alive)
+            self._agenda = alive
+            self._cancelled = 0
 
     def _next_time(self) -> float:
         try:
@@ -228,8 +245,16 @@ class Hub:
 
         Raises:
             KeyboardInterrupt: in the main thread.
+            RuntimeError: the calling code was called by the hub itself.
         """
-        if _thread.get_ident() != self._main:
+        thread = _thread.get_ident()
+        if thread in {self._owner, self._poller}:
+            raise RuntimeError(
+                "a graph can't be run here: this code was called, as a finalizer or a "
+                "signal handler is, while its thread was driving other runs; start a "
+                "thread for it, or submit it"
+            )
+        if thread != self._main:
             self.post(begin)
             self.lead(awaited, None)
         else:
@@ -252,23 +277,33 @@ class Hub:
         Returns when it is finished, the guard has noted an interrupt, or another
         thread is the poller.
         """
-        while not awaited.finished and not (guard is not None and guard.noted):
-            if not self._polling.acquire(False):
-                break
-            try:
-                while not awaited.finished and not (guard is not None and guard.noted):
-                    self._poll_once(_LONGEST_WAIT)
-            finally:
-                self._polling.release()
+
+        def wanted() -> bool:
+            return not awaited.finished and (guard is None or not guard.noted)
+
+        while wanted() and self._poll_while(wanted):
             self._advance()
         if self._active or self._next_time() < self._asleep_until:
             self.attend()
 
-    def _poll_once(self, longest: float) -> None:
+    def _poll_while(self, wanted: Callable[[], bool]) -> bool:
+        """Be the poller while something is wanted; False if another thread is."""
+        if not self._polling.acquire(False):
+            return False
+        self._poller = _thread.get_ident()
+        try:
+            while wanted():
+                self._poll_once()
+        finally:
+            self._poller = 0
+            self._polling.release()
+        return True
+
+    def _poll_once(self) -> None:
         # From here on whoever adds an earlier timer rings.
         self._polling_until = _NEVER
         now = time.monotonic()
-        until = min(self._next_time(), now + longest)
+        until = min(self._next_time(), now + _LONGEST_WAIT)
         self._polling_until = until
         if self._inbox:
             until = now
@@ -317,25 +352,18 @@ class Hub:
 
     def _attend(self) -> None:
         """Poll while there are runs that nobody polls for, and when a timer is due."""
+
+        def wanted() -> bool:
+            due = self._next_time() <= time.monotonic()
+            return not self._closed and bool(self._active or self._inbox or due)
+
         while not self._closed:
-            if (self._active or self._inbox) and self._polling.acquire(False):
-                try:
-                    while (self._active or self._inbox) and not self._closed:
-                        self._poll_once(_LONGEST_WAIT)
-                finally:
-                    self._polling.release()
+            if wanted() and self._poll_while(wanted):
                 continue
+            # While another thread polls that one looks after the timers.
             self._asleep_until = _NEVER
             if not self._polling.locked():
-                due = self._next_time()
-                if due <= time.monotonic():
-                    if self._polling.acquire(False):
-                        try:
-                            self._poll_once(0.0)
-                        finally:
-                            self._polling.release()
-                    continue
-                self._asleep_until = due
+                self._asleep_until = self._next_time()
             pause = min(self._asleep_until - time.monotonic(), _LONGEST_WAIT)
             self._bell.acquire(timeout=max(pause, 0.0))
 

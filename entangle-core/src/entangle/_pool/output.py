@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import logging
 import os
 import sys
 import threading
@@ -12,7 +13,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_AT_ONCE = 1 << 16
+log = logging.getLogger("entangle.output")
+
+_AT_ONCE = 1 << 17
+_READS = 4
+_MOST_STORED = 1 << 23  # characters
 STREAMS = ("stdout", "stderr")
 
 
@@ -26,8 +31,12 @@ class Source:
         self._line: list[str] = []
 
     def read(self) -> bool:
-        """Pass on what is there now; False at the end of the pipe."""
-        while True:
+        """Pass on what is there now; False at the end of the pipe.
+
+        A pipe holds less than is read at once, so that what was printed before is
+        read whole, and a task that never stops printing can't keep the reader.
+        """
+        for _ in range(_READS):
             try:
                 data = os.read(self.descriptor, _AT_ONCE)
             except BlockingIOError:
@@ -39,7 +48,8 @@ class Source:
                 return False
             self._take(self._decoder.decode(data))
             if len(data) < _AT_ONCE:
-                return True
+                break
+        return True
 
     def finish(self) -> None:
         """Pass on a line that has no end: its call is over."""
@@ -69,10 +79,17 @@ class Printer:
         self._open_line = dict.fromkeys(STREAMS, False)
         self._last: dict[str, object] = dict.fromkeys(STREAMS)
         self._texts: deque[tuple[str, object, str]] = deque()
+        self._stored = 0
+        self.on_room: Callable[[], None] | None = None
 
     def take(self, stream: str, source: object, text: str) -> None:
         """Store text of one source for a stream; thread-safe, never blocks."""
         self._texts.append((stream, source, text))
+        self._stored += len(text)
+
+    def full(self) -> bool:
+        """Tell whether so much is stored that tasks should be kept from printing."""
+        return self._stored > _MOST_STORED
 
     def pending(self) -> bool:
         """Tell whether something is stored."""
@@ -87,26 +104,36 @@ class Printer:
         if not self._texts and not self._writing_elsewhere():
             return
         with self._writing:
+            was_full = self.full()
             written = set()
             while self._texts:
                 stream, source, text = self._texts.popleft()
-                target = getattr(sys, stream)
-                if target is None:
-                    continue
-                if self._open_line[stream] and self._last[stream] is not source:
-                    text = "\n" + text
-                self._last[stream] = source
-                self._open_line[stream] = not text.endswith("\n")
-                try:
-                    target.write(text)
-                except (OSError, ValueError):
-                    continue
+                self._stored -= len(text)
+                self._write(stream, source, text)
                 written.add(stream)
             for stream in written:
                 try:
                     getattr(sys, stream).flush()
-                except (AttributeError, OSError, ValueError):
-                    pass
+                except Exception:
+                    log.debug("%s can't be flushed", stream, exc_info=True)
+        if was_full and self.on_room is not None:
+            self.on_room()
+
+    def _write(self, stream: str, source: object, text: str) -> None:
+        target = getattr(sys, stream)
+        if target is None:
+            return
+        if self._open_line[stream] and self._last[stream] is not source:
+            text = "\n" + text
+        self._last[stream] = source
+        self._open_line[stream] = not text.endswith("\n")
+        try:
+            target.write(text)
+        except UnicodeEncodeError as error:
+            known = text.encode(error.encoding, "backslashreplace")
+            target.write(known.decode(error.encoding))
+        except Exception:
+            log.debug("%s can't be written to", stream, exc_info=True)
 
     def _writing_elsewhere(self) -> bool:
         if self._writing.acquire(blocking=False):

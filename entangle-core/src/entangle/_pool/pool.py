@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._worker import failures
 from entangle._worker import main as worker
-from entangle.errors import TaskError
+from entangle.errors import PlatformError, TaskError
 
 from . import cpus
 from .hub import Hub
@@ -223,6 +223,7 @@ def get() -> Pool:
         return pool
     with _ours.lock:
         if _ours.pool is None or _ours.pool.closed:
+            _require_linux()
             _ours.pool = Pool()
             _register_once()
         return _ours.pool
@@ -240,6 +241,11 @@ def shutdown() -> None:
         pool, _ours.pool = _ours.pool, None
     if pool is not None:
         pool.close()
+
+
+def _require_linux() -> None:
+    if not hasattr(os, "pidfd_open") or not hasattr(os, "eventfd"):
+        raise PlatformError(platform=sys.platform)
 
 
 @functools.cache

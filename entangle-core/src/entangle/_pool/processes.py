@@ -143,6 +143,9 @@ class Processes:
         """End all workers and zygotes, and wait for their end."""
         self._closed = True
         self._fleet.close()
+        for job in list(self._jobs.values()):
+            self._finish(job)
+            job.call.cancelled("killed" if job.worker else "already done")
 
     def blocked(self) -> None:
         """A thread of this process waits for a run: it holds no lease of ours."""

@@ -63,14 +63,14 @@ class Group:
         except BaseException as error:
             self._post(self._decided, None, error)
             return
-        error = None
+        wrong = None
         if cpu is not None and cpu not in free:
-            error = ValueError(
+            wrong = ValueError(
                 f"{type(self._chooser).__qualname__}.choose returned {cpu!r}, "
                 f"which is none of the free processors {sorted(free)}: return one "
                 "of them, or None to wait"
             )
-        self._post(self._decided, cpu, error)
+        self._post(self._decided, cpu, wrong)
 
     def _decided(self, cpu: int | None, error: BaseException | None) -> None:
         self._deciding = False

@@ -27,7 +27,6 @@ class Serial:
         self._work: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._changed = threading.Condition(threading.Lock())
         self._thread: threading.Thread | None = None
-        self._busy = False
         self._closed = False
 
     def call(self, function: Callable[..., object], *args: Any) -> None:
@@ -42,19 +41,6 @@ class Serial:
             else:
                 self._changed.notify()
 
-    def idle(self) -> bool:
-        """Tell whether everything given so far has been run."""
-        with self._changed:
-            return not self._work and not self._busy
-
-    def flush(self, timeout: float | None = None) -> bool:
-        """Wait until everything given so far has been run; not from the thread."""
-        if threading.current_thread() is self._thread or self.idle():
-            return True
-        done = threading.Event()
-        self.call(done.set)
-        return done.wait(timeout)
-
     def close(self, timeout: float = 1.0) -> None:
         """Run what is left, then end the thread; give up on one that is stuck."""
         with self._changed:
@@ -67,14 +53,12 @@ class Serial:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._busy = False
                 if not self._work and not self._closed:
                     self._changed.wait(_LINGER)
                 if not self._work:
                     self._thread = None
                     return
                 function, args = self._work.popleft()
-                self._busy = True
             try:
                 function(*args)
             except BaseException:  # noqa: BLE001 - others wait for this thread

@@ -218,7 +218,7 @@ def _spawn(control: int, preload: tuple[str, ...]) -> int:
         root=root,
         control=_CONTROL,
         caller=os.getpid(),
-        path=[entry for entry in sys.path if isinstance(entry, str)],
+        path=list(map(str, sys.path)),
         preload=preload,
     )
     try:

@@ -57,25 +57,31 @@ class ThreadExecutor(Executor):
 
     def __init__(self) -> None:
         super().__init__()
-        # Whoever stores first decides whether a call begins.
-        self._claims: dict[Call, str] = {}
+        self._guard = threading.Lock()
+        self._begun: dict[Call, bool] = {}
 
     def start(self, call: Call) -> None:
         """Give the call to a thread."""
+        with self._guard:
+            self._begun[call] = False
         pools.get().threads.run(lambda: self._work(call))
 
     def cancel(self, call: Call, grace: float) -> None:
         """Drop a call that has not begun, else abandon it."""
         del grace
-        if self._claims.setdefault(call, "dropped") == "dropped":
-            call.cancelled("already done")
-        else:
-            call.cancelled("abandoned")
+        with self._guard:
+            begun = self._begun.get(call)
+            if begun is None:
+                return
+            if not begun:
+                del self._begun[call]
+        call.cancelled("abandoned" if begun else "already done")
 
     def _work(self, call: Call) -> None:
-        if self._claims.setdefault(call, "begun") != "begun":
-            del self._claims[call]
-            return
+        with self._guard:
+            if call not in self._begun:
+                return
+            self._begun[call] = True
         call.started()
         try:
             value = call.function(*call.args, **(call.kwargs or {}))
@@ -84,7 +90,8 @@ class ThreadExecutor(Executor):
         else:
             call.succeeded(value)
         finally:
-            self._claims.pop(call, None)
+            with self._guard:
+                del self._begun[call]
 
 
 class ProcessExecutor(Executor):
@@ -142,8 +149,7 @@ class ProcessExecutor(Executor):
         with self._guard:
             relayed = self._relays.get(call)
         if relayed is not None:
-            pool = pools.get()
-            pool.hub.post(pool.processes.cancel, relayed)
+            relayed.give_up()
 
     def _over(self, call: Call) -> None:
         with self._guard:
@@ -173,6 +179,10 @@ class _Relayed(Call):
         # Somebody has to poll for it.
         self._pool.hub.active(1)
         self._pool.processes.start(self, prepared)
+
+    def give_up(self) -> None:
+        """Have the call ended."""
+        self._pool.hub.post(self._pool.processes.cancel, self)
 
     def started(self, at: float | None = None) -> None:
         self._call.started(at)

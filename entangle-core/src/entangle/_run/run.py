@@ -59,6 +59,8 @@ class Run:
         workers: int | None = None,
         timeout: float | None = None,
     ) -> None:
+        if timeout is not None and not timeout > 0:
+            raise ValueError(f"timeout={timeout!r}: a run needs more than 0 seconds")
         self.pool = pool
         self.hub = pool.hub
         self.finished = False

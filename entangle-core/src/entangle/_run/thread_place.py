@@ -104,7 +104,7 @@ def told(error: BaseException) -> BaseException:
     What would end the caller's own program, loop or iteration if it were raised there
     becomes a `TaskError`, as it does when it comes from a process.
     """
-    if isinstance(error, failures._steering()):
+    if isinstance(error, failures.steering()):
         return failures.decode_failure(failures.encode_failure(error))
     return error
 

@@ -81,9 +81,9 @@ class Executor(concurrent.futures.Executor):
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._futures.add(future)
-        future.add_done_callback(self._discard)
         function = getattr(fn, "fn", fn) if hasattr(fn, "options") else fn
         call = _FutureCall(self, future, function, args, kwargs)
+        future.add_done_callback(call.settled)
         try:
             self.start(call)
         except BaseException as error:
@@ -106,7 +106,8 @@ class Executor(concurrent.futures.Executor):
         if wait:
             concurrent.futures.wait(futures)
 
-    def _discard(self, future: concurrent.futures.Future[Any]) -> None:
+    def discard(self, future: concurrent.futures.Future[Any]) -> None:
+        """Forget a future that is done."""
         with self._lock:
             self._futures.discard(future)
 
@@ -114,7 +115,7 @@ class Executor(concurrent.futures.Executor):
 class _FutureCall(Call):
     """A call whose end is told to a future."""
 
-    __slots__ = ("_executor", "_future")
+    __slots__ = ("_executor", "_future", "_notified", "_switch")
 
     def __init__(
         self,
@@ -128,11 +129,23 @@ class _FutureCall(Call):
         self._executor = executor
         self._future = future
         self.wants_start = True
+        # A future is to be told just once that it has left the pending state.
+        self._switch = threading.Lock()
+        self._notified = False
+
+    def settled(self, future: concurrent.futures.Future[Any]) -> None:
+        """The future is done; if by a cancel, nobody needs the call any more."""
+        self._executor.discard(future)
+        if future.cancelled():
+            with self._switch:
+                if not self._notified:
+                    self._notified = True
+                    future.set_running_or_notify_cancel()
+            self._executor.cancel(self, 0.0)
 
     def started(self, at: float | None = None) -> None:
         del at
-        if not self._future.running():
-            self._begin()
+        self._begin()
 
     def succeeded(self, value: Any) -> None:
         if self._begin():
@@ -143,17 +156,18 @@ class _FutureCall(Call):
             self._future.set_exception(error)
 
     def cancelled(self, how: str) -> None:
-        del how
-        self._future.cancel()
+        if not self._future.cancel() and not self._future.done():
+            # A call that has begun is ended by nobody but the end of the pool.
+            error = concurrent.futures.CancelledError(f"{self.name} was {how}")
+            self._future.set_exception(error)
 
     def _begin(self) -> bool:
         """Leave the pending state; False when the future was cancelled or is done."""
         future = self._future
-        if future.done():
-            return False
-        if future.running():
+        with self._switch:
+            if future.done():
+                return False
+            if not self._notified:
+                self._notified = True
+                return future.set_running_or_notify_cancel()
             return True
-        if future.set_running_or_notify_cancel():
-            return True
-        self._executor.cancel(self, 0.0)
-        return False

@@ -46,9 +46,7 @@ class Parcel(codec.Blob):
         """Stand in a call's arguments as a reference to the value."""
         collector = _active.get(_thread.get_ident())
         if not isinstance(collector, Collector):
-            raise TypeError(  # noqa: TRY004 - what pickle raises for what it can't take
-                "an encoded value travels only inside a call's arguments"
-            )
+            raise TypeError("an encoded value travels only inside a call's arguments")
         return attached, collector.place(self)
 
 

@@ -95,7 +95,7 @@ def decode_failure(data: bytes) -> BaseException:
     except Exception as trouble:  # noqa: BLE001 - what came must be told of
         text = codec.describe(trouble)
         return task_error("unknown", f"a failure that cannot be read: {text}", "")
-    if isinstance(error, _steering()):
+    if isinstance(error, steering()):
         made = reader.as_text(0)
         made.__cause__ = error
         return made
@@ -112,7 +112,7 @@ def rebuild_exception(data: bytes) -> BaseException:
     return _Reader(loads(data)).read()
 
 
-def _steering() -> tuple[type[BaseException], ...]:
+def steering() -> tuple[type[BaseException], ...]:
     kinds: list[type[BaseException]] = [
         SystemExit,
         KeyboardInterrupt,

@@ -14,10 +14,9 @@ import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable, Sequence
     from typing import Union
-
-    from _socket import socket
 
     Buffer = Union[bytes, bytearray, memoryview]
 
@@ -173,7 +172,7 @@ class FrameReader:
             total = sum(lengths)
             if total > LARGEST_BODY:
                 raise self._refused(data, offset)
-            if end - body < total and total <= CHUNK:
+            if end - body < total <= CHUNK:
                 break
             frame = self._fill(kind, flags, lengths, data, body)
             frame.readonly = tuple([field & 1 for field in fields])

@@ -10,8 +10,11 @@ Before a body is entered its number and the time are written to a page that the
 caller sees: this alone says what had begun when a worker died.
 """
 
+from __future__ import annotations
+
 import _socket
 import _thread
+import fcntl
 import os
 import pickle
 import sys
@@ -21,6 +24,13 @@ from mmap import mmap
 from struct import Struct
 
 from . import attach, codec, context, failures, frames, functions, mains
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from typing import Any, NoReturn, Union
+
+    Function = Callable[..., Any]
 
 NUMBER = Struct("<Q")
 MARK = Struct("<QQ")  # in the page: number of the call entered last, monotonic ns
@@ -36,7 +46,10 @@ RICH = 8  # its arguments are an encoded value
 LEAST_FORK_NS = 30_000
 BROKEN_STREAM = 71  # exit code: this worker's descriptors were closed or damaged
 
-current = None  # the Worker of this process; None in a process that is none
+_STANDARD = range(3)  # the descriptors that every program has
+_HIGH = (960, 224, 48)
+
+current: Worker | None = None  # of this process; None in a process that is none
 
 
 class Worker:
@@ -46,28 +59,42 @@ class Worker:
     (`send` is thread-safe) and, one at a time, receive replies (`pump`).
     """
 
-    def __init__(self, sock, page, tokens, overrides):
+    def __init__(
+        self,
+        sock: _socket.socket,
+        page: mmap,
+        tokens: int,
+        overrides: Mapping[str, Any],
+        unsettled: BaseException | None = None,
+    ) -> None:
+        """Take over a worker's descriptors; ``unsettled`` is what each call raises."""
         self.sock = sock
-        self.relay = None  # receives REPLY frames while a body runs
-        self.endings = []  # called, once, when the running body has ended
+        # Receives REPLY frames while a body runs.
+        self.relay: Callable[[frames.Frame], None] | None = None
+        # Called, once, when the running body has ended.
+        self.endings: list[Callable[[], None]] = []
         self._page = page
         self._tokens = tokens
-        self._token = None
+        self._token: int | None = None
         self._overrides = overrides
+        self._unsettled = unsettled
         self._reader = frames.FrameReader()
-        self._backlog = deque()
+        self._backlog: deque[frames.Frame] = deque()
         self._writing = _thread.allocate_lock()
-        self._functions = {}
-        self._shared = {}
-        self._context_error = None
-        self._pid = os.getpid()
+        self._functions: dict[int, Union[bytes, Function]] = {}
+        self._shared: dict[int, attach.Parcel] = {}
+        self._context_error = unsettled
         self._forked = False
-        os.register_at_fork(after_in_child=self._in_forked_child)
 
-    def serve(self):
-        """Run calls until the stream ends."""
+    def serve(self) -> None:
+        """Run calls until the stream ends or the caller says so.
+
+        Raises:
+            EOFError, OSError: the stream ended.
+            ProtocolError: something else than the caller's frames arrived.
+        """
         self.send(frames.pack(frames.HELLO, pickle.dumps(_hello(), 4)))
-        handlers = {
+        handlers: dict[int, Callable[[frames.Frame], None]] = {
             frames.CALLS: self._calls,
             frames.FUNCTION: self._function,
             frames.CONTEXT: self._context,
@@ -83,17 +110,32 @@ class Worker:
             frame = backlog.popleft()
             if frame.kind == frames.EXIT:
                 return
-            handlers[frame.kind](frame)
+            handler = handlers.get(frame.kind)
+            if handler is None:
+                raise frames.ProtocolError(f"a frame of kind {frame.kind}")
+            handler(frame)
 
-    def send(self, pieces):
+    def send(self, pieces: Sequence[frames.Buffer]) -> None:
         """Write one frame. Thread-safe; a broken stream ends the process."""
         with self._writing:
             try:
                 frames.send(self.sock, pieces)
-            except OSError:
+            except BaseException:  # noqa: BLE001 - also what a signal's handler raises
+                # Half a frame may be out: the caller would take the next one for
+                # the rest of it, and wait for ever.
                 os._exit(BROKEN_STREAM)
 
-    def pump(self):
+    def leave(self) -> None:
+        """Stop being a worker: this process was forked from one by a body."""
+        self._forked = True
+        # They are the worker's, who still needs them.
+        self.sock.close()
+        try:
+            os.close(self._tokens)
+        except OSError:
+            pass  # the body has closed everything
+
+    def pump(self) -> None:
         """Receive once on behalf of a running body; keep what isn't its own."""
         for frame in self._reader.read(self.sock.recv_into):
             if frame.kind == frames.REPLY and self.relay is not None:
@@ -101,41 +143,43 @@ class Worker:
             else:
                 self._backlog.append(frame)
 
-    def _function(self, frame):
+    def _function(self, frame: frames.Frame) -> None:
         (number,) = NUMBER.unpack_from(frame.body)
         self._functions[number] = bytes(frame.body[NUMBER.size :])
 
-    def _context(self, frame):
-        self._context_error = None
+    def _context(self, frame: frames.Frame) -> None:
+        self._context_error = self._unsettled
         try:
             state = codec.decode(codec.Blob(frame.body, ()))
             context.apply(state, self._overrides)
             mains.enter_main(state["main"])
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - whatever it is, calls tell
             self._context_error = error
 
-    def _share(self, frame):
+    def _share(self, frame: frames.Frame) -> None:
         (number,) = NUMBER.unpack_from(frame.body)
         self._shared[number] = attach.received(
             frame.buffers[0], frame.buffers[1:], frame.readonly[1:]
         )
 
-    def _forget(self, frame):
+    def _forget(self, frame: frames.Frame) -> None:
         functions_gone, shared_gone = pickle.loads(frame.body)
         for number in functions_gone:
             self._functions.pop(number, None)
         for number in shared_gone:
             self._shared.pop(number, None)
 
-    def _calls(self, frame):
+    def _calls(self, frame: frames.Frame) -> None:
         for number, function, args, kwargs, flags in pickle.loads(frame.body):
             if flags & TOKEN and not self._take(number):
                 continue
             if flags & RICH:
-                args = attach.Attached(args, kwargs, frame, self._shared)
-            self._run(number, function, args, kwargs, flags)
+                message = attach.Attached(args, kwargs, frame, self._shared)
+                self._run(number, function, message, None, flags)
+            else:
+                self._run(number, function, args, kwargs, flags)
 
-    def _take(self, number):
+    def _take(self, number: int) -> bool:
         """Take a call's token; False when the caller took the call back."""
         if self._token is None:
             try:
@@ -152,17 +196,25 @@ class Worker:
         self._token = None
         return True
 
-    def _run(self, number, function, args, kwargs, flags):
+    def _run(  # noqa: C901 - in one piece: calls cost, and every task's come here
+        self,
+        number: int,
+        function: int,
+        args: Any,  # encoded, where flags say RICH
+        kwargs: dict[str, Any] | None,
+        flags: int,
+    ) -> None:
         clock = time.monotonic_ns
         begun = clock()
         try:
-            run = self._functions[function]
+            run: Any = self._functions[function]
             if type(run) is bytes:
                 run = self._functions[function] = functions.decode_function(run)
             if flags & RICH:
                 args, kwargs = args.decode()
             if self._context_error is not None:
-                raise self._context_error
+                # Without what earlier raises have added to it.
+                raise self._context_error.with_traceback(None)  # noqa: TRY301
             begun = clock()
             self._page[: MARK.size] = MARK.pack(number, begun)
             if flags & NOTIFY:
@@ -172,13 +224,13 @@ class Worker:
                 value = _await(value)
             took = clock() - begun
             if self._forked:
-                self._leave_forked_child()
+                _end_forked_child(None)
             kind, tail, buffers = _answer(value)
             value = None
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001 - a body may raise anything
             took = clock() - begun
             if self._forked:
-                self._leave_forked_child()
+                _end_forked_child(error)
             kind, tail, buffers = frames.FAILED, failures.encode_failure(error), ()
         args = kwargs = run = None
         if self.endings:
@@ -191,25 +243,32 @@ class Worker:
         _flush()
         self.send(frames.pack(kind, ANSWER.pack(number, took) + tail, buffers, dirty))
 
-    def _in_forked_child(self):
-        # A process that a body forked is no worker: our descriptors are not its own.
-        self._forked = True
-        for close in (self.sock.close, lambda: os.close(self._tokens)):
-            try:
-                close()
-            except OSError:
-                pass
-        global current
-        current = None
 
-    def _leave_forked_child(self):
-        if os.getpid() != self._pid:
-            _flush()
-            os._exit(0)
-        self._forked = False
+def _in_forked_child() -> None:
+    global current
+    worker, current = current, None
+    if worker is not None:
+        worker.leave()
 
 
-def _hello():
+def _end_forked_child(error: BaseException | None) -> NoReturn:
+    """End a process that a body has forked, as a program ends."""
+    code: Any = 0
+    if isinstance(error, SystemExit):
+        code = error.code
+        if code is None:
+            code = 0
+        elif not isinstance(code, int):
+            print(code, file=sys.stderr)  # noqa: T201 - as the interpreter does
+            code = 1
+    elif error is not None:
+        sys.excepthook(type(error), error, error.__traceback__)
+        code = 1
+    _flush()
+    os._exit(code & 0xFF)
+
+
+def _hello() -> dict[str, Any]:
     return {
         "python": tuple(sys.version_info[:3]),
         "implementation": sys.implementation.name,
@@ -218,8 +277,12 @@ def _hello():
     }
 
 
-def _answer(value):
-    """Encode what a body returned: kind of the frame, its body, its buffers."""
+def _answer(value: Any) -> tuple[int, bytes, tuple[frames.Buffer, ...]]:
+    """Encode what a body returned.
+
+    Returns:
+        The kind of the frame, the rest of its body, its buffers.
+    """
     if codec.simple(value):
         return frames.VALUE, pickle.dumps(value, 5), ()
     kind = frames.RESULT
@@ -234,16 +297,16 @@ def _answer(value):
     return kind, b"", (blob.data, *blob.buffers)
 
 
-def _await(awaitable):
+def _await(awaitable: Awaitable[Any]) -> Any:
     import asyncio
 
-    async def result():
+    async def result() -> Any:
         return await awaitable
 
     return asyncio.run(result())
 
 
-def _has_children():
+def _has_children() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except ChildProcessError:
@@ -251,32 +314,32 @@ def _has_children():
     return True
 
 
-def _flush():
+def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (AttributeError, OSError, ValueError):
+        except Exception:  # noqa: BLE001, S110 - a task may have put anything there
             pass
 
 
-def _ignore(_):
+def _ignore(_: frames.Frame) -> None:
     """Drop a reply that comes after the body that it was meant for has ended."""
 
 
-def become(overrides, descriptors):
+def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     """Turn this freshly forked process into a worker; returns when it is done.
 
     Args:
         overrides: ``env``, ``cwd``, ``nice``, ``cpus`` of this worker.
         descriptors: socket, standard output, standard error, page, tokens.
     """
-    global current
+    global current  # noqa: PLW0603 - says what this process is
     stream, out, err, page, tokens = descriptors
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (out, 1), (err, 2)):
         os.dup2(source, target)
     for descriptor in (null, out, err):
-        if descriptor > 2:
+        if descriptor not in _STANDARD:
             os.close(descriptor)
     memory = mmap(page, 0)
     os.close(page)
@@ -284,34 +347,40 @@ def become(overrides, descriptors):
     sock.setblocking(True)
     tokens = _out_of_reach(tokens)
     for standard in (sys.stdout, sys.stderr):
-        if standard is not None:
-            standard.reconfigure(line_buffering=True)
+        # Other programs' modules put other things there, or nothing.
+        reconfigure = getattr(standard, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(line_buffering=True)
     random = sys.modules.get("numpy.random")
     if random is not None:
         random.seed(int.from_bytes(os.urandom(4), "little"))
-    context.settle(overrides)
-    current = Worker(sock, memory, tokens, overrides)
+    unsettled = None
+    try:
+        context.settle(overrides)
+    except Exception as error:  # noqa: BLE001 - the calls that ask for it will tell
+        unsettled = error
+    current = Worker(sock, memory, tokens, overrides, unsettled)
+    os.register_at_fork(after_in_child=_in_forked_child)
     try:
         current.serve()
     except EOFError:
         pass
-    except frames.ProtocolError:
-        os._exit(BROKEN_STREAM)
-    except OSError:
+    except (frames.ProtocolError, OSError):
         os._exit(BROKEN_STREAM)
     _flush()
 
 
-def _out_of_reach(descriptor):
-    """Move a descriptor above those that closing a range usually hits."""
-    import fcntl
-    import resource
+def _out_of_reach(descriptor: int) -> int:
+    """Move a descriptor above those that closing a range usually hits.
 
-    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    least = 960 if soft == resource.RLIM_INFINITY else min(960, soft - 16)
-    try:
-        high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, max(least, 3))
-    except OSError:
-        return descriptor
-    os.close(descriptor)
-    return high
+    Returns:
+        Its new number; the old one where the process may not have one so high.
+    """
+    for least in _HIGH:
+        try:
+            high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
+        except OSError:
+            continue  # beyond what this process may open
+        os.close(descriptor)
+        return high
+    return descriptor

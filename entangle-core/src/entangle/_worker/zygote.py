@@ -10,7 +10,8 @@ It never blocks but in poll, and it is never the caller's thread's child in the 
 of a parent-death signal: the caller's *process* may outlive the thread.
 """
 
-import _signal
+from __future__ import annotations
+
 import _socket
 import array
 import errno
@@ -19,52 +20,97 @@ import os
 import pickle
 import select
 import sys
+from collections import deque
 
 from . import native
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal as _signal
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Any, NoReturn
+else:
+    # The extension module alone: `signal` makes enumerations, which takes time.
+    import _signal
+
 READY, FORKED, DIED, REFUSED = range(4)  # reports to the caller
 FORK, KILL, IMPORT, EXIT = range(4)  # requests of the caller
-MESSAGE = 1 << 16
+MESSAGE = 1 << 18  # bytes, beyond what a socket takes in one piece
 MOST_DESCRIPTORS = 8
+CRASHED = 70  # exit code: a worker failed outside of any call
 
 
-def send(control, message, descriptors=()):
-    """Send one message, with descriptors, over the sequenced-packet socket."""
-    ancillary = []
+def send(
+    control: _socket.socket, message: object, descriptors: Sequence[int] = ()
+) -> None:
+    """Send one message, with descriptors, over the sequenced-packet socket.
+
+    Raises:
+        OSError: it was not sent; BlockingIOError: it would have to wait.
+    """
+    ancillary: list[tuple[int, int, Any]] = []
     if descriptors:
         rights = array.array("i", descriptors)
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
     control.sendmsg([pickle.dumps(message, 4)], ancillary)
 
 
-def receive(control):
-    """Return the next message and its descriptors; (None, []) at the end."""
+def receive(control: _socket.socket) -> tuple[Any, list[int] | None]:
+    """Return the next message and its descriptors, which the receiver has to close.
+
+    The message is None at the end. The descriptors are None where the system had to
+    drop some, because too many are open here: none is left open then.
+
+    Raises:
+        OSError: the socket is damaged; BlockingIOError: nothing is there.
+        Exception: what arrived is no message.
+    """
     room = _socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
     data, ancillary, flags, _ = control.recvmsg(MESSAGE, room, _socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
             descriptors.frombytes(payload[: len(payload) - len(payload) % 4])
-    if not data or flags & _socket.MSG_CTRUNC:
-        for descriptor in descriptors:
-            os.close(descriptor)
-        return None, []
-    return pickle.loads(data), list(descriptors)
+    try:
+        message = pickle.loads(data) if data else None
+    except BaseException:
+        _close(descriptors)
+        raise
+    if message is None or flags & _socket.MSG_CTRUNC:
+        _close(descriptors)
+        return message, None
+    return message, list(descriptors)
 
 
 class Zygote:
     """Forks, kills and reaps workers until the caller asks it to exit or is gone."""
 
-    def __init__(self, control, caller, become):
+    def __init__(
+        self,
+        control: _socket.socket,
+        caller: int,
+        become: Callable[[Mapping[str, Any], list[int]], None],
+    ) -> None:
+        """Take charge of this process's signals, and of a control socket.
+
+        Args:
+            control: where requests come from and reports go to.
+            caller: a pidfd of the process to live for.
+            become: what a new worker runs, with its settings and descriptors.
+        """
         self._control = control
         self._caller = caller
         self._become = become
-        self._workers = {}  # pid -> worker's number
-        self._pids = {}  # worker's number -> pid
-        self._dead = []  # reports that wait until no orphan is left
+        self._workers: dict[int, int] = {}  # pid -> worker's number
+        self._pids: dict[int, int] = {}  # worker's number -> pid
+        # Reports that wait until no orphan is left, then until there is room.
+        self._dead: list[tuple[int, int, int]] = []
+        self._outbox: deque[tuple[int, ...]] = deque()
+        self._listening = True
         self._leaving = False
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakers = (self._wake, wake)
+        control.setblocking(False)
         self._poll = select.poll()
         for descriptor in (control.fileno(), caller, self._wake):
             self._poll.register(descriptor, select.POLLIN)
@@ -74,32 +120,42 @@ class Zygote:
         for number in (_signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, self._leave)
 
-    def run(self):
+    def run(self) -> None:
         """Serve until everything is over."""
-        try:
-            send(self._control, (READY, os.getpid()))
-        except OSError:
-            self._leave()
+        self._report((READY, os.getpid()))
         while not (self._leaving and not self._workers and not self._orphans()):
+            if self._leaving:
+                for pid in self._workers:
+                    _kill(pid)
             # The time limit is for an orphan in uninterruptible sleep alone.
             waiting = 50 if self._leaving or self._dead else None
-            for descriptor, _ in self._poll.poll(waiting):
+            for descriptor, events in self._poll.poll(waiting):
                 if descriptor == self._wake:
                     _drain(self._wake)
                 elif descriptor == self._caller:
                     self._poll.unregister(self._caller)
                     self._leave()
+                elif events == select.POLLOUT:
+                    self._flush()
                 else:
                     self._serve()
             self._reap()
 
-    def _serve(self):
+    def _leave(self, *_: object) -> None:
+        # A signal may bring us here from anywhere, between the fork of a worker and
+        # the line that notes it too. So it is the loop that ends the workers.
+        self._leaving = True
+
+    def _serve(self) -> None:
         try:
             message, descriptors = receive(self._control)
-        except (OSError, EOFError, pickle.UnpicklingError):
-            message, descriptors = None, []
+        except BlockingIOError:
+            return
+        except Exception:  # noqa: BLE001 - whatever was sent, it was no caller of ours
+            message, descriptors = None, None
         if message is None:
             # A closed socket is no proof of death, but nobody can ask any more.
+            self._listening = False
             self._poll.unregister(self._control.fileno())
             self._leave()
         elif message[0] == FORK:
@@ -113,7 +169,12 @@ class Zygote:
         else:
             self._leave()
 
-    def _fork(self, number, settings, descriptors):
+    def _fork(
+        self, number: int, settings: Mapping[str, Any], descriptors: list[int] | None
+    ) -> None:
+        if descriptors is None:
+            self._report((REFUSED, number, errno.EMFILE))
+            return
         if self._leaving:
             _close(descriptors)
             return
@@ -125,43 +186,54 @@ class Zygote:
             self._report((REFUSED, number, error.errno or errno.EAGAIN))
             return
         if not pid:
-            try:
-                _signal.set_wakeup_fd(-1)
-                for signal_number in (
-                    _signal.SIGCHLD,
-                    _signal.SIGTERM,
-                    _signal.SIGHUP,
-                ):
-                    _signal.signal(signal_number, _signal.SIG_DFL)
-                _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-                os.setsid()
-                native.die_with_parent(_signal.SIGKILL)
-                if os.getppid() == parent:
-                    native.adopt_orphans()
-                    self._control.close()
-                    _close((self._caller, *self._wakers))
-                    self._become(settings, descriptors)
-            except BaseException:
-                _print_exception()
-                os._exit(70)
-            os._exit(0)
+            self._be_worker(parent, settings, descriptors)
         _close(descriptors)
         self._workers[pid] = number
         self._pids[number] = pid
         self._report((FORKED, number, pid))
 
-    def _report(self, message):
+    def _be_worker(
+        self, parent: int, settings: Mapping[str, Any], descriptors: list[int]
+    ) -> NoReturn:
         try:
-            send(self._control, message)
-        except OSError:
-            self._leave()
+            _signal.set_wakeup_fd(-1)
+            for signal_number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGHUP):
+                _signal.signal(signal_number, _signal.SIG_DFL)
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+            os.setsid()
+            native.die_with_parent(_signal.SIGKILL)
+            if os.getppid() == parent:
+                native.adopt_orphans()
+                self._control.close()
+                _close((self._caller, *self._wakers))
+                self._become(settings, descriptors)
+        except BaseException:  # noqa: BLE001 - nothing may return into the zygote
+            _print_exception()
+            os._exit(CRASHED)
+        os._exit(0)
 
-    def _leave(self, *_):
-        self._leaving = True
-        for pid in self._workers:
-            _kill(pid)
+    def _report(self, message: tuple[int, ...]) -> None:
+        self._outbox.append(message)
+        self._flush()
 
-    def _reap(self):
+    def _flush(self) -> None:
+        """Send what the socket takes now: a caller that is stopped must not stop us."""
+        events = select.POLLIN
+        while self._outbox:
+            try:
+                send(self._control, self._outbox[0])
+            except BlockingIOError:
+                events |= select.POLLOUT
+                break
+            except OSError:
+                self._outbox.clear()
+                self._leave()
+            else:
+                self._outbox.popleft()
+        if self._listening:
+            self._poll.modify(self._control.fileno(), events)
+
+    def _reap(self) -> None:
         """Collect the dead, end what they left behind, then report them."""
         while True:
             try:
@@ -186,27 +258,27 @@ class Zygote:
                 for report in dead:
                     self._report(report)
 
-    def _orphans(self):
+    def _orphans(self) -> list[int]:
         """Return our living children that are no workers."""
         return [pid for pid in children() if pid not in self._workers]
 
 
-def children():
+def children() -> list[int]:
     """Return the process ids of this process's children, zombies included."""
     pid = os.getpid()
     try:
-        with open("/proc/%d/task/%d/children" % (pid, pid), "rb") as file:
+        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:  # noqa: PTH123 - pathlib would be an import only for that
             return [int(field) for field in file.read().split()]
     except OSError:
         return _children_by_scan(pid)
 
 
-def _children_by_scan(parent):
-    found = []
-    for name in os.listdir("/proc"):
+def _children_by_scan(parent: int) -> list[int]:
+    found: list[int] = []
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as PTH123
         if name.isdigit():
             try:
-                with open("/proc/%s/stat" % name, "rb") as file:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
@@ -215,23 +287,23 @@ def _children_by_scan(parent):
     return found
 
 
-def _ignore(*_):
+def _ignore(*_: object) -> None:
     """Do nothing: the handler exists for the wake-up it causes."""
 
 
-def _kill(pid):
+def _kill(pid: int) -> None:
     try:
         os.kill(pid, _signal.SIGKILL)
     except ProcessLookupError:
         pass
 
 
-def _close(descriptors):
+def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
 
 
-def _drain(descriptor):
+def _drain(descriptor: int) -> None:
     try:
         while os.read(descriptor, 4096):
             pass
@@ -239,30 +311,37 @@ def _drain(descriptor):
         pass
 
 
-def _print_exception():
+def _print_exception() -> None:
     try:
         import traceback
 
         traceback.print_exc()
         sys.stderr.flush()
-    except BaseException:  # the interpreter may be beyond printing
+    except BaseException:  # noqa: BLE001, S110 - the interpreter may be beyond printing
         pass
 
 
-def preload(modules):
+def preload(modules: Iterable[str]) -> None:
     """Import modules, so that workers forked from now on hold them."""
     for name in modules:
         try:
             __import__(name)
-        except Exception:
+        except (Exception, SystemExit):  # noqa: BLE001, S110 - any user code
             # Each call that needs the module will say so with its own traceback.
             pass
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # noqa: BLE001, S110 - a module may have put anything there
+            pass  # but what was printed must not be printed again by each worker
     # A collection in a child would otherwise touch, and so copy, every page of it.
     gc.collect()
     gc.freeze()
 
 
-def main(descriptor, caller_pid, path, modules):
+def main(
+    descriptor: int, caller_pid: int, path: Sequence[str], modules: Iterable[str]
+) -> None:
     """Be a zygote.
 
     Args:
@@ -272,7 +351,6 @@ def main(descriptor, caller_pid, path, modules):
         modules: names of modules that every worker is to hold already.
     """
     control = _socket.socket(fileno=descriptor)
-    control.setblocking(True)
     native.adopt_orphans()
     try:
         caller = os.pidfd_open(caller_pid)
