@@ -63,7 +63,9 @@ class Model:
 
     def before_event(self):
         """Note what was issued without anybody asking for the time of its start."""
-        self._unwatched |= {i for i in self.items if i.attempt and not i.flags & WATCHED}
+        self._unwatched |= {
+            i for i in self.items if i.attempt and not i.flags & WATCHED
+        }
 
     def add(self, item, options, plan, arguments):
         self.items.append(item)

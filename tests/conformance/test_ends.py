@@ -187,9 +187,9 @@ def test_as_they_land(concurrent_place, gate):
 
 def test_leaving_the_loop_ends_the_rest(concurrent_place, gate):
     landed = as_completed([waiting(concurrent_place)(gate.path), thread(int)("1")])
-    gate.reached()
     for _, future in landed:
         assert future.result() == 1
+        gate.reached()
         break
     landed.close()
     gate.open()

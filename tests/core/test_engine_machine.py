@@ -173,14 +173,17 @@ class Runs(RuleBasedStateMachine):
         assert item.attempt == self.model.attempts_over(item) + 1
         self.calls[item] = item.attempt
 
-    def some_call(self, data):
-        """One of the calls that go on, those of external items included."""
+    def open_calls(self):
+        """The items of calls that go on, those of external items included."""
         self.calls |= {
             item: item.attempt
             for item in self.model.items
             if item.flags & EXTERNAL and item.status == RUNNING
         }
-        calls = sorted(self.calls, key=lambda item: item.node)
+        return sorted(self.calls, key=lambda item: item.node)
+
+    def some_call(self, data):
+        calls = self.open_calls()
         return data.draw(st.sampled_from(calls)) if calls else None
 
     def close_call(self, item, how):
@@ -282,7 +285,9 @@ class Runs(RuleBasedStateMachine):
 
     @rule(data=DATA, how=st.sampled_from([*HOW[:3], HOW[4]]))
     def a_cancelled_call_ends(self, data, how):
-        told = [item for item, attempt in self.calls.items() if (item, attempt) in self.told]
+        told = [
+            item for item, attempt in self.calls.items() if (item, attempt) in self.told
+        ]
         if told:
             item = data.draw(st.sampled_from(sorted(told, key=lambda i: i.node)))
             self.end(item, how)
@@ -477,7 +482,9 @@ class Runs(RuleBasedStateMachine):
                 assert item in owned
             else:
                 assert owned.get(item) == self.expected_alarm(item)
-        graced = [pair for calls in live.values() if isinstance(calls, list) for pair in calls]
+        graced = [
+            pair for calls in live.values() if isinstance(calls, list) for pair in calls
+        ]
         for item, attempt in self.told:
             if self.calls.get(item) == attempt:
                 assert (item, attempt) in graced
@@ -556,13 +563,13 @@ class Runs(RuleBasedStateMachine):
 
     def go_on(self):
         """Something that happens without anybody's choice."""
-        self.some_call(FIRST)
+        calls = self.open_calls()
         if self.engine.starts:
             self.drain()
         elif self.assembling:
             self.assemble(self.assembling[0])
-        elif self.calls:
-            item = self.some_call(FIRST)
+        elif calls:
+            item = calls[0]
             if (item, self.calls[item]) in self.told:
                 self.end(item, "killed")
             else:
@@ -584,14 +591,6 @@ class Runs(RuleBasedStateMachine):
                 assert plain(root.value) == ideal
             if ideal == "an error" and not self.model.lenient[root]:
                 assert self.engine.outcome == "failed"
-
-
-class FIRST:
-    """Draws without chance."""
-
-    @staticmethod
-    def draw(strategy):
-        return strategy.elements[0]
 
 
 Runs.TestCase.settings = settings(

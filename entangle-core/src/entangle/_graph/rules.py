@@ -8,7 +8,7 @@ is refused never depends on their order.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from entangle.errors import CompositionError, UnmetCapabilityError
 
@@ -113,10 +113,10 @@ def _check_executor(spec: Spec, executor: Facet, *, task: str) -> None:
 def _capabilities(executor: object) -> object:
     """Read what an executor honours; None for a foreign one, which cannot tell."""
     # The module is of a higher layer, and loaded wherever such an object exists.
-    seam = sys.modules.get("entangle._seam.executor")
+    seam: Any = sys.modules.get("entangle._seam.executor")
     if seam is None or not isinstance(executor, seam.Executor):
         return None
-    capabilities: object = executor.capabilities
+    capabilities: object = getattr(executor, "capabilities", None)
     return capabilities
 
 

@@ -187,7 +187,7 @@ class Fleet:
         limit = time.monotonic() - self._idle_seconds
         oldest = None
         for key, idle in list(self._idle.items()):
-            kept = []
+            kept: list[WorkerProcess] = []
             for worker in idle:
                 if worker.idle_since > limit:
                     kept.append(worker)

@@ -60,6 +60,7 @@ class Awaited(Protocol):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block in C until finished, or for some seconds."""
+        ...
 
 
 class Hub:

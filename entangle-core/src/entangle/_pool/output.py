@@ -18,7 +18,7 @@ log = logging.getLogger("entangle.output")
 _AT_ONCE = 1 << 17
 _READS = 4
 _MOST_STORED = 1 << 23  # characters
-STREAMS = ("stdout", "stderr")
+STREAMS: tuple[str, ...] = ("stdout", "stderr")
 
 
 class Source:
@@ -76,8 +76,8 @@ class Printer:
 
     def __init__(self) -> None:
         self._writing = threading.RLock()
-        self._open_line = dict.fromkeys(STREAMS, False)
-        self._last: dict[str, object] = dict.fromkeys(STREAMS)
+        self._open_line: dict[str, bool] = dict.fromkeys(STREAMS, False)
+        self._last: dict[str, object] = {}
         self._texts: deque[tuple[str, object, str]] = deque()
         self._stored = 0
         self.on_room: Callable[[], None] | None = None
@@ -105,7 +105,7 @@ class Printer:
             return
         with self._writing:
             was_full = self.full()
-            written = set()
+            written: set[str] = set()
             while self._texts:
                 stream, source, text = self._texts.popleft()
                 self._stored -= len(text)
@@ -123,7 +123,7 @@ class Printer:
         target = getattr(sys, stream)
         if target is None:
             return
-        if self._open_line[stream] and self._last[stream] is not source:
+        if self._open_line[stream] and self._last.get(stream) is not source:
             text = "\n" + text
         self._last[stream] = source
         self._open_line[stream] = not text.endswith("\n")

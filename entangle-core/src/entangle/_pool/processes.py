@@ -113,13 +113,15 @@ class Processes:
         worker = job.worker
         if worker is not None:
             self._withdraw(worker)
-        if job.worker is None:
+        # Asked again: it may have been taken back.
+        worker = job.worker
+        if worker is None:
             self._finish(job)
             call.cancelled("already done")
             return
-        self._read_all(job.worker)
-        if not job.over and job.worker is not None:
-            job.worker.kill()
+        self._read_all(worker)
+        if not job.over:
+            worker.kill()
 
     def pump(self) -> None:
         """Give queued jobs to workers as far as there is room."""
@@ -212,7 +214,7 @@ class Processes:
     def _give(self, worker: WorkerProcess, batch: list[Job]) -> None:
         """Send jobs, and before them what they need, to a worker."""
         behind = bool(worker.outstanding)
-        tokens = []
+        tokens: list[int] = []
         for job in batch:
             job.worker = worker
             job.number = worker.next_sequence()
@@ -359,7 +361,7 @@ class Processes:
         entered, _ = worker.begun()
         self._unlease(worker)
         self._end_children(worker)
-        again = []
+        again: list[Job] = []
         for job in jobs:
             job.worker = None
             if job.cancelled:
@@ -519,7 +521,7 @@ class Processes:
     # -- slow, blocked and idle workers ------------------------------------------
 
     def _watch(self, worker: WorkerProcess) -> None:
-        worker.watched = (worker.begun()[0], time.monotonic())
+        worker.watched = worker.begun()[0]
         worker.watch = self._hub.at(
             time.monotonic() + PATIENCE, partial(self._look_at, worker)
         )
@@ -530,7 +532,7 @@ class Processes:
         if not worker.waiting() or worker.killed:
             return
         entered, _ = worker.begun()
-        if entered == worker.watched[0]:
+        if entered == worker.watched:
             self._withdraw(worker)
         else:
             self._watch(worker)

@@ -61,6 +61,6 @@ class Serial:
                 function, args = self._work.popleft()
             try:
                 function(*args)
-            except BaseException:  # noqa: BLE001 - others wait for this thread
+            except BaseException:
                 log.exception("a callback failed")
             del function, args

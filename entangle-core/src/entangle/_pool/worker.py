@@ -109,7 +109,7 @@ class WorkerProcess:
         self.idle_since = 0.0
         self.snapshot = 0
         self.watch: Timer | None = None
-        self.watched = (0, 0.0)
+        self.watched = 0  # the body entered last when somebody looked
         self.functions: set[int] = set()
         self.shared: set[int] = set()
         self.children: dict[int, Any] = {}
@@ -134,7 +134,7 @@ class WorkerProcess:
         self._open.append(ours.detach())
         given = [theirs.detach()]
         try:
-            self.sources = []
+            self.sources: list[Source] = []
             for stream in ("stdout", "stderr"):
                 read, write = os.pipe2(os.O_CLOEXEC)
                 os.set_blocking(read, False)

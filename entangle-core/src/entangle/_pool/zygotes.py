@@ -244,7 +244,7 @@ def _spawn(control: int, preload: tuple[str, ...]) -> int:
 def interpreter_flags() -> list[str]:
     """Return the command-line flags that give an interpreter this one's settings."""
     flags = sys.flags
-    arguments = []
+    arguments: list[str] = []
     for letter, level in (
         ("d", flags.debug),
         ("B", flags.dont_write_bytecode),
@@ -269,7 +269,7 @@ def interpreter_flags() -> list[str]:
         for option in sys.warnoptions
         if not (flags.dev_mode and option == "default")
     )
-    for name, value in sys._xoptions.items():  # noqa: SLF001 - there is no other way
+    for name, value in getattr(sys, "_xoptions").items():  # noqa: B009 - private
         if name not in {"dev", "frozen_modules", "importtime"}:
             arguments.extend(("-X", name if value is True else f"{name}={value}"))
     return arguments

@@ -102,7 +102,7 @@ class Encoder:
 
         def ready(value: Any) -> Any:
             nonlocal encoded, complete
-            kind = type(value)
+            kind: object = type(value)
             if kind in atoms or codec.simple(value):
                 return value
             if kind is Encoded or kind is Parts:
@@ -130,7 +130,7 @@ def _harmless(structure: Any) -> bool:
     seen: dict[int, Any] = {}
     while pending:
         value = pending.pop()
-        kind = type(value)
+        kind: object = type(value)
         if kind in codec.ATOMS or kind is Encoded or id(value) in seen:
             continue
         seen[id(value)] = value

@@ -50,7 +50,7 @@ class NodeCall(Call):
 
     def succeeded(self, value: Any) -> None:
         run = self.run
-        kind = type(value)
+        kind: object = type(value)
         if kind is Parcel:
             value = Encoded(value)
         elif kind not in codec.ATOMS and has_edges(value):

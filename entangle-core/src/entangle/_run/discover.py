@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from entangle._graph.node import Node
 from entangle._graph.walk import edges, edges_in
@@ -26,6 +26,11 @@ class Discovered:
     def __init__(self, roots: list[Any], order: list[Any]) -> None:
         self.roots = roots
         self.order = order
+
+
+def is_node(edge: Any) -> TypeGuard[Node[Any]]:
+    """Tell whether an edge is a node, not a future."""
+    return type(edge) is Node
 
 
 def has_edges(value: Any) -> bool:
@@ -53,7 +58,7 @@ def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
         if edge in done or known(edge):
             stack.pop()
             continue
-        if type(edge) is not Node:
+        if not is_node(edge):
             stack.pop()
             done.add(edge)
             order.append(edge)

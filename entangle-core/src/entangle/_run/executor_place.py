@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import GRACE
@@ -87,7 +88,7 @@ class ExecutorPlace:
         if call.wants_start:
             # When it really starts is not to be known here; being taken counts.
             call.started()
-        future.add_done_callback(lambda done: _landed(call, done))
+        future.add_done_callback(partial(_landed, call))
 
     def _end(self, call: NodeCall) -> None:
         try:

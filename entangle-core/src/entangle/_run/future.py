@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from entangle._graph.walk import EDGE_TYPES
 
@@ -69,6 +69,7 @@ class RunFuture(concurrent.futures.Future[T]):
         """Take over the outcome of a root; on the notifier thread."""
         if self.done():
             return
+        value: Any = None
         if error is None:
             try:
                 value = objects(item.value)

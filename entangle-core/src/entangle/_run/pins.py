@@ -12,7 +12,8 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine_items import consumers_of
-from entangle._graph.node import Node
+
+from .discover import is_node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -56,7 +57,7 @@ class Pins:
         if not self._growing:
             return
         for edge in order:
-            if type(edge) is Node:
+            if is_node(edge):
                 item = items[edge]
                 if sys.getrefcount(edge) - _OWN > len(consumers_of(item)):
                     item.wants += 1

@@ -54,7 +54,7 @@ class ProcessPlace:
         atoms = codec.ATOMS
         if node.kwargs is None:
             for value in node.args:
-                kind = type(value)
+                kind: object = type(value)
                 if kind not in atoms and kind not in EDGE_TYPES:
                     break
             else:

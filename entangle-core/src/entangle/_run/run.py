@@ -23,7 +23,7 @@ from entangle.errors import InternalError
 from . import current
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
-from .discover import discover
+from .discover import discover, is_node
 from .notes import note_path
 from .pins import Pins
 from .places import Places
@@ -99,7 +99,7 @@ class Run:
         """
         prepare = self.places.prepare
         for edge in found.order:
-            if type(edge) is Node:
+            if is_node(edge):
                 prepare(edge)
 
     def knows(self, edge: Any) -> bool:
@@ -116,7 +116,7 @@ class Run:
     def _add(self, found: Discovered) -> None:
         engine, items = self.engine, self.items
         for edge in found.order:
-            if type(edge) is Node:
+            if is_node(edge):
                 options = edge.task.options
                 item = engine.add(edge, options, assemble=options.how == "assemble")
                 items[edge] = item
@@ -223,7 +223,7 @@ class Run:
             known = self.items.get(edge)
             if known is not None and known.spent:
                 del self.items[edge]
-                if type(edge) is Node:
+                if is_node(edge):
                     pending.extend(edges(edge))
 
     def no_more(self) -> None:

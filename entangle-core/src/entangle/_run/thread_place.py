@@ -112,9 +112,7 @@ def told(error: BaseException) -> BaseException:
 def runs_in(value: Any) -> set[Any]:
     """Return the runs whose futures a value contains: they are not over yet."""
     return {
-        edge.run_of_future
-        for edge in edges_in(value)
-        if hasattr(type(edge), "run_of_future")
+        edge.run_of_future for edge in edges_in(value) if hasattr(edge, "run_of_future")
     }
 
 

@@ -78,7 +78,7 @@ def objects(value: Any) -> Any:
     Raises:
         TaskError: a part of it can't be rebuilt here.
     """
-    kind = type(value)
+    kind: object = type(value)
     if kind is Encoded:
         return value.object()
     if kind is Parts:
@@ -88,7 +88,7 @@ def objects(value: Any) -> Any:
 
 def parcels(value: Any) -> Any:
     """Return a value with all that is encoded as parcels to be sent on."""
-    kind = type(value)
+    kind: object = type(value)
     if kind is Encoded:
         return value.parcel
     if kind is Parts:

@@ -49,7 +49,7 @@ def capture(umask: int) -> dict[str, Any]:
 
 def _environ() -> dict[bytes, bytes]:
     # As the interpreter keeps it: decoding each variable costs more than a call.
-    data: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined]  # noqa: SLF001
+    data: dict[bytes, bytes] = getattr(os.environ, "_data")  # noqa: B009
     return data.copy()
 
 

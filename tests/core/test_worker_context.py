@@ -1,0 +1,209 @@
+"""A worker takes over what calls can notice of the caller's process."""
+
+import _locale
+import json
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+from entangle._worker import codec, context
+
+KEPT = ("environ", "path", "argv", "recursion", "umask", "cwd")
+
+
+@pytest.fixture
+def untouched():
+    """Put everything back that `apply` changes."""
+    umask = os.umask(0)
+    os.umask(umask)
+    state = context.capture(umask)
+    names = list(warnings.filters)
+    argv, path = sys.argv, list(sys.path)
+    yield state
+    context.apply(state, {})
+    sys.argv = argv
+    sys.path[:] = path
+    warnings.filters[:] = names
+
+
+def test_capture_says_what_there_is(monkeypatch, tmp_path):
+    monkeypatch.setenv("ENTANGLE_TEST_VARIABLE", "wörd")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["prog", "--flag"])
+    state = context.capture(0o27)
+    assert state["environ"] == dict(os.environ)
+    assert state["environ"]["ENTANGLE_TEST_VARIABLE"] == "wörd"
+    assert state["cwd"] == str(tmp_path)
+    assert state["argv"] == ["prog", "--flag"]
+    assert state["path"] == sys.path
+    assert state["path"] is not sys.path
+    assert state["umask"] == 0o27
+    assert state["recursion"] == sys.getrecursionlimit()
+    assert state["filters"] == list(warnings.filters)
+    assert state["locale"] == _locale.setlocale(_locale.LC_ALL, None)
+    assert state["main"] == getattr(sys.modules["__main__"], "__file__", None)
+
+
+def test_capture_in_a_bare_process(monkeypatch):
+    """No arguments, no warnings, no locale, no main module, no directory."""
+
+    def gone():
+        raise FileNotFoundError
+
+    monkeypatch.setattr(os, "getcwd", gone)
+    monkeypatch.delattr(sys, "argv")
+    monkeypatch.delitem(sys.modules, "warnings")
+    monkeypatch.delitem(sys.modules, "__main__")
+    monkeypatch.setitem(sys.modules, "_locale", None)
+    state = context.capture(0)
+    assert state["cwd"] is state["filters"] is state["main"] is state["locale"] is None
+    assert state["argv"] == []
+
+
+def test_capture_while_another_thread_changes_the_environment(monkeypatch):
+    class Changing(dict):
+        once = True
+
+        def __getitem__(self, name):
+            if Changing.once:
+                Changing.once = False
+                raise KeyError(name)
+            return super().__getitem__(name)
+
+        def keys(self):
+            return list(super().keys())
+
+        def __iter__(self):
+            return iter(self.keys())
+
+    monkeypatch.setattr(os, "environ", Changing(A="1"))
+    assert context._environ() == {"A": "1"}
+
+
+def test_a_worker_becomes_like_the_caller(untouched, tmp_path, monkeypatch):
+    state = dict(untouched)
+    state["environ"] = {"ONLY": "this", "PATH": "/bin"}
+    state["path"] = [str(tmp_path), *sys.path]
+    state["argv"] = ["other", "arguments"]
+    state["recursion"] = sys.getrecursionlimit() + 11
+    state["umask"] = 0o77
+    state["cwd"] = str(tmp_path)
+    state["filters"] = [("ignore", None, UserWarning, None, 0), *warnings.filters]
+    context.apply(state, {})
+    got = context.capture(os.umask(0o77))
+    assert {key: got[key] for key in KEPT} == {key: state[key] for key in KEPT}
+    assert got["filters"] == state["filters"]
+    warnings.warn("not shown", UserWarning, stacklevel=1)
+
+
+def test_warnings_already_shown_are_forgotten(untouched):
+    """New filters count at once, also where a warning was shown before."""
+    registry = {}
+
+    def warn():
+        warnings.warn_explicit("text", UserWarning, "file", 1, registry=registry)
+
+    ignoring = [("ignore", None, UserWarning, None, 0)]
+    context.apply({**untouched, "filters": ignoring}, {})
+    warn()
+    context.apply({**untouched, "filters": [("error", None, UserWarning, None, 0)]}, {})
+    with pytest.raises(UserWarning):
+        warn()
+
+
+def test_what_the_caller_does_not_know_stays(untouched, monkeypatch):
+    here = os.getcwd()
+    state = {**untouched, "cwd": None, "filters": None, "locale": None}
+    context.apply(state, {})
+    assert os.getcwd() == here
+
+
+def test_a_directory_that_is_gone_stops_no_call(untouched, tmp_path):
+    here = os.getcwd()
+    context.apply({**untouched, "cwd": str(tmp_path / "gone")}, {})
+    assert os.getcwd() == here
+
+
+def test_own_directory_is_relative_to_the_callers(untouched, tmp_path):
+    (tmp_path / "sub").mkdir()
+    context.apply({**untouched, "cwd": str(tmp_path)}, {"cwd": "sub"})
+    assert os.getcwd() == str(tmp_path / "sub")
+    context.apply({**untouched, "cwd": None}, {"cwd": "tmp"})
+    assert os.getcwd() == "/tmp"
+
+
+def test_own_directory_that_is_missing_is_an_error(untouched, tmp_path):
+    with pytest.raises(FileNotFoundError):
+        context.apply(untouched, {"cwd": str(tmp_path / "gone")})
+
+
+def test_own_variables_are_merged_in(untouched):
+    state = {**untouched, "environ": {"A": "1", "B": "2"}}
+    context.apply(
+        state, {"env": (("B", "3"), ("OMP_NUM_THREADS", "9")), "cpus": (0, 1)}
+    )
+    assert os.environ["A"] == "1"
+    assert os.environ["B"] == "3"
+    assert os.environ["OMP_NUM_THREADS"] == "9"
+    assert os.environ["MKL_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize("name", ["C", "POSIX", "C.UTF-8"])
+def test_the_locale_is_taken_over(untouched, name):
+    context.apply({**untouched, "locale": name}, {})
+    assert context._locale() in {name, "C"}
+
+
+def test_an_unknown_locale_is_left_out(untouched):
+    before = context._locale()
+    context.apply({**untouched, "locale": "xx_YY.nothing"}, {})
+    assert context._locale() == before
+
+
+def test_a_state_travels(untouched):
+    assert codec.decode(codec.encode(untouched)) == untouched
+
+
+def test_what_a_worker_keeps_for_life(monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "nice", lambda value: seen.append(value))
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *given: seen.append(given))
+    context.settle({})
+    context.settle({"nice": 0, "cpus": None})
+    assert seen == []
+    context.settle({"nice": 5, "cpus": (0,)})
+    assert seen == [5, (0, (0,))]
+
+
+@pytest.mark.process
+def test_from_one_process_to_another(tmp_path):
+    """What one process captures, another has after applying it."""
+    program = (
+        "import json, os, sys\n"
+        "from entangle._worker import context\n"
+        "state = json.load(sys.stdin)\n"
+        "state['filters'] = None\n"
+        "context.apply(state, {'nice': 3})\n"
+        "context.settle({'nice': 3, 'cpus': [min(os.sched_getaffinity(0))]})\n"
+        "got = context.capture(os.umask(0))\n"
+        "got['filters'] = os.nice(0), len(os.sched_getaffinity(0))\n"
+        "json.dump(got, sys.stdout)\n"
+    )
+    umask = os.umask(0)
+    os.umask(umask)
+    state = {**context.capture(umask), "filters": None, "cwd": str(tmp_path)}
+    before = os.nice(0)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        input=json.dumps(state),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd="/",
+    )
+    got = json.loads(done.stdout)
+    assert {key: got[key] for key in KEPT} == {key: state[key] for key in KEPT}
+    assert got["filters"] == [before + 3, 1]
