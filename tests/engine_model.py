@@ -8,7 +8,10 @@ engine's bookkeeping.
 from collections import Counter
 from typing import NamedTuple
 
+from hypothesis import strategies as st
+
 from entangle._engine_items import ASSEMBLE, EXTERNAL, FAILED, SUCCEEDED, WATCHED
+from entangle._graph.options import Options
 from entangle.errors import ProcessRetryException, ProcessTimeoutException
 
 PENDING = ("pending", None)
@@ -27,6 +30,28 @@ class Verdict(NamedTuple):
 
     kind: str
     outcome: object
+
+
+# Attempts that fail, deadlines and expansions are common enough to meet each other.
+OPTIONS = st.fixed_dictionaries(
+    {
+        "timeout": st.sampled_from([None, None, 4.0]),
+        "start": st.sampled_from([None, None, None, 3.0]),
+        "wait": st.sampled_from([None, None, 5.0]),
+        "retry": st.integers(0, 2),
+        "sleep": st.sampled_from([0.0, 1.0]),
+        "backoff": st.sampled_from([1.0, 2.0]),
+        "retry_on": st.sampled_from([(Exception,), (KeyError,)]),
+        "retry_error": st.booleans(),
+    }
+).map(lambda options: Options(**options))
+PLANS = st.builds(
+    Plan,
+    failures=st.sampled_from([0, 0, 0, 0, 1, 2, 3]),
+    error=st.sampled_from([ValueError, KeyError]),
+    expands=st.sampled_from([False, False, False, True]),
+)
+SHAPES = st.sampled_from(["call"] * 5 + ["gather", "tolerant", "external"])
 
 
 class Overran(Exception):  # noqa: N818 - no error, but the picture of one
@@ -136,15 +161,12 @@ class Model:
             return ("error", {errors[-1]})
         if log and log[-1].kind == "broken":
             return ("error", {log[-1].outcome})
-        inputs = [found[p] for p in self.arguments[item]]
+        failed = set()
         if not self.options[item].tolerant:
-            failed = _errors_of(inputs)
-            if failed:
-                return ("error", failed)
-        if PENDING in inputs:
-            return PENDING
-        failed = _errors_of(found[p] for p in self.inputs(item))
-        if failed and any(v.kind == "nodes" for v in log):
+            failed |= _errors_of(found[p] for p in self.arguments[item])
+        if any(verdict.kind == "nodes" for verdict in log):
+            failed |= _errors_of(found[p] for p in self.inputs(item))
+        if failed:
             return ("error", failed)
         if log and log[-1].kind == "value":
             return ("value", log[-1].outcome)

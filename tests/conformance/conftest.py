@@ -115,6 +115,8 @@ def _open(request, name):
             yield Place(name, _given(pool), own_process=True, foreign=True)
     elif name == "loky":
         pool = request.getfixturevalue("loky_pool")
+        if pool is None:
+            pytest.skip("loky is not installed")
         yield Place(name, _given(pool), own_process=True, foreign=True)
     elif name == "@process":
         yield Place(name, process, own_process=True, kills=True, options=OWN)
@@ -146,20 +148,23 @@ def gate(tmp_path):
 def _loky_tracker():
     """The helper process that loky keeps as long as the program lives."""
     if importlib.util.find_spec("loky") is None:
-        pytest.skip("loky is not installed")
+        yield None
+        return
+    import loky
     from loky.backend import resource_tracker
 
     resource_tracker.ensure_running()
-    yield
+    yield loky
     resource_tracker._resource_tracker._stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(autouse=True, scope="module")
 def loky_pool(_loky_tracker):
-    """One pool of loky's for a module: starting one takes long."""
-    import loky
-
-    pool = loky.ProcessPoolExecutor(2)
+    """One pool of loky's for a module, from its start on: starting one takes long."""
+    if _loky_tracker is None:
+        yield None
+        return
+    pool = _loky_tracker.ProcessPoolExecutor(2)
     pool.submit(int).result()
     yield pool
     pool.shutdown(wait=True)

@@ -214,7 +214,7 @@ def test_a_start_that_was_not_drained_is_withdrawn():
 
 def test_an_undrained_start_does_not_stop_another_from_being_cancelled():
     bench = Bench()
-    a = bench.add("a", start=3.0, root=True)
+    bench.add("a", start=3.0, root=True)
     bench.add("b", root=True)
     bench.begin()
     bench.engine.starts.popleft()

@@ -182,6 +182,20 @@ def test_one_doomed_branch_leaves_shared_inputs_alone():
     assert bench.engine.how == "already done"
 
 
+def test_what_is_doomed_after_it_was_needless_has_failed():
+    """`top` needs nothing more when `leaf` fails, but `mid` cannot be either."""
+    bench = Bench()
+    leaf = bench.add("leaf")
+    far = bench.add("far", leaf)
+    mid = bench.add("mid", far)
+    bench.add("top", leaf, mid, tolerant_root=True)
+    bench.add("other", root=True)
+    bench.begin()
+    error = bench.fail(leaf)
+    assert mid.error is error
+    assert bench.starts() == ["other"]
+
+
 def test_needless_inputs_are_ended_in_every_status():
     bench = Bench(workers=3)
     bad = bench.add("bad")

@@ -4,7 +4,7 @@ After each event all that the engine holds is compared with what the model of
 `engine_model` computes anew from the events that were fed.
 """
 
-from engine_model import Model, Overran, Plan, Verdict, plain
+from engine_model import OPTIONS, PLANS, SHAPES, Model, Overran, Verdict, plain
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,27 +31,8 @@ from entangle._engine_items import (
     SUCCEEDED,
     WAITING,
 )
-from entangle._graph.options import Options
 from entangle.errors import CompositionError, ProcessTimeoutException
 
-OPTIONS = st.builds(
-    lambda **options: Options(**options),
-    timeout=st.sampled_from([None, None, 4.0]),
-    start=st.sampled_from([None, None, None, 3.0]),
-    wait=st.sampled_from([None, None, 5.0]),
-    retry=st.integers(0, 2),
-    sleep=st.sampled_from([0.0, 1.0]),
-    backoff=st.sampled_from([1.0, 2.0]),
-    retry_on=st.sampled_from([(Exception,), (KeyError,)]),
-    retry_error=st.booleans(),
-)
-PLANS = st.builds(
-    Plan,
-    failures=st.sampled_from([0, 0, 0, 0, 1, 2, 3]),
-    error=st.sampled_from([ValueError, KeyError]),
-    expands=st.sampled_from([False, False, False, True]),
-)
-SHAPES = st.sampled_from(["call"] * 5 + ["gather", "tolerant", "external"])
 DATA = st.data()
 
 

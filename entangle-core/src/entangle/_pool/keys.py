@@ -32,7 +32,7 @@ def key_of(
         preload = (*lean, *options.preload)
     group = None
     if options.scheduler is not None:
-        group = pool.group(options.scheduler.cpus, options.scheduler.impl)
+        group = pool.group(options.scheduler)
     lease, bound = 1, None
     if options.cpus is not None:
         ids = cpus.allowed()

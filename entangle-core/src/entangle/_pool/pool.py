@@ -12,6 +12,7 @@ import weakref
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from entangle._graph.scheduling import make_scheduler
 from entangle._worker import failures
 from entangle._worker import main as worker
 from entangle.errors import PlatformError, TaskError
@@ -29,6 +30,8 @@ from .threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Hashable
+
+    from entangle._graph.options import SchedulerOptions
 
 IDLE = "ENTANGLE_IDLE"
 _IDLE_SECONDS = 10.0
@@ -133,23 +136,22 @@ class Pool:
             if ours:
                 self.threads.resumed()
 
-    def group(self, count: int, impl: object) -> Group:
+    def group(self, options: SchedulerOptions) -> Group:
         """Return the processors shared by all tasks of one ``@scheduler``.
 
         Raises:
-            Exception: what importing or making a scheduler of the user's raises.
+            CompositionError: a dotted path that leads to no scheduler.
+            Exception: what making a scheduler of the user's raises.
         """
-        from entangle._pool import choosers
-
         with self._lock:
-            key = (count, impl)
-            group = self._groups.get(key)
+            group = self._groups.get(options)
             if group is None:
-                ids = cpus.allowed()[:count]
+                ids = cpus.allowed()[: options.cpus]
+                chooser = make_scheduler(options, ids)
                 serial = Serial("scheduler")
-                self._serials[f"scheduler {key}"] = serial
-                group = Group(ids, choosers.make(impl, ids), self.hub.post, serial)
-                self._groups[key] = group
+                self._serials[f"scheduler {options}"] = serial
+                group = Group(ids, chooser, self.hub.post, serial)
+                self._groups[options] = group
             return group
 
     def serial(self, name: str) -> Serial:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from entangle._graph.scheduling import LowestFree
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from entangle._graph.scheduling import CpuScheduler
 
     from .serial import Serial
 
@@ -21,7 +25,7 @@ class Group:
     def __init__(
         self,
         cpus: tuple[int, ...],
-        chooser: Any,
+        chooser: CpuScheduler,
         post: Callable[..., None],
         serial: Serial,
     ) -> None:
@@ -48,10 +52,11 @@ class Group:
         self._decide()
 
     def _decide(self) -> None:
-        if self._chooser is None:
+        if type(self._chooser) is LowestFree:
+            # Ours: it may run in here.
             while self._waiting and self._free:
-                cpu = min(self._free)
-                self._free.remove(cpu)
+                cpu = self._chooser.choose(frozenset(self._free))
+                self._free.discard(cpu)
                 self._waiting.popleft()(cpu, None)
         elif self._waiting and self._free and not self._deciding:
             self._deciding = True

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 from entangle._graph.walk import EDGE_TYPES, edges_in
 from entangle._pool.jobs import Payload
@@ -102,12 +103,11 @@ class Encoder:
 
         def ready(value: Any) -> Any:
             nonlocal encoded, complete
-            kind: object = type(value)
-            if kind in atoms or codec.simple(value):
+            if type(value) in atoms or codec.simple(value):
                 return value
-            if kind is Encoded or kind is Parts:
+            if type(value) is Encoded or type(value) is Parts:
                 encoded = True
-                if kind is Parts and not _harmless(value.structure):
+                if type(value) is Parts and not _harmless(value.structure):
                     complete = False
                 return parcels(value)
             known = self.known(value)
@@ -130,16 +130,14 @@ def _harmless(structure: Any) -> bool:
     seen: dict[int, Any] = {}
     while pending:
         value = pending.pop()
-        kind: object = type(value)
-        if kind in codec.ATOMS or kind is Encoded or id(value) in seen:
+        if type(value) in codec.ATOMS or type(value) is Encoded or id(value) in seen:
             continue
         seen[id(value)] = value
-        if kind is Parts:
+        if type(value) is Parts:
             pending.append(value.structure)
-        elif kind is dict:
-            pending.extend(value)
-            pending.extend(value.values())
-        elif kind in _CONTAINERS:
+        elif type(value) is dict:
+            pending.extend(chain.from_iterable(cast("dict[Any, Any]", value).items()))
+        elif type(value) in _CONTAINERS:
             pending.extend(value)
         else:
             return False

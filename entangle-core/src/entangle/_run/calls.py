@@ -50,10 +50,9 @@ class NodeCall(Call):
 
     def succeeded(self, value: Any) -> None:
         run = self.run
-        kind: object = type(value)
-        if kind is Parcel:
+        if type(value) is Parcel:
             value = Encoded(value)
-        elif kind not in codec.ATOMS and has_edges(value):
+        elif type(value) not in codec.ATOMS and has_edges(value):
             self._expand(value)
             return
         run.hub.post(run.call_succeeded, self, value)

@@ -54,8 +54,7 @@ class ProcessPlace:
         atoms = codec.ATOMS
         if node.kwargs is None:
             for value in node.args:
-                kind: object = type(value)
-                if kind not in atoms and kind not in EDGE_TYPES:
+                if type(value) not in atoms and type(value) not in EDGE_TYPES:
                     break
             else:
                 return

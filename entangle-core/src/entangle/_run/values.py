@@ -78,19 +78,17 @@ def objects(value: Any) -> Any:
     Raises:
         TaskError: a part of it can't be rebuilt here.
     """
-    kind: object = type(value)
-    if kind is Encoded:
+    if type(value) is Encoded:
         return value.object()
-    if kind is Parts:
+    if type(value) is Parts:
         return substitute(value.structure, objects, ENCODED)
     return value
 
 
 def parcels(value: Any) -> Any:
     """Return a value with all that is encoded as parcels to be sent on."""
-    kind: object = type(value)
-    if kind is Encoded:
+    if type(value) is Encoded:
         return value.parcel
-    if kind is Parts:
+    if type(value) is Parts:
         return substitute(value.structure, parcels, ENCODED)
     return value
