@@ -187,7 +187,7 @@ def test_what_is_doomed_after_it_was_needless_has_failed():
     bench = Bench()
     leaf = bench.add("leaf")
     far = bench.add("far", leaf)
-    mid = bench.add("mid", far)
+    mid = bench.add("mid", bench.add("nearer", far))
     bench.add("top", leaf, mid, tolerant_root=True)
     bench.add("other", root=True)
     bench.begin()

@@ -204,9 +204,8 @@ def test_frames_go_through_a_socket():
         frames.send(ours, frames.pack(6, b"body", [b"one", bytearray(b"two")]))
         ours.shutdown(socket.SHUT_WR)
         reader, found = frames.FrameReader(), []
-        with pytest.raises(EOFError):
-            while True:
-                found += reader.read(theirs.recv_into)
+        while len(found) < 2:
+            found += reader.read(theirs.recv_into)
     assert [contents(frame) for frame in found] == [
         (5, 1, b"small", [], []),
         (6, 0, b"body", [b"one", b"two"], [1, 0]),

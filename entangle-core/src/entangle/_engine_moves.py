@@ -32,8 +32,9 @@ from entangle._engine_items import (
     Item,
     consumers_of,
 )
+from entangle._engine_knots import find_knot
 from entangle._engine_waits import arm, stir, watch
-from entangle.errors import CompositionError, InternalError, ProcessTimeoutException
+from entangle.errors import InternalError, ProcessTimeoutException
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -496,29 +497,8 @@ class Moves:
                 return
             if not self._roots or self._fresh or not self._begun:
                 return
-            self._fail(*self._knot(), now)
-
-    def _knot(self) -> tuple[Item, BaseException]:
-        """An item that waits for itself: why else does nothing go on?"""
-        item = next(iter(self._roots))
-        path: set[Item] = set()
-        while item not in path:
-            path.add(item)
-            waits_for = next((p for p in item.inputs if p.status < SUCCEEDED), None)
-            if waits_for is None:
-                return item, InternalError(
-                    f"{self._name(item.node)} is {item.state}, but nothing is left "
-                    "that could end it"
-                )
-            item = waits_for
-        while item.status != EXPANDING:
-            item = next(p for p in item.inputs if p.status < SUCCEEDED)
-        name = self._name(item.node)
-        return item, CompositionError(
-            f"{name} returned a node that needs the value of {name} itself, so "
-            "neither can ever be there: return a node that does not depend on it",
-            task=name,
-        )
+            stuck, error = find_knot(next(iter(self._roots)), self._name)
+            self._fail(stuck, error, now)
 
 
 def release(inputs: "Sequence[Item]") -> list[Item]:

@@ -7,12 +7,11 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from entangle._worker.context import MARK
 from entangle._worker.main import BROKEN_STREAM
 from entangle.errors import ProcessTerminatedException
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
-
     from .worker import WorkerProcess
 
 
@@ -69,21 +68,18 @@ def _kills_for_memory() -> int:
     return 0
 
 
-def end_strays(sessions: Collection[int]) -> None:
-    """End the descendants of workers that died without their zygote.
+def end_strays(mark: str) -> None:
+    """End the descendants of workers that died with their zygote.
 
-    Each worker leads a session of its own, so what it started is found by that; a
-    process that made yet another session after its zygote's death is not.
+    They are found by the mark in the environment that they were started with. What
+    was started with an environment of its own making is not.
     """
-    wanted = {pid for pid in sessions if pid}
-    if not wanted:
-        return
+    wanted = f"{MARK}={mark}".encode()
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():
             continue
         try:
-            stat = (folder / "stat").read_bytes()
-            if int(stat.rpartition(b")")[2].split()[3]) in wanted:
+            if wanted in (folder / "environ").read_bytes().split(b"\0"):
                 os.kill(int(folder.name), signal.SIGKILL)
-        except (OSError, ValueError, IndexError):
+        except OSError:
             continue

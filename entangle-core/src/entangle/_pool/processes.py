@@ -331,7 +331,7 @@ class Processes:
         if lost and not zygote.ready:
             self._cannot_boot(lost, status)
             return
-        death.end_strays([worker.pid for worker in lost])
+        death.end_strays(zygote.mark)
         for worker in lost:
             self._read_all(worker)
             worker.drain_output()

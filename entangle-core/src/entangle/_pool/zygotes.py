@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._worker import zygote as protocol
+from entangle._worker.context import MARK
 from entangle.errors import WorkerStartError
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ class ZygoteProcess:
         self.preload = preload
         self.ready = False
         self.nesting = False  # whether its workers hold the framework
+        self.mark = f"{os.getpid()}-{os.urandom(8).hex()}"
         self._hub = hub
         self._listener = listener
         self._outbox: deque[tuple[Any, Sequence[int], bool]] = deque()
@@ -73,7 +75,7 @@ class ZygoteProcess:
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0
         )
         try:
-            self.pid = _spawn(theirs.fileno(), preload)
+            self.pid = _spawn(theirs.fileno(), preload, self.mark)
         except BaseException:
             ours.close()
             raise
@@ -207,7 +209,7 @@ class ZygoteProcess:
         self._listener.zygote_died(self, status)
 
 
-def _spawn(control: int, preload: tuple[str, ...]) -> int:
+def _spawn(control: int, preload: tuple[str, ...], mark: str) -> int:
     if not sys.executable:
         raise WorkerStartError(
             detail="this Python doesn't know its own executable (sys.executable is "
@@ -225,7 +227,7 @@ def _spawn(control: int, preload: tuple[str, ...]) -> int:
         return os.posix_spawn(
             sys.executable,
             [sys.executable, *interpreter_flags(), "-c", boot],
-            os.environ,
+            {**os.environ, MARK: mark},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, control, _CONTROL),
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import EDGE_TYPES, edges_in
 from entangle._pool.jobs import Payload
@@ -136,7 +136,8 @@ def _harmless(structure: Any) -> bool:
         if type(value) is Parts:
             pending.append(value.structure)
         elif type(value) is dict:
-            pending.extend(chain.from_iterable(cast("dict[Any, Any]", value).items()))
+            pairs: dict[Any, Any] = value
+            pending.extend(chain.from_iterable(pairs.items()))
         elif type(value) in _CONTAINERS:
             pending.extend(value)
         else:

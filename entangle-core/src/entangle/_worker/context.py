@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any
 
+# Names the pool in the environment of whatever a task starts, so that it can be found
+# when nothing else leads to it any more.
+MARK = "ENTANGLE_POOL"
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
     "OPENBLAS_NUM_THREADS",
@@ -24,9 +27,9 @@ THREAD_VARIABLES = (
 def capture(umask: int) -> dict[str, Any]:
     """Return the calling process's state, as a dictionary of plain values.
 
-    Keys: ``environ`` (in bytes), ``cwd`` (None where it is gone), ``path``, ``argv``, ``filters``
-    (of warnings, None where that module isn't loaded), ``recursion`` (limit),
-    ``umask``, ``locale``, ``main`` (the file of the main module, if it has one).
+    Keys: ``environ`` (in bytes), ``cwd`` (None where it is gone), ``path``, ``argv``,
+    ``filters`` (of warnings, None where that module isn't loaded), ``recursion``
+    (limit), ``umask``, ``locale``, ``main`` (the main module's file, if it has one).
     """
     try:
         cwd = os.getcwd()  # noqa: PTH109 - pathlib would be an import only for that
@@ -49,7 +52,10 @@ def capture(umask: int) -> dict[str, Any]:
 
 def _environ() -> dict[bytes, bytes]:
     # As the interpreter keeps it: decoding each variable costs more than a call.
-    data: dict[bytes, bytes] = getattr(os.environ, "_data")  # noqa: B009
+    data: dict[bytes, bytes] | None = getattr(os.environ, "_data", None)
+    if data is None:
+        # The program has put a mapping of its own there.
+        return {os.fsencode(n): os.fsencode(v) for n, v in os.environ.items()}
     return data.copy()
 
 
@@ -106,6 +112,8 @@ def _apply_environ(
         # What numeric libraries look at when they decide how many threads to start.
         wanted.update(dict.fromkeys(THREAD_VARIABLES, str(len(cpus))))
     wanted.update(overrides.get("env") or ())
+    if MARK in os.environ:
+        wanted[MARK] = os.environ[MARK]
     if wanted != os.environ:
         for name in set(os.environ) - set(wanted):
             del os.environ[name]

@@ -1,0 +1,744 @@
+"""A worker runs calls in order and answers each of them, whatever happens in it."""
+
+import asyncio
+import contextlib
+import io
+import mmap
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+
+import numpy as np
+import pytest
+
+from entangle._worker import attach, codec, context, failures, frames, functions, mains
+from entangle._worker import main as worker
+
+PAGE = mmap.PAGESIZE
+
+
+class Caller:
+    """The caller's side of a worker that runs in a thread of this process."""
+
+    def __init__(self, overrides=None, unsettled=None):
+        self.sock, theirs = socket.socketpair()
+        self.page = mmap.mmap(-1, PAGE)
+        tokens, self.grants = os.pipe2(os.O_NONBLOCK)
+        self.tokens = tokens
+        self.worker = worker.Worker(
+            theirs, self.page, tokens, overrides or {}, unsettled
+        )
+        self.reader = frames.FrameReader()
+        self.frames = []
+        self.error = None
+        self.functions = 0
+        self.number = 0
+        self.thread = threading.Thread(target=self._serve)
+        self.thread.start()
+
+    def _serve(self):
+        try:
+            self.worker.serve()
+        except BaseException as error:  # noqa: BLE001 - looked at by the test
+            self.error = error
+
+    def send(self, kind, body=b"", buffers=()):
+        frames.send(self.sock, frames.pack(kind, body, buffers))
+
+    def receive(self):
+        """Return the next frame."""
+        while not self.frames:
+            self.frames = self.reader.read(self.sock.recv_into)
+        return self.frames.pop(0)
+
+    def function(self, fn):
+        """Send a function; return its number."""
+        self.functions += 1
+        data = functions.encode_function(fn)
+        self.send(frames.FUNCTION, worker.NUMBER.pack(self.functions) + data)
+        return self.functions
+
+    def call(self, fn, *args, flags=0, kwargs=None):
+        """Ask for one call; return its number."""
+        number = fn if isinstance(fn, int) else self.function(fn)
+        self.number += 1
+        entry = (self.number, number, args, kwargs, flags)
+        self.send(frames.CALLS, pickle.dumps([entry]))
+        return self.number
+
+    def rich_call(self, fn, *args, ahead=True, **kwargs):
+        """Ask for one call with any arguments."""
+        number = self.function(fn)
+        data, own, buffers, shared = attach.encode_arguments(args, kwargs)
+        for one in shared if ahead else ():
+            body = worker.NUMBER.pack(one.number)
+            self.send(frames.SHARED, body, (one.data, *one.buffers))
+        self.number += 1
+        entry = (self.number, number, data, own, worker.RICH)
+        self.send(frames.CALLS, pickle.dumps([entry]), buffers)
+        return self.number
+
+    def answer(self):
+        """Return the kind and the value of the next answer; raise what it raised."""
+        frame = self.receive()
+        number, _ = worker.ANSWER.unpack_from(frame.body)
+        rest = bytes(frame.body[worker.ANSWER.size :])
+        if frame.kind == frames.VALUE:
+            return number, pickle.loads(rest)
+        if frame.kind == frames.FAILED:
+            return number, failures.decode_failure(rest)
+        assert frame.kind in {frames.RESULT, frames.GRAPH}
+        blob = attach.received(frame.buffers[0], frame.buffers[1:], frame.readonly[1:])
+        return number, codec.decode(blob)
+
+    def value(self, fn, *args, **options):
+        """Run one call and return its value or its error."""
+        number = self.call(fn, *args, **options)
+        answered, value = self.answer()
+        assert answered == number
+        return value
+
+    def close(self):
+        self.sock.close()
+        self.thread.join(10)
+        self.worker.sock.close()
+        os.close(self.grants)
+        os.close(self.tokens)
+        self.page.close()
+
+
+@pytest.fixture
+def caller():
+    made = Caller()
+    assert made.receive().kind == frames.HELLO
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def worker_with(**settings):
+    made = Caller(**settings)
+    try:
+        made.receive()
+        yield made
+    finally:
+        made.close()
+
+
+def double(number):
+    return 2 * number
+
+
+def same(value=None, **more):
+    return (value, more) if more else value
+
+
+def fail(text):
+    raise LookupError(text)
+
+
+# -- calls
+
+
+def test_it_says_what_it_is():
+    made = Caller()
+    hello = made.receive()
+    made.close()
+    assert pickle.loads(hello.body) == {
+        "python": tuple(sys.version_info[:3]),
+        "implementation": sys.implementation.name,
+        "platform": sys.platform,
+        "pid": os.getpid(),
+    }
+    assert isinstance(made.error, EOFError)
+
+
+def test_calls_are_answered_in_order(caller):
+    number = caller.function(double)
+    entries = [(n, number, (n,), None, 0) for n in range(1, 6)]
+    caller.send(frames.CALLS, pickle.dumps(entries))
+    assert [caller.answer() for _ in entries] == [(n, 2 * n) for n in range(1, 6)]
+
+
+def test_keyword_arguments(caller):
+    assert caller.value(same, 1, kwargs={"x": 2}) == (1, {"x": 2})
+
+
+def test_functions_by_value(caller):
+    step = 5
+    assert caller.value(lambda value: value + step, 1) == 6
+
+
+def test_exit_ends_it(caller):
+    caller.send(frames.EXIT)
+    caller.thread.join(10)
+    assert not caller.thread.is_alive()
+    assert caller.error is None
+
+
+def test_the_page_tells_what_was_entered_and_when(caller):
+    before = time.monotonic_ns()
+    number = caller.call(double, 1)
+    caller.answer()
+    entered, moment = worker.MARK.unpack_from(caller.page)
+    assert entered == number
+    assert before < moment < time.monotonic_ns()
+
+
+def test_answers_say_how_long_the_body_took(caller):
+    caller.call(time.sleep, 0.05)
+    _, took = worker.ANSWER.unpack_from(caller.receive().body)
+    assert 50e6 <= took < 5e9
+
+
+def test_the_start_is_told_when_asked_for(caller):
+    number = caller.call(double, 4, flags=worker.NOTIFY)
+    started = caller.receive()
+    assert started.kind == frames.STARTED
+    assert worker.ANSWER.unpack(started.body)[0] == number
+    assert caller.answer() == (number, 8)
+
+
+def test_coroutines_are_awaited(caller):
+    async def later(value):
+        await asyncio.sleep(0)
+        return value
+
+    assert caller.value(later, 3, flags=worker.ASYNC) == 3
+
+
+def test_big_and_rich_results(caller):
+    array = np.arange(100_000)
+    got = caller.value(lambda: np.arange(100_000))
+    assert np.array_equal(got, array)
+    assert got.flags.writeable
+
+
+def test_returned_nodes_are_packed(caller):
+    from entangle.process import process
+
+    task = process(double)
+    caller.call(lambda: [task(2)])
+    frame = caller.receive()
+    assert frame.kind == frames.GRAPH
+
+
+def test_results_where_no_graph_is_loaded(caller, monkeypatch):
+    monkeypatch.delitem(sys.modules, "entangle._graph.node", raising=False)
+    assert caller.value(lambda: {1: [2]}) == {1: [2]}
+
+
+# -- failures
+
+
+def test_a_body_that_raises(caller):
+    error = caller.value(fail, "why")
+    assert isinstance(error, LookupError)
+    assert error.args == ("why",)
+    assert caller.value(double, 2) == 4
+
+
+@pytest.mark.parametrize(
+    "raised", [SystemExit(3), KeyboardInterrupt(), GeneratorExit()]
+)
+def test_a_body_that_raises_what_ends_programs(caller, raised):
+    def leave():
+        raise raised
+
+    caller.call(leave)
+    assert caller.receive().kind == frames.FAILED
+    assert caller.value(double, 2) == 4
+
+
+def test_a_result_that_does_not_pickle(caller):
+    error = caller.value(lambda: threading.Lock())  # noqa: PLW0108 - by value
+    assert isinstance(error, codec.EncodeError)
+    assert caller.value(double, 2) == 4
+
+
+def test_a_function_that_is_unknown(caller):
+    assert isinstance(caller.value(77), KeyError)
+
+
+def test_a_function_that_cannot_be_rebuilt(caller):
+    caller.send(frames.FUNCTION, worker.NUMBER.pack(1) + b"no pickle")
+    for _ in range(2):
+        assert isinstance(caller.value(1), codec.DecodeError)
+
+
+# -- arguments
+
+
+def test_rich_arguments_are_the_calls_own(caller):
+    array = np.arange(10_000)
+    number = caller.rich_call(same, array, x=[array])
+    answered, (value, more) = caller.answer()
+    assert answered == number
+    assert value is more["x"][0]
+    assert np.array_equal(value, array)
+
+
+def test_shared_values_are_decoded_for_each_call(caller):
+    blob = codec.encode([1, 2])
+    parcel = attach.Parcel(blob.data, blob.buffers, 5)
+
+    def grow(values):
+        values.append(3)
+        return values
+
+    caller.rich_call(grow, parcel)
+    caller.rich_call(grow, parcel, ahead=False)
+    assert caller.answer()[1] == [1, 2, 3]
+    assert caller.answer()[1] == [1, 2, 3]
+    caller.send(frames.FORGET, pickle.dumps(((), [5, 6])))
+    caller.rich_call(grow, parcel, ahead=False)
+    assert isinstance(caller.answer()[1], codec.DecodeError)
+
+
+def test_forgotten_functions_are_gone(caller):
+    number = caller.function(double)
+    assert caller.value(number, 1) == 2
+    caller.send(frames.FORGET, pickle.dumps(([number, 99], ())))
+    assert isinstance(caller.value(number, 1), KeyError)
+
+
+# -- tokens
+
+
+def grant(caller, *numbers):
+    os.write(caller.grants, b"".join(map(worker.NUMBER.pack, numbers)))
+
+
+def batch(caller, *numbers):
+    """Ask for calls that double their own number, all with tokens."""
+    fn = caller.function(double)
+    entries = [(n, fn, (n,), None, worker.TOKEN) for n in numbers]
+    caller.send(frames.CALLS, pickle.dumps(entries))
+
+
+def test_calls_whose_tokens_are_there_run(caller):
+    grant(caller, 1, 2, 3)
+    batch(caller, 1, 2, 3)
+    assert [caller.answer() for _ in range(3)] == [(1, 2), (2, 4), (3, 6)]
+
+
+def test_calls_that_were_taken_back_do_not_run(caller):
+    batch(caller, 1, 2)
+    grant(caller, 4)
+    batch(caller, 3, 4)
+    assert caller.answer() == (4, 8)
+    caller.number = 10
+    assert caller.value(double, 1) == 2
+
+
+def test_no_token_from_a_caller_that_is_gone(caller):
+    grants, caller.grants = caller.grants, os.dup(0)
+    os.close(grants)
+    batch(caller, 1)
+    caller.number = 1
+    assert caller.value(double, 1) == 2
+
+
+class Ended(BaseException):
+    """Stands for the end of the process."""
+
+
+@pytest.fixture
+def exits(monkeypatch):
+    """Have `os._exit` end the thread instead, and note the exit codes."""
+    codes = []
+
+    def leave(code):
+        codes.append(code)
+        raise Ended
+
+    monkeypatch.setattr(os, "_exit", leave)
+    return codes
+
+
+def test_a_closed_token_pipe_ends_the_worker(caller, exits):
+    caller.worker._tokens = 10_000
+    batch(caller, 1)
+    caller.thread.join(10)
+    assert exits == [worker.BROKEN_STREAM]
+
+
+# -- the caller's state
+
+
+def state(**changes):
+    umask = os.umask(0)
+    os.umask(umask)
+    return {**context.capture(umask), **changes}
+
+
+@pytest.fixture
+def own_main(monkeypatch):
+    """Keep this process's main module, which a context replaces."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
+    monkeypatch.setattr(mains, "_modules", {})
+
+
+def test_the_context_is_taken_over_before_the_next_call(caller, own_main, monkeypatch):
+    monkeypatch.setattr(sys, "argv", sys.argv)
+    data = codec.encode(state(argv=["new"], main="/some/script.py")).data
+    caller.send(frames.CONTEXT, data)
+    assert caller.value(lambda: __import__("sys").argv) == ["new"]
+    assert caller.value(lambda: __import__("__main__").__file__) == "/some/script.py"
+
+
+def test_a_context_that_fails_fails_each_call_until_the_next(caller, own_main):
+    caller.send(frames.CONTEXT, b"no pickle")
+    number = caller.function(double)
+    sizes = set()
+    for _ in range(3):
+        caller.call(number, 1)
+        frame = caller.receive()
+        assert frame.kind == frames.FAILED
+        sizes.add(len(frame.body))
+    assert len(sizes) == 1
+    caller.send(frames.CONTEXT, codec.encode(state()).data)
+    assert caller.value(number, 1) == 2
+
+
+def test_a_directory_that_is_missing_is_told_by_the_call(own_main, tmp_path):
+    with worker_with(overrides={"cwd": str(tmp_path / "gone")}) as caller:
+        caller.send(frames.CONTEXT, codec.encode(state()).data)
+        assert isinstance(caller.value(double, 1), FileNotFoundError)
+
+
+def test_what_could_not_be_settled_is_told_by_each_call(own_main):
+    with worker_with(unsettled=PermissionError(1, "no")) as caller:
+        assert isinstance(caller.value(double, 1), PermissionError)
+        caller.send(frames.CONTEXT, codec.encode(state()).data)
+        assert isinstance(caller.value(double, 1), PermissionError)
+
+
+# -- while a body runs
+
+
+def test_a_body_receives_replies_and_keeps_what_comes_after(caller):
+    got = []
+
+    def body():
+        this = caller.worker
+        this.relay = lambda frame: got.append(bytes(frame.body))
+        this.endings.append(lambda: got.append("ended"))
+        this.send(frames.pack(frames.NESTED, b"request"))
+        while not got:
+            this.pump()
+        this.relay = None
+        return "done"
+
+    caller.worker._functions[90] = body
+    caller.call(90)
+    assert caller.receive().body == b"request"
+    fn = functions.encode_function(double)
+    pieces = frames.pack(frames.FUNCTION, worker.NUMBER.pack(91) + fn)
+    pieces += frames.pack(frames.REPLY, b"reply")
+    pieces += frames.pack(frames.CALLS, pickle.dumps([(92, 91, (4,), None, 0)]))
+    caller.sock.sendall(b"".join(pieces))
+    assert caller.answer() == (1, "done")
+    assert caller.answer() == (92, 8)
+    assert got == [b"reply", "ended"]
+
+
+def test_replies_after_the_body_are_dropped(caller):
+    def body():
+        caller.worker.send(frames.pack(frames.BLOCKED, b""))
+        while not caller.worker._backlog:
+            caller.worker.pump()
+
+    caller.worker._functions[90] = body
+    caller.call(90)
+    assert caller.receive().kind == frames.BLOCKED
+    caller.send(frames.REPLY, b"nobody asked")
+    assert caller.answer() == (1, None)
+    caller.send(frames.REPLY, b"late")
+    assert caller.value(double, 1) == 2
+
+
+def test_many_threads_of_a_body_may_send(caller):
+    body = b"x" * 50_000
+
+    def send():
+        for _ in range(20):
+            caller.worker.send(frames.pack(frames.NESTED, body))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    assert {bytes(caller.receive().body) for _ in range(80)} == {body}
+    for thread in threads:
+        thread.join()
+
+
+# -- the stream
+
+
+@pytest.mark.parametrize("kind", [0, frames.HELLO, 255])
+def test_frames_of_unknown_kinds_end_it(caller, kind):
+    caller.send(kind)
+    caller.thread.join(10)
+    assert isinstance(caller.error, frames.ProtocolError)
+
+
+def test_other_bytes_end_it(caller):
+    caller.sock.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    caller.thread.join(10)
+    assert isinstance(caller.error, frames.ProtocolError)
+
+
+@pytest.mark.parametrize("error", [BrokenPipeError(), TimeoutError(), ValueError()])
+def test_an_exception_while_sending_ends_the_process(caller, exits, error):
+    class Broken:
+        def sendall(self, data):
+            raise error
+
+    sock, caller.worker.sock = caller.worker.sock, Broken()
+    try:
+        with pytest.raises(Ended):
+            caller.worker.send([b"data"])
+    finally:
+        caller.worker.sock = sock
+    assert exits == [worker.BROKEN_STREAM]
+
+
+# -- what bodies leave behind
+
+
+def test_a_child_that_is_left_is_told(caller):
+    children = []
+
+    def leave():
+        children.append(subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1))
+
+    caller.worker._functions[90] = leave
+    caller.call(90)
+    frame = caller.receive()
+    child = children[0]
+    child.communicate(b"\n")
+    assert frame.flags == frames.DIRTY
+    caller.call(time.sleep, 0.001)
+    assert caller.receive().flags == 0
+
+
+def test_output_is_flushed_before_the_answer(caller, monkeypatch):
+    class Stream(io.StringIO):
+        flushed = 0
+
+        def flush(self):
+            Stream.flushed += 1
+
+    class Closed:
+        def flush(self):
+            raise RuntimeError
+
+    monkeypatch.setattr(sys, "stdout", Stream())
+    monkeypatch.setattr(sys, "stderr", Closed())
+    assert caller.value(double, 1) == 2
+    assert Stream.flushed
+
+
+def test_a_forked_child_is_no_worker(monkeypatch):
+    sock, theirs = socket.socketpair()
+    read, write = os.pipe()
+    with sock, theirs, mmap.mmap(-1, PAGE) as page:
+        made = worker.Worker(theirs, page, read, {})
+        monkeypatch.setattr(worker, "current", made)
+        worker._in_forked_child()
+        assert worker.current is None
+        assert made.sock.fileno() < 0
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(read)
+        os.close(write)
+        made.leave()
+        worker._in_forked_child()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (None, 0),
+        (SystemExit(), 0),
+        (SystemExit(3), 3),
+        (SystemExit(256 + 7), 7),
+        (SystemExit("why"), 1),
+        (ValueError("text"), 1),
+    ],
+)
+def test_forked_children_end_as_programs_do(exits, capsys, error, code):
+    with pytest.raises(Ended):
+        worker._end_forked_child(error)
+    assert exits == [code]
+    said = capsys.readouterr().err
+    assert ("why" in said) == (code == 1 and isinstance(error, SystemExit))
+    assert ("ValueError: text" in said) == isinstance(error, ValueError)
+
+
+@pytest.mark.parametrize("outcome", [double, fail])
+def test_a_body_that_returns_in_a_forked_child_answers_nothing(caller, exits, outcome):
+    def body():
+        caller.worker._forked = True
+        return outcome("x")
+
+    caller.worker._functions[90] = body
+    caller.call(90)
+    caller.thread.join(10)
+    assert exits[0] == (outcome is fail)
+
+
+# -- becoming a worker
+
+
+def test_descriptors_move_out_of_reach():
+    read, write = os.pipe()
+    high = worker._out_of_reach(read)
+    try:
+        assert high >= 48
+        os.write(write, b"x")
+        assert os.read(high, 1) == b"x"
+        assert not os.get_inheritable(high)
+        with pytest.raises(OSError, match="Bad file"):
+            os.fstat(read)
+    finally:
+        os.close(high)
+        os.close(write)
+
+
+def test_descriptors_stay_where_no_higher_one_may_be_had(monkeypatch):
+    def refuse(*_):
+        raise OSError
+
+    monkeypatch.setattr(worker.fcntl, "fcntl", refuse)
+    assert worker._out_of_reach(7) == 7
+
+
+BECOME = """
+import os, socket, sys, pickle
+from entangle._worker import main
+{before}
+print("before, unflushed", end="")
+sys.stdout.flush()
+main.become({overrides!r}, {descriptors!r})
+"""
+
+
+@contextlib.contextmanager
+def fresh_worker(overrides=None, before=""):
+    """Start a process that becomes a worker of this one."""
+    ours, theirs = socket.socketpair()
+    out, out_write = os.pipe()
+    page = os.memfd_create("page")
+    os.ftruncate(page, PAGE)
+    tokens, grants = os.pipe2(os.O_NONBLOCK)
+    given = (theirs.fileno(), out_write, os.dup(out_write), page, tokens)
+    program = BECOME.format(overrides=overrides or {}, descriptors=given, before=before)
+    process = subprocess.Popen([sys.executable, "-c", program], pass_fds=given)
+    theirs.close()
+    for descriptor in given[1:]:
+        os.close(descriptor)
+    caller = types.SimpleNamespace(
+        sock=ours, reader=frames.FrameReader(), frames=[], functions=0, number=0
+    )
+    for name in ("send", "receive", "function", "call", "answer", "value"):
+        setattr(caller, name, types.MethodType(getattr(Caller, name), caller))
+    caller.process, caller.out = process, out
+    try:
+        with ours:
+            caller.receive()
+            yield caller
+    finally:
+        process.wait(10)
+        os.close(out)
+        os.close(grants)
+
+
+@pytest.mark.process
+def test_a_process_becomes_a_worker():
+    def body():
+        import os
+        import sys
+
+        print("to stdout")  # noqa: T201 - is the test
+        print("to stderr", file=sys.stderr)  # noqa: T201 - as above
+        return os.read(0, 10)
+
+    with fresh_worker({"nice": 1}, "import numpy.random") as caller:
+        assert caller.value(body) == b""
+        caller.send(frames.EXIT)
+        assert caller.process.wait(10) == 0
+        assert os.read(caller.out, 1000) == b"to stdout\nto stderr\n"
+
+
+@pytest.mark.process
+def test_a_worker_ends_with_its_stream():
+    with fresh_worker(
+        before="sys.stdout = sys.__stdout__; sys.stderr = None"
+    ) as caller:
+        caller.sock.close()
+        assert caller.process.wait(10) == 0
+
+
+@pytest.mark.process
+def test_a_worker_ends_when_its_stream_is_damaged():
+    with fresh_worker() as caller:
+        caller.sock.sendall(b"these are no frames at all")
+        assert caller.process.wait(10) == worker.BROKEN_STREAM
+
+
+@pytest.mark.process
+def test_processors_that_do_not_exist_are_told_by_the_call():
+    with fresh_worker({"cpus": (100_000,)}) as caller:
+        assert isinstance(caller.value(double, 1), OSError)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("ending", "status"),
+    [("sys.exit(3)", 3), ("return", 0), ("1 / 0", 1), ("os._exit(4)", 4)],
+)
+def test_a_child_that_a_body_forks_ends_as_in_any_program(ending, status):
+    names = {}
+    code = (
+        "def body():\n"
+        "    import os, sys\n"
+        "    pid = os.fork()\n"
+        f"    if not pid:\n        {ending}\n"
+        "    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
+    )
+    exec(code, names)
+    with fresh_worker() as caller:
+        assert caller.value(names["body"]) == status
+        assert caller.value(double, 2) == 4
+
+
+@pytest.mark.process
+def test_a_signal_handler_that_raises_while_a_body_runs_fails_the_call():
+    def body():
+        import signal
+        import time
+
+        def handler(number, frame):
+            raise RuntimeError("in time")
+
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.02)
+        time.sleep(10)
+
+    with fresh_worker() as caller:
+        assert repr(caller.value(body)) == "RuntimeError('in time')"
+        assert caller.value(double, 2) == 4
+
+
+@pytest.mark.process
+def test_an_interrupt_ends_an_idle_worker():
+    with fresh_worker() as caller:
+        os.kill(caller.process.pid, signal.SIGINT)
+        assert caller.process.wait(10) != 0
