@@ -2,6 +2,7 @@
 
 from entangle._engine import Engine
 from entangle._graph.options import Options
+from entangle.errors import ProcessTimeoutException
 
 
 class Bench:
@@ -93,6 +94,14 @@ class Bench:
         self.set_alarms = [alarm for alarm in self.set_alarms if alarm[0] > self.now]
         for _, token in sorted(due):
             self.engine.alarm(token, self.now)
+
+
+def is_timeout(error, phase, seconds, node):
+    return isinstance(error, ProcessTimeoutException) and (
+        error.phase,
+        error.seconds,
+        error.node,
+    ) == (phase, seconds, node)
 
 
 def _drain(commands, show):

@@ -476,6 +476,7 @@ def test_a_node_that_returns_its_consumer_is_an_error():
     bench.succeed(other, 1)
     assert isinstance(a.error, CompositionError)
     assert a.error is c.error
+    assert a.error.task == "a"
     assert bench.assembles() == ["gather"]
 
 

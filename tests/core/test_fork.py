@@ -333,6 +333,25 @@ print(deep(3), flush=True)
     assert out == "42\n"
 
 
+def test_a_forked_caller_keeps_descriptors_that_took_old_numbers():
+    """Finalizers of the parent's pool close nothing that the child has opened."""
+    out = output_of(
+        HEADER
+        + """
+import gc
+double.map(range(4))()
+def body():
+    pairs = [os.pipe() for _ in range(20)]
+    gc.collect()
+    for pair in pairs:
+        for descriptor in pair: os.fstat(descriptor)
+    return double(4)()
+print(child_says(body))
+"""
+    )
+    assert out == "8\n"
+
+
 def test_multiprocessing_forks_a_caller_with_workers():
     out = output_of(
         HEADER
@@ -356,6 +375,7 @@ stop = threading.Event()
 def busy():
     while not stop.is_set():
         assert double.map(range(20))() == [*range(0, 40, 2)]
+double(1)()
 threads = [threading.Thread(target=busy) for _ in range(2)]
 for t in threads: t.start()
 for _ in range(5):

@@ -6,111 +6,18 @@ import io
 import mmap
 import os
 import pickle
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-import types
 
 import numpy as np
 import pytest
+from worker_kit import PAGE, Caller, double
 
-from entangle._worker import attach, codec, context, failures, frames, functions, mains
+from entangle._worker import attach, codec, context, frames, functions, mains
 from entangle._worker import main as worker
-
-PAGE = mmap.PAGESIZE
-
-
-class Caller:
-    """The caller's side of a worker that runs in a thread of this process."""
-
-    def __init__(self, overrides=None, unsettled=None):
-        self.sock, theirs = socket.socketpair()
-        self.page = mmap.mmap(-1, PAGE)
-        tokens, self.grants = os.pipe2(os.O_NONBLOCK)
-        self.tokens = tokens
-        self.worker = worker.Worker(
-            theirs, self.page, tokens, overrides or {}, unsettled
-        )
-        self.reader = frames.FrameReader()
-        self.frames = []
-        self.error = None
-        self.functions = 0
-        self.number = 0
-        self.thread = threading.Thread(target=self._serve)
-        self.thread.start()
-
-    def _serve(self):
-        try:
-            self.worker.serve()
-        except BaseException as error:  # noqa: BLE001 - looked at by the test
-            self.error = error
-
-    def send(self, kind, body=b"", buffers=()):
-        frames.send(self.sock, frames.pack(kind, body, buffers))
-
-    def receive(self):
-        """Return the next frame."""
-        while not self.frames:
-            self.frames = self.reader.read(self.sock.recv_into)
-        return self.frames.pop(0)
-
-    def function(self, fn):
-        """Send a function; return its number."""
-        self.functions += 1
-        data = functions.encode_function(fn)
-        self.send(frames.FUNCTION, worker.NUMBER.pack(self.functions) + data)
-        return self.functions
-
-    def call(self, fn, *args, flags=0, kwargs=None):
-        """Ask for one call; return its number."""
-        number = fn if isinstance(fn, int) else self.function(fn)
-        self.number += 1
-        entry = (self.number, number, args, kwargs, flags)
-        self.send(frames.CALLS, pickle.dumps([entry]))
-        return self.number
-
-    def rich_call(self, fn, *args, ahead=True, **kwargs):
-        """Ask for one call with any arguments."""
-        number = self.function(fn)
-        data, own, buffers, shared = attach.encode_arguments(args, kwargs)
-        for one in shared if ahead else ():
-            body = worker.NUMBER.pack(one.number)
-            self.send(frames.SHARED, body, (one.data, *one.buffers))
-        self.number += 1
-        entry = (self.number, number, data, own, worker.RICH)
-        self.send(frames.CALLS, pickle.dumps([entry]), buffers)
-        return self.number
-
-    def answer(self):
-        """Return the kind and the value of the next answer; raise what it raised."""
-        frame = self.receive()
-        number, _ = worker.ANSWER.unpack_from(frame.body)
-        rest = bytes(frame.body[worker.ANSWER.size :])
-        if frame.kind == frames.VALUE:
-            return number, pickle.loads(rest)
-        if frame.kind == frames.FAILED:
-            return number, failures.decode_failure(rest)
-        assert frame.kind in {frames.RESULT, frames.GRAPH}
-        blob = attach.received(frame.buffers[0], frame.buffers[1:], frame.readonly[1:])
-        return number, codec.decode(blob)
-
-    def value(self, fn, *args, **options):
-        """Run one call and return its value or its error."""
-        number = self.call(fn, *args, **options)
-        answered, value = self.answer()
-        assert answered == number
-        return value
-
-    def close(self):
-        self.sock.close()
-        self.thread.join(10)
-        self.worker.sock.close()
-        os.close(self.grants)
-        os.close(self.tokens)
-        self.page.close()
 
 
 @pytest.fixture
@@ -129,10 +36,6 @@ def worker_with(**settings):
         yield made
     finally:
         made.close()
-
-
-def double(number):
-    return 2 * number
 
 
 def same(value=None, **more):
@@ -330,6 +233,8 @@ def test_calls_whose_tokens_are_there_run(caller):
 
 def test_calls_that_were_taken_back_do_not_run(caller):
     batch(caller, 1, 2)
+    caller.number = 20
+    assert caller.value(double, 1) == 2
     grant(caller, 4)
     batch(caller, 3, 4)
     assert caller.answer() == (4, 8)
@@ -592,153 +497,3 @@ def test_a_body_that_returns_in_a_forked_child_answers_nothing(caller, exits, ou
     caller.call(90)
     caller.thread.join(10)
     assert exits[0] == (outcome is fail)
-
-
-# -- becoming a worker
-
-
-def test_descriptors_move_out_of_reach():
-    read, write = os.pipe()
-    high = worker._out_of_reach(read)
-    try:
-        assert high >= 48
-        os.write(write, b"x")
-        assert os.read(high, 1) == b"x"
-        assert not os.get_inheritable(high)
-        with pytest.raises(OSError, match="Bad file"):
-            os.fstat(read)
-    finally:
-        os.close(high)
-        os.close(write)
-
-
-def test_descriptors_stay_where_no_higher_one_may_be_had(monkeypatch):
-    def refuse(*_):
-        raise OSError
-
-    monkeypatch.setattr(worker.fcntl, "fcntl", refuse)
-    assert worker._out_of_reach(7) == 7
-
-
-BECOME = """
-import os, socket, sys, pickle
-from entangle._worker import main
-{before}
-print("before, unflushed", end="")
-sys.stdout.flush()
-main.become({overrides!r}, {descriptors!r})
-"""
-
-
-@contextlib.contextmanager
-def fresh_worker(overrides=None, before=""):
-    """Start a process that becomes a worker of this one."""
-    ours, theirs = socket.socketpair()
-    out, out_write = os.pipe()
-    page = os.memfd_create("page")
-    os.ftruncate(page, PAGE)
-    tokens, grants = os.pipe2(os.O_NONBLOCK)
-    given = (theirs.fileno(), out_write, os.dup(out_write), page, tokens)
-    program = BECOME.format(overrides=overrides or {}, descriptors=given, before=before)
-    process = subprocess.Popen([sys.executable, "-c", program], pass_fds=given)
-    theirs.close()
-    for descriptor in given[1:]:
-        os.close(descriptor)
-    caller = types.SimpleNamespace(
-        sock=ours, reader=frames.FrameReader(), frames=[], functions=0, number=0
-    )
-    for name in ("send", "receive", "function", "call", "answer", "value"):
-        setattr(caller, name, types.MethodType(getattr(Caller, name), caller))
-    caller.process, caller.out = process, out
-    try:
-        with ours:
-            caller.receive()
-            yield caller
-    finally:
-        process.wait(10)
-        os.close(out)
-        os.close(grants)
-
-
-@pytest.mark.process
-def test_a_process_becomes_a_worker():
-    def body():
-        import os
-        import sys
-
-        print("to stdout")  # noqa: T201 - is the test
-        print("to stderr", file=sys.stderr)  # noqa: T201 - as above
-        return os.read(0, 10)
-
-    with fresh_worker({"nice": 1}, "import numpy.random") as caller:
-        assert caller.value(body) == b""
-        caller.send(frames.EXIT)
-        assert caller.process.wait(10) == 0
-        assert os.read(caller.out, 1000) == b"to stdout\nto stderr\n"
-
-
-@pytest.mark.process
-def test_a_worker_ends_with_its_stream():
-    with fresh_worker(
-        before="sys.stdout = sys.__stdout__; sys.stderr = None"
-    ) as caller:
-        caller.sock.close()
-        assert caller.process.wait(10) == 0
-
-
-@pytest.mark.process
-def test_a_worker_ends_when_its_stream_is_damaged():
-    with fresh_worker() as caller:
-        caller.sock.sendall(b"these are no frames at all")
-        assert caller.process.wait(10) == worker.BROKEN_STREAM
-
-
-@pytest.mark.process
-def test_processors_that_do_not_exist_are_told_by_the_call():
-    with fresh_worker({"cpus": (100_000,)}) as caller:
-        assert isinstance(caller.value(double, 1), OSError)
-
-
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("ending", "status"),
-    [("sys.exit(3)", 3), ("return", 0), ("1 / 0", 1), ("os._exit(4)", 4)],
-)
-def test_a_child_that_a_body_forks_ends_as_in_any_program(ending, status):
-    names = {}
-    code = (
-        "def body():\n"
-        "    import os, sys\n"
-        "    pid = os.fork()\n"
-        f"    if not pid:\n        {ending}\n"
-        "    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])\n"
-    )
-    exec(code, names)
-    with fresh_worker() as caller:
-        assert caller.value(names["body"]) == status
-        assert caller.value(double, 2) == 4
-
-
-@pytest.mark.process
-def test_a_signal_handler_that_raises_while_a_body_runs_fails_the_call():
-    def body():
-        import signal
-        import time
-
-        def handler(number, frame):
-            raise RuntimeError("in time")
-
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.02)
-        time.sleep(10)
-
-    with fresh_worker() as caller:
-        assert repr(caller.value(body)) == "RuntimeError('in time')"
-        assert caller.value(double, 2) == 4
-
-
-@pytest.mark.process
-def test_an_interrupt_ends_an_idle_worker():
-    with fresh_worker() as caller:
-        os.kill(caller.process.pid, signal.SIGINT)
-        assert caller.process.wait(10) != 0

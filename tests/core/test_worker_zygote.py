@@ -13,158 +13,10 @@ import textwrap
 import time
 
 import pytest
+from worker_kit import WITHIN, running, until
 
-from entangle._worker import failures, frames, functions, native, zygote
+from entangle._worker import failures, frames, functions, zygote
 from entangle._worker import main as worker
-
-WITHIN = 10.0
-
-
-@pytest.fixture
-def pair():
-    """Two ends of a control socket."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with ours, theirs:
-        ours.settimeout(WITHIN)
-        theirs.settimeout(WITHIN)
-        yield ours, theirs
-
-
-def running(pid):
-    """Tell whether a process is there and no zombie."""
-    try:
-        with open(f"/proc/{pid}/stat") as file:  # noqa: PTH123 - no object to make
-            return file.read().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def until(condition):
-    deadline = time.monotonic() + WITHIN
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-# -- messages
-
-
-def test_messages_carry_descriptors(pair):
-    ours, theirs = pair
-    read, write = os.pipe()
-    zygote.send(ours, (1, "text"), (write,))
-    os.close(write)
-    message, (got,) = zygote.receive(theirs)
-    assert message == (1, "text")
-    assert not os.get_inheritable(got)
-    os.write(got, b"through")
-    os.close(got)
-    assert os.read(read, 100) == b"through"
-    os.close(read)
-
-
-def test_messages_without_descriptors(pair):
-    ours, theirs = pair
-    zygote.send(ours, {"a": 1})
-    zygote.send(ours, [2])
-    assert zygote.receive(theirs) == ({"a": 1}, [])
-    assert zygote.receive(theirs) == ([2], [])
-
-
-def test_the_biggest_message_that_can_be_sent_arrives_whole(pair):
-    ours, theirs = pair
-    size = 1 << 20
-    while True:
-        try:
-            zygote.send(ours, b"x" * size)
-            break
-        except OSError:
-            size -= 1000
-    assert size > 100_000
-    assert zygote.receive(theirs)[0] == b"x" * size
-
-
-def test_the_end_is_no_message(pair):
-    ours, theirs = pair
-    ours.close()
-    assert zygote.receive(theirs) == (None, None)
-
-
-def test_lost_descriptors_are_told_and_none_stays_open(pair):
-    """The system drops what there is no room for."""
-    ours, theirs = pair
-    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names are enough
-    zygote.send(ours, ("fork",), [ours.fileno()] * (zygote.MOST_DESCRIPTORS + 4))
-    assert zygote.receive(theirs) == (("fork",), None)
-    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - as above
-
-
-def test_damaged_messages_leave_no_descriptors(pair):
-    ours, theirs = pair
-    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - as above
-    socket.send_fds(ours, [b"no pickle"], [ours.fileno()])
-    with pytest.raises(pickle.UnpicklingError):
-        zygote.receive(theirs)
-    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - as above
-
-
-# -- parts
-
-
-def test_children_zombies_included():
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
-    assert child.pid in zygote.children()
-    assert sorted(zygote._children_by_scan(os.getpid())) == sorted(zygote.children())
-    child.stdin.close()
-    until(lambda: not running(child.pid))
-    assert child.pid in zygote.children()
-    child.wait()
-    assert child.pid not in zygote.children()
-
-
-def test_children_where_the_kernel_has_no_list_of_them(monkeypatch):
-    def refuse(*_):
-        raise FileNotFoundError
-
-    monkeypatch.setattr(zygote, "open", refuse, raising=False)
-    assert zygote.children() == []
-
-
-def test_signalling_and_draining_what_is_gone():
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    zygote._kill(child.pid)
-    read, write = os.pipe2(os.O_NONBLOCK)
-    os.write(write, b"x" * 5000)
-    zygote._drain(read)
-    with pytest.raises(BlockingIOError):
-        os.read(read, 1)
-    os.close(write)
-    zygote._drain(read)
-    os.close(read)
-
-
-def test_preloading_survives_any_module(monkeypatch, tmp_path):
-    (tmp_path / "leaving_module.py").write_text("import sys; sys.exit(3)")
-    (tmp_path / "failing_module.py").write_text("1 / 0")
-    (tmp_path / "good_module.py").write_text("x = 1")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(zygote.gc, "freeze", lambda: None)
-    monkeypatch.setattr(sys, "stderr", None)
-    zygote.preload(
-        ["leaving_module", "failing_module", "good_module", "missing_module"]
-    )
-    assert sys.modules.pop("good_module").x == 1
-
-
-def test_a_system_without_prctl(monkeypatch):
-    monkeypatch.setitem(sys.modules, "_ctypes", None)
-    call = native._prctl()
-    assert call(native.PR_SET_PDEATHSIG, signal.SIGKILL) == -1
-    monkeypatch.setattr(native, "prctl", call)
-    assert not native.adopt_orphans()
-    assert not native.die_with_parent(signal.SIGKILL)
-
 
 # -- the real thing
 
@@ -299,7 +151,6 @@ def double(number):
 
 
 def stay():
-    import time
 
     time.sleep(600)
 
@@ -307,7 +158,6 @@ def stay():
 def leave_orphans(count):
     """Start processes in sessions of their own, and their children; die."""
     import os
-    import time
 
     pids = []
     for _ in range(count):
@@ -339,8 +189,11 @@ def test_workers_are_lean(caller):
     """What a worker needs is imported before it is forked."""
     made = caller.fork()
     names = made.call(eval, "' '.join(__import__('sys').modules)")
+    bare = subprocess.check_output(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], text=True
+    )
     left_out = {"threading", "signal", "socket", "asyncio", "typing", "pathlib"}
-    assert not left_out & set(names.split())
+    assert not left_out & (set(names.split()) - set(bare.split()))
     assert {"fcntl", "mmap"} <= set(names.split())
 
 
@@ -539,6 +392,7 @@ def test_a_caller_that_does_not_read_holds_nothing_up():
     before = """
     import _socket
     class Small(_socket.socket):
+        __slots__ = ()
         def __init__(self, **given):
             super().__init__(**given)
             self.setsockopt(_socket.SOL_SOCKET, _socket.SO_SNDBUF, 1)

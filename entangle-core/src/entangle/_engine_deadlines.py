@@ -60,8 +60,7 @@ class Alarms:
         self._next = 0
 
     def arm(self, item: Item, at: float) -> None:
-        """Wake `item` at `at`, in place of any alarm that it has."""
-        self.disarm(item)
+        """Wake `item`, which has no alarm, at `at`."""
         extra_of(item).token = self._arm(item, at)
 
     def arm_run(self, at: float) -> None:

@@ -145,11 +145,11 @@ class Fleet:
             self.forget(worker)
 
     def descriptors(self) -> Iterator[int]:
-        """Yield what a forked child of this process has to close."""
+        """Yield what a forked child of this process has to close, for good."""
         for zygote in (*self._zygotes.values(), *self._leaving):
-            yield from zygote.descriptors()
+            yield from zygote.disown()
         for worker in self._workers.values():
-            yield from worker.descriptors()
+            yield from worker.disown()
 
     def pids(self) -> list[int]:
         """Return the process ids of all zygotes and workers."""

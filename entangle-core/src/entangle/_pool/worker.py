@@ -168,9 +168,16 @@ class WorkerProcess:
         return emit
 
     def descriptors(self) -> list[int]:
-        """Return what a forked child of this process has to close."""
+        """Return what is open here."""
         own = [source.descriptor for source in self.sources]
         return [self.socket.fileno(), *own, self._tokens, self._grants]
+
+    def disown(self) -> list[int]:
+        """Return what a forked child of this process has to close, itself."""
+        own = self.descriptors()
+        # Or else its finalizer closes whatever has this number by then.
+        self.socket.detach()
+        return own
 
     def waiting(self) -> bool:
         """Tell whether a call waits behind the one that runs."""

@@ -99,9 +99,10 @@ class ZygoteProcess:
         """Have workers forked from now on hold more modules."""
         self._send((protocol.IMPORT, modules), ())
 
-    def descriptors(self) -> tuple[int, int]:
-        """Return what a forked child of this process has to close."""
-        return self._control.fileno(), self._pidfd
+    def disown(self) -> tuple[int, int]:
+        """Return what a forked child of this process has to close, itself."""
+        # Detached, or else its finalizer closes whatever has this number by then.
+        return self._control.detach(), self._pidfd
 
     def retire(self) -> None:
         """Have it exit as soon as its workers have; its end is reported later."""

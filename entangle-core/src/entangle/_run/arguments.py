@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import EDGE_TYPES, edges_in
@@ -135,11 +134,9 @@ def _harmless(structure: Any) -> bool:
         seen[id(value)] = value
         if type(value) is Parts:
             pending.append(value.structure)
-        elif type(value) is dict:
-            pairs: dict[Any, Any] = value
-            pending.extend(chain.from_iterable(pairs.items()))
         elif type(value) in _CONTAINERS:
             pending.extend(value)
+            pending.extend(getattr(value, "values", tuple)())  # of a dict
         else:
             return False
     return True
