@@ -40,6 +40,7 @@ def test_descriptors_stay_where_no_higher_one_may_be_had(monkeypatch):
 
 BECOME = """
 import os, socket, sys, pickle
+sys.path[:] = {path!r}
 from entangle._worker import main
 {before}
 print("before, unflushed", end="")
@@ -57,7 +58,9 @@ def fresh_worker(overrides=None, before=""):
     os.ftruncate(page, PAGE)
     tokens, grants = os.pipe2(os.O_NONBLOCK)
     given = (theirs.fileno(), out_write, os.dup(out_write), page, tokens)
-    program = BECOME.format(overrides=overrides or {}, descriptors=given, before=before)
+    program = BECOME.format(
+        overrides=overrides or {}, descriptors=given, before=before, path=sys.path
+    )
     process = subprocess.Popen([sys.executable, "-c", program], pass_fds=given)
     theirs.close()
     for descriptor in given[1:]:

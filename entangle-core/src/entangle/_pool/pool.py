@@ -165,7 +165,7 @@ class Pool:
         """End all runs and everything that the pool owns. Idempotent."""
         if self.closed:
             return
-        runs = [run for run in list(self.runs) if not run.finished]
+        runs = [run for run in list(self.runs) if run.under_way]
         for run in runs:
             self.hub.post(run.cancel)
         for run in runs:
@@ -271,7 +271,7 @@ def _at_exit() -> None:
     try:
         if getattr(sys, "last_type", None) is None:
             for run in list(pool.runs):
-                if run.submitted:
+                if run.submitted and run.under_way:
                     pool.finish(run)
     finally:
         shutdown()

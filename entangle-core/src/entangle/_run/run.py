@@ -161,6 +161,11 @@ class Run:
         return objects(item.value)
 
     @property
+    def under_way(self) -> bool:
+        """Whether the run has begun, or is about to, and is not over."""
+        return (self._active or self.submitted) and not self.finished
+
+    @property
     def failure(self) -> BaseException | None:
         """Why the finished run failed."""
         return self._failure if self._failure is not None else self.engine.error
@@ -201,11 +206,14 @@ class Run:
             edge: The node, prepared.
             added: Is told the item before any news of it can come.
         """
+        self._feed(self._add_root, edge, added)
+
+    def _add_root(self, edge: Any, added: Callable[[Item], None]) -> None:
         self.add(discover(edge, self.knows))
         item = self.items[edge]
         added(item)
         self.engine.root(item, tolerant=True)
-        self._feed(self.engine.settle, self.clock())
+        self.engine.settle(self.clock())
 
     def collected(self, item: Item, *, lasting: bool) -> None:
         """The value of a delivered root was taken: forget what only it has used.
@@ -241,33 +249,47 @@ class Run:
 
     def call_succeeded(self, call: NodeCall, value: Any) -> None:
         """A body returned a value without nodes."""
-        if self._over(call):
-            self._feed(
-                self.engine.succeeded, call.item, call.attempt, value, self.clock()
-            )
-            self.pins.settle(call.item)
+        if self._calls.get(call.item) is call:
+            self._feed(self._succeeded, call, value)
+
+    def _succeeded(self, call: NodeCall, value: Any) -> None:
+        self._left(call)
+        item = call.item
+        self.engine.succeeded(item, call.attempt, value, self.clock())
+        self.pins.settle(item)
 
     def call_failed(self, call: NodeCall, error: BaseException) -> None:
         """A body raised, or its process died."""
-        if self._over(call):
-            self._feed(self.engine.failed, call.item, call.attempt, error, self.clock())
+        if self._calls.get(call.item) is call:
+            self._feed(self._failed, call, error)
+
+    def _failed(self, call: NodeCall, error: BaseException) -> None:
+        self._left(call)
+        self.engine.failed(call.item, call.attempt, error, self.clock())
 
     def call_cancelled(self, call: NodeCall, how: str) -> None:
         """A call was ended because the engine asked for it."""
-        if self._over(call):
-            self._feed(self.engine.ended, call.item, call.attempt, how, self.clock())
+        if self._calls.get(call.item) is call:
+            self._feed(self._ended, call, how)
+
+    def _ended(self, call: NodeCall, how: str) -> None:
+        self._left(call)
+        self.engine.ended(call.item, call.attempt, how, self.clock())
 
     def call_expanded(self, call: NodeCall, value: Any) -> None:
         """A body returned nodes, which are prepared."""
-        if not self._over(call) or self.finished:
-            return
+        if self._calls.get(call.item) is call:
+            self._feed(self._expanded, call, value)
+
+    def _expanded(self, call: NodeCall, value: Any) -> None:
+        self._left(call)
         # Found anew: what was known may have been spent in the meantime.
         found = discover(value, self.knows)
         self.add(found)
         item = call.item
         item.node = Expansion(node_of(item), value)
         producers = [self.items[edge] for edge in found.roots]
-        self._feed(self.engine.expanded, item, call.attempt, producers, self.clock())
+        self.engine.expanded(item, call.attempt, producers, self.clock())
         self.pins.settle(item)
 
     def call_landed(self, item: Item, value: Any, error: BaseException | None) -> None:
@@ -277,13 +299,10 @@ class Run:
         else:
             self._feed(self.engine.failed, item, item.attempt, error, self.clock())
 
-    def _over(self, call: NodeCall) -> bool:
-        """Forget a call that has ended; False if that was known."""
-        if self._calls.get(call.item) is not call:
-            return False
+    def _left(self, call: NodeCall) -> None:
+        """Let go of a call that is over."""
         del self._calls[call.item]
         self.places.left(call)
-        return True
 
     def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
         """Tell the engine of an event and do what it wants done."""
