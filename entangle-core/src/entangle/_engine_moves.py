@@ -189,7 +189,12 @@ class Moves:
             if item.flags & WAITS:
                 self._alarms.disarm(item)
             if not item.flags & ASSEMBLE:
-                self._enqueue(item, now, front=front)
+                if self._workers is None:
+                    # As _enqueue has it: this is the way of most items.
+                    self._active += 1
+                    self._issue(item, now, front=front)
+                else:
+                    self._enqueue(item, now, front=front)
                 return
         elif status != EXPANDING:
             return

@@ -12,6 +12,7 @@ back first, so that no call ever waits for, or dies with, somebody else's.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pickle
@@ -315,7 +316,10 @@ class Processes:
         worker.outstanding.clear()
         self._bury(worker, None)
         self._requeue(jobs)
-        self._cannot_start(OSError(error, os.strerror(error)))
+        text = os.strerror(error)
+        if error == errno.EMSGSIZE:
+            text += ": env= and cwd= of a task may have 200 KB together"
+        self._cannot_start(OSError(error, text))
 
     def worker_died(self, number: int, status: int) -> None:
         """Deliver what a dead worker had answered, and settle the rest."""
@@ -370,7 +374,7 @@ class Processes:
             elif (
                 job.number > entered and job.deaths < MOST_DEATHS and status is not None
             ):
-                job.deaths += not worker.killed
+                job.deaths += bool(worker.broken) or not worker.killed
                 again.append(job)
             elif not self._closed or status is not None:
                 self._finish(job)

@@ -141,9 +141,13 @@ class WorkerProcess:
                 self._open.append(read)
                 given.append(write)
                 self.sources.append(Source(read, self._emitter(printer, stream)))
-            page = os.memfd_create("entangle-page", os.MFD_CLOEXEC)
+            page = os.memfd_create(
+                "entangle-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+            )
             given.append(page)
             os.ftruncate(page, _PAGE)
+            # Whoever could truncate it could end this process by a bus error.
+            fcntl.fcntl(page, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
             self.page = mmap.mmap(page, _PAGE)
             self._tokens, self._grants = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open.extend((self._tokens, self._grants))

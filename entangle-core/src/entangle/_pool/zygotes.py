@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import _socket
+import errno
 import os
 import select
 import signal
 import sys
 from collections import deque
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,7 +18,7 @@ from entangle._worker.context import MARK
 from entangle.errors import WorkerStartError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from .hub import Hub
 
@@ -172,8 +174,14 @@ class ZygoteProcess:
                     select.EPOLLIN | select.EPOLLOUT,
                 )
                 return
-            except OSError:
-                break  # it is dying: its pidfd will say so
+            except OSError as error:
+                if error.errno != errno.EMSGSIZE:
+                    break  # it is dying: its pidfd will say so
+                # Only the settings of a worker can be that large.
+                refused: Callable[[], None] = partial(
+                    self._listener.worker_refused, message[1], errno.EMSGSIZE
+                )
+                self._hub.post(refused)
             self._outbox.popleft()
             if close:
                 _close(descriptors)

@@ -44,6 +44,7 @@ RICH = 8  # its arguments are an encoded value
 
 # A process can't be forked and waited for in less: 30 us is a third of a fork.
 LEAST_FORK_NS = 30_000
+_SEAL_FUTURE_WRITE = 0x10  # has a name since Python 3.13
 BROKEN_STREAM = 71  # exit code: this worker's descriptors were closed or damaged
 
 _STANDARD = range(3)  # the descriptors that every program has
@@ -342,6 +343,7 @@ def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         if descriptor not in _STANDARD:
             os.close(descriptor)
     memory = mmap(page, 0)
+    _seal(page)
     os.close(page)
     sock = _socket.socket(fileno=_out_of_reach(stream))
     sock.setblocking(True)
@@ -368,6 +370,14 @@ def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     except (frames.ProtocolError, OSError):
         os._exit(BROKEN_STREAM)
     _flush()
+
+
+def _seal(page: int) -> None:
+    """Let the page change through its mapping alone, which keeps a descriptor open."""
+    try:
+        fcntl.fcntl(page, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE)
+    except (AttributeError, OSError):
+        pass  # before Linux 5.1: a body that writes there deceives the caller
 
 
 def _out_of_reach(descriptor: int) -> int:

@@ -20,6 +20,7 @@ import os
 import pickle
 import select
 import sys
+import time
 from collections import deque
 
 from . import native
@@ -37,6 +38,7 @@ READY, FORKED, DIED, REFUSED = range(4)  # reports to the caller
 FORK, KILL, IMPORT, EXIT = range(4)  # requests of the caller
 MESSAGE = 1 << 18  # bytes, beyond what a socket takes in one piece
 MOST_DESCRIPTORS = 8
+GOODBYE = 1.0  # seconds that workers without work have to leave when all is over
 CRASHED = 70  # exit code: a worker failed outside of any call
 
 
@@ -108,6 +110,7 @@ class Zygote:
         self._outbox: deque[tuple[int, ...]] = deque()
         self._listening = True
         self._leaving = False
+        self._goodbye = 0.0  # until when workers have time to leave by themselves
         self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._wakers = (self._wake, wake)
         control.setblocking(False)
@@ -127,9 +130,7 @@ class Zygote:
             if self._leaving:
                 for pid in self._workers:
                     _kill(pid)
-            # The time limit is for an orphan in uninterruptible sleep alone.
-            waiting = 50 if self._leaving or self._dead else None
-            for descriptor, events in self._poll.poll(waiting):
+            for descriptor, events in self._poll.poll(self._patience()):
                 if descriptor == self._wake:
                     _drain(self._wake)
                 elif descriptor == self._caller:
@@ -140,6 +141,19 @@ class Zygote:
                 else:
                     self._serve()
             self._reap()
+            if self._goodbye and (
+                not self._workers or time.monotonic() >= self._goodbye
+            ):
+                self._leave()
+
+    def _patience(self) -> float | None:
+        """Return for how many milliseconds to wait for news; None for as long as."""
+        if self._leaving or self._dead:
+            # For an orphan in uninterruptible sleep alone: its death comes as news.
+            return 50
+        if self._goodbye:
+            return max(0.0, self._goodbye - time.monotonic()) * 1000
+        return None
 
     def _leave(self, *_: object) -> None:
         # A signal may bring us here from anywhere, between the fork of a worker and
@@ -166,8 +180,9 @@ class Zygote:
                 _kill(pid)
         elif message[0] == IMPORT:
             preload(message[1])
-        else:
-            self._leave()
+        elif not self._goodbye:
+            # Its workers have been told, too: they leave by themselves.
+            self._goodbye = time.monotonic() + GOODBYE
 
     def _fork(
         self, number: int, settings: Mapping[str, Any], descriptors: list[int] | None
@@ -175,7 +190,7 @@ class Zygote:
         if descriptors is None:
             self._report((REFUSED, number, errno.EMFILE))
             return
-        if self._leaving:
+        if self._leaving or self._goodbye:
             _close(descriptors)
             return
         parent = os.getpid()
