@@ -200,11 +200,11 @@ class Model:
         options, plan = self.options[item], self.plans[item]
         inputs = [self.ideal(p, memo) for p in self.arguments[item]]
         if item.flags & ASSEMBLE and options.tolerant:
-            return ("all", *inputs)
+            return combine("all", inputs)
         if "an error" in inputs:
             return "an error"
         if item.flags & ASSEMBLE:
-            return ("all", *inputs)
+            return combine("all", inputs)
         attempts = 1
         if issubclass(plan.error, options.retry_on) and not item.flags & EXTERNAL:
             attempts += options.retry
@@ -213,8 +213,8 @@ class Model:
         for verdict in self.log[item]:
             if verdict.kind == "nodes":
                 inner = [self.ideal(p, memo) for p in verdict.outcome]
-                return "an error" if "an error" in inner else ("all", *inner)
-        return (item.node, *inputs)
+                return "an error" if "an error" in inner else combine("all", inner)
+        return combine(item.node, inputs)
 
     # ------------------------------------------------------------------- deadlines
 
@@ -248,10 +248,14 @@ def _errors_of(outcomes):
     return {e for kind, errors in outcomes if kind == "error" for e in errors}
 
 
-def plain(value):
-    """A value without the identity of the errors in it."""
-    if isinstance(value, BaseException):
-        return "an error"
-    if isinstance(value, tuple):
-        return tuple(map(plain, value))
-    return value
+def combine(what, values):
+    """The value of a node, from those of its inputs: a number that tells them all.
+
+    Of errors it only tells that they are some. Not the values themselves in a tuple:
+    written out, a graph with shared nodes grows exponentially.
+    """
+    return hash((what, *("an error" if _is_error(v) else v for v in values)))
+
+
+def _is_error(value):
+    return value == "an error" or isinstance(value, BaseException)

@@ -4,7 +4,7 @@ After each event all that the engine holds is compared with what the model of
 `engine_model` computes anew from the events that were fed.
 """
 
-from engine_model import OPTIONS, PLANS, SHAPES, Model, Overran, Verdict, plain
+from engine_model import OPTIONS, PLANS, SHAPES, Model, Overran, Verdict, combine
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -226,7 +226,7 @@ class Runs(RuleBasedStateMachine):
                 lambda: engine.expanded(item, attempt, producers, now, value="raw")
             )
         else:
-            value = (item.node, *(p.value for p in item.inputs))
+            value = combine(item.node, [p.value for p in item.inputs])
             if counts:
                 self.note(item, "value", value)
             self.event(lambda: engine.succeeded(item, attempt, value, now))
@@ -259,7 +259,7 @@ class Runs(RuleBasedStateMachine):
                 self.note(item, "broken", error)
             self.event(lambda: engine.unassembled(item, error, now))
         else:
-            value = ("all", *(p.value for p in item.inputs))
+            value = combine("all", [p.value for p in item.inputs])
             if counts:
                 self.note(item, "value", value)
             self.event(lambda: engine.assembled(item, value, now))
@@ -569,7 +569,7 @@ class Runs(RuleBasedStateMachine):
             if error is not None:
                 assert ideal == "an error"
             elif root in self.model.delivered and root.wants:
-                assert plain(root.value) == ideal
+                assert root.value == ideal
             if ideal == "an error" and not self.model.lenient[root]:
                 assert self.engine.outcome == "failed"
 

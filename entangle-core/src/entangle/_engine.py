@@ -24,6 +24,7 @@ from entangle._engine_items import (
     FAILED,
     ISSUED,
     LENIENT,
+    PINNED,
     ROOT,
     RUNNING,
     SLEEPING,
@@ -34,7 +35,7 @@ from entangle._engine_items import (
     Item,
     failure_path,
 )
-from entangle._engine_moves import HOW, Moves, release
+from entangle._engine_moves import HOW, Moves, drop_value, release
 from entangle._engine_waits import stir
 
 if TYPE_CHECKING:
@@ -352,4 +353,14 @@ class Engine(Moves):
         """The value of a delivered root was taken: it is not kept for that any more."""
         root.wants -= 1
         if not root.wants and root.status == SUCCEEDED:
-            root.value = None
+            drop_value(root)
+
+    def pin(self, item: Item) -> None:
+        """Keep the value of `item`, if it gets one, until `unpin`."""
+        item.flags |= PINNED
+
+    def unpin(self, item: Item) -> None:
+        """Keep the value of `item` no longer than others want it."""
+        item.flags &= ~PINNED
+        if not item.wants and item.status == SUCCEEDED:
+            drop_value(item)

@@ -51,6 +51,7 @@ BEGUN: Final = 64  # WATCHED, and its body or that of an input was entered
 EXTERNAL: Final = 128  # runs elsewhere, already: never issued, never cancelled
 LENIENT: Final = 256  # a root whose failure does not fail the run
 DOOMED: Final = 512  # was linked to an input that had failed
+PINNED: Final = 1024  # its value is kept, whoever has taken it
 
 
 class Extra:
@@ -131,7 +132,9 @@ class Item:
         """
         if self.status in {CANCELLED, ABANDONED}:
             return True
-        return not self.wants and self.status in {CANCELLING, SUCCEEDED}
+        if self.wants or self.flags & PINNED and self.status == SUCCEEDED:
+            return False
+        return self.status in {CANCELLING, SUCCEEDED}
 
     @property
     def wants_start(self) -> bool:

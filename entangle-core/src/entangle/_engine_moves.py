@@ -19,6 +19,7 @@ from entangle._engine_items import (
     FAILED,
     ISSUED,
     LENIENT,
+    PINNED,
     READY,
     ROOT,
     RUNNING,
@@ -265,7 +266,7 @@ class Moves:
         for producer in item.inputs:
             producer.wants -= 1
             if not producer.wants and producer.status == SUCCEEDED:
-                producer.value = None
+                drop_value(producer)
         consumers = item.consumers
         if consumers is not None:
             item.consumers = None
@@ -515,5 +516,11 @@ def release(inputs: "Sequence[Item]") -> list[Item]:
             if producer.status < SUCCEEDED:
                 needless.append(producer)
             elif producer.status == SUCCEEDED:
-                producer.value = None
+                drop_value(producer)
     return needless
+
+
+def drop_value(item: Item) -> None:
+    """Nobody known wants the value any more."""
+    if not item.flags & PINNED:
+        item.value = None

@@ -23,6 +23,7 @@ __all__ = [
     "ProcessTerminatedException",
     "ProcessTimeoutException",
     "RunClosedError",
+    "RunOutsideTaskError",
     "TaskError",
     "UnmetCapabilityError",
     "UnpicklableError",
@@ -285,6 +286,23 @@ class RunClosedError(EntangleError):
     def __init__(self, what: str = "the run") -> None:
         """Build the message from what is over."""
         super().__init__(f"{what} is over and takes nothing more; start a new one")
+        self.what = what
+
+
+class RunOutsideTaskError(EntangleError, RuntimeError):
+    """A graph was run in a worker process, but not by a task.
+
+    A worker that looks for a task imports the task's module. If that ran a graph, its
+    tasks would need workers that import the module, and so on without end.
+    """
+
+    def __init__(self, what: str = "a graph was run") -> None:
+        """Build the message from what was tried."""
+        super().__init__(
+            f"{what} in a worker process while no task was running there, as by a "
+            "module that runs a graph when it is imported; move that into a function, "
+            'or under `if __name__ == "__main__":`'
+        )
         self.what = what
 
 

@@ -8,6 +8,8 @@ from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cloudpickle import register_pickle_by_value
+
 from .exits import InvalidError, UsageError
 from .main import suggest
 
@@ -59,6 +61,8 @@ def load(path: Path, argv: list[str]) -> ModuleType:
         raise InvalidError(f"{path.name!r} can't be loaded as a module")
     module = module_from_spec(spec)
     sys.modules[name] = module
+    # Its tasks travel by value: a worker that imported it would run it once more.
+    register_pickle_by_value(module)
     loader.exec_module(module)
     return module
 

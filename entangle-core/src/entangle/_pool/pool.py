@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.scheduling import make_scheduler
 from entangle._worker import failures
 from entangle._worker import main as worker
-from entangle.errors import PlatformError, TaskError
+from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
 
 from . import cpus
 from .hub import Hub
@@ -219,7 +219,15 @@ _ours = _Process()
 
 
 def get() -> Pool:
-    """Return the pool of this process; made anew after a fork or a shutdown."""
+    """Return the pool of this process; made anew after a fork or a shutdown.
+
+    Raises:
+        RunOutsideTaskError: in a worker process that runs no task just now.
+        PlatformError: not on Linux.
+        ValueError: an environment variable of ours that makes no sense.
+    """
+    if worker.current is not None and not worker.current.running:
+        raise RunOutsideTaskError
     pool = existing()
     if pool is not None:
         return pool

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._seam.call import Call
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
-from entangle.errors import TaskError
+from entangle.errors import TaskError, UnpicklableError
 
 from .discover import discover, has_edges
 from .values import Encoded
@@ -58,6 +58,12 @@ class NodeCall(Call):
         run.hub.post(run.call_succeeded, self, value)
 
     def failed(self, error: BaseException) -> None:
+        if isinstance(error, codec.EncodeError):
+            unpicklable = UnpicklableError(
+                path=error.path, reason=error.reason, node=self.name
+            )
+            unpicklable.__cause__ = error
+            error = unpicklable
         self.run.hub.post(self.run.call_failed, self, error)
 
     def cancelled(self, how: str) -> None:

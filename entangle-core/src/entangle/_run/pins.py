@@ -45,7 +45,7 @@ class Pins:
             if not self._growing:
                 pinned, self._pinned = self._pinned, {}
                 for item in pinned:
-                    self._engine.collected(item)
+                    self._engine.unpin(item)
 
     def pin(self, order: Iterable[Any], items: Mapping[Any, Item]) -> None:
         """Pin those of the nodes just added that are held by more than the graph.
@@ -60,11 +60,11 @@ class Pins:
             if is_node(edge):
                 item = items[edge]
                 if sys.getrefcount(edge) - _OWN > len(consumers_of(item)):
-                    item.wants += 1
+                    self._engine.pin(item)
                     self._pinned[item] = None
 
     def unpin(self, item: Item) -> None:
         """Let go of one item."""
         if item in self._pinned:
             del self._pinned[item]
-            self._engine.collected(item)
+            self._engine.unpin(item)

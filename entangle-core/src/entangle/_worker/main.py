@@ -17,6 +17,7 @@ import _thread
 import fcntl
 import os
 import pickle
+import select
 import sys
 import time
 from collections import deque
@@ -86,6 +87,12 @@ class Worker:
         self._shared: dict[int, attach.Parcel] = {}
         self._context_error = unsettled
         self._forked = False
+        self.running = False  # whether a body is being run
+        self._streams = (sys.stdin, sys.stdout, sys.stderr)
+        # Asks for no event: what it finds are descriptors that are closed.
+        self._standard = select.poll()
+        for descriptor in _STANDARD:
+            self._standard.register(descriptor, 0)
 
     def serve(self) -> None:
         """Run calls until the stream ends or the caller says so.
@@ -106,6 +113,8 @@ class Worker:
         backlog = self._backlog
         while True:
             if not backlog:
+                if self._damaged():
+                    os._exit(BROKEN_STREAM)
                 backlog.extend(self._reader.read(self.sock.recv_into))
                 continue
             frame = backlog.popleft()
@@ -135,6 +144,13 @@ class Worker:
             os.close(self._tokens)
         except OSError:
             pass  # the body has closed everything
+
+    def _damaged(self) -> bool:
+        """Tell whether a body has closed what later ones need."""
+        for stream in self._streams:
+            if stream is not None and stream.closed:
+                return True
+        return any(mask & select.POLLNVAL for _, mask in self._standard.poll(0))
 
     def pump(self) -> None:
         """Receive once on behalf of a running body; keep what isn't its own."""
@@ -216,6 +232,7 @@ class Worker:
             if self._context_error is not None:
                 # Without what earlier raises have added to it.
                 raise self._context_error.with_traceback(None)  # noqa: TRY301
+            self.running = True
             begun = clock()
             self._page[: MARK.size] = MARK.pack(number, begun)
             if flags & NOTIFY:
@@ -232,7 +249,11 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 _end_forked_child(error)
+            if type(error) is codec.DecodeError and error.__cause__ is not None:
+                # What importing the function's module or an argument's class raised.
+                error = error.__cause__  # noqa: PLW2901
             kind, tail, buffers = frames.FAILED, failures.encode_failure(error), ()
+        self.running = False
         args = kwargs = run = None
         if self.endings:
             endings, self.endings = self.endings, []
@@ -242,6 +263,8 @@ class Worker:
         if took > LEAST_FORK_NS and _has_children():
             dirty = frames.DIRTY
         _flush()
+        if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
+            sys.stdin, sys.stdout, sys.stderr = self._streams
         self.send(frames.pack(kind, ANSWER.pack(number, took) + tail, buffers, dirty))
 
 
@@ -294,7 +317,7 @@ def _answer(value: Any) -> tuple[int, bytes, tuple[frames.Buffer, ...]]:
         if pack.contains_node(value):
             value = pack.pack(value)
             kind = frames.GRAPH
-    blob = codec.encode(value)
+    blob = codec.encode(value, "result")
     return kind, b"", (blob.data, *blob.buffers)
 
 

@@ -1,0 +1,395 @@
+"""Signals at any moment: Ctrl-C is prompt, tears no state, and leaves nothing."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from life_kit import SOON, alive, end, gone, program, until
+
+from entangle.process import process
+from entangle.task import gather
+
+pytestmark = pytest.mark.process
+
+HEADER = """
+import os, signal, sys, time
+from entangle.process import process
+from entangle.thread import thread
+from entangle.workflow import workflow
+from entangle.task import as_completed, gather, shutdown
+@process
+def double(number): return 2 * number
+@process
+def stay(number):
+    print("in", os.getpid(), flush=True)
+    time.sleep(600)
+@process
+def stubborn(number):
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    stay.fn(number)
+@thread
+def stuck():
+    print("in", os.getpid(), flush=True)
+    time.sleep(1.5)
+@workflow
+def flow():
+    return stay(1)
+@workflow
+def stuck_flow():
+    stuck.fn()
+    return double(1)
+@process
+def outer():
+    return stay(1)()
+@process
+def chain(number, before): return number
+def long_chain():
+    node = stay(0)
+    for number in range(2000): node = chain(number, node)
+    return node
+@thread
+async def coroutine():
+    import asyncio
+    print("in", os.getpid(), flush=True)
+    await asyncio.sleep(600)
+def fan():
+    return gather(stay(0), *[double(number) for number in range(10_000)])
+def interrupted(node):
+    try:
+        node()
+    except KeyboardInterrupt:
+        print("interrupted", time.monotonic(), flush=True)
+        begun = time.monotonic()
+        assert double.map(range(10))() == [*range(0, 20, 2)]
+        print("fine", flush=True)
+"""
+
+GRAPHS = (
+    "stay(1)",
+    "stubborn(1)",
+    "gather(stay(1), stay(2))",
+    "fan()",
+    "long_chain()",
+    "flow()",
+    "outer()",
+    "gather(stay(1), stuck())",
+    "stuck()",
+    "stuck_flow()",
+    "coroutine()",
+    "gather(coroutine(), stay(1))",
+)
+
+
+@pytest.mark.parametrize("graph", GRAPHS)
+def test_an_interrupt_during_a_run(graph):
+    running = program(HEADER + f"interrupted({graph})")
+    pids = [int(running.stdout.readline().split()[1])]
+    struck = time.monotonic()
+    running.send_signal(signal.SIGINT)
+    word, moment = until(running.stdout.readline).split()
+    assert word == "interrupted"
+    # "At once": 0.2 s on an idle machine.
+    assert float(moment) - struck < SOON / 2
+    if pids[0] != running.pid:
+        # All that could be ended is gone when KeyboardInterrupt is raised.
+        assert not alive(pids[0])
+    status, out, err = end(running)
+    assert (status, err) == (0, ""), err
+    assert out.endswith("fine\n")
+
+
+def test_an_interrupt_that_nobody_catches():
+    running = program(HEADER + "stay(1)()")
+    pid = int(running.stdout.readline().split()[1])
+    running.send_signal(signal.SIGINT)
+    status, _, err = end(running)
+    assert status == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
+    assert gone(pid)
+
+
+def test_an_interrupt_from_a_terminal_reaches_the_caller_alone():
+    """Ctrl-C goes to the whole foreground group; tasks are in none of it."""
+    running = subprocess.Popen(
+        [sys.executable, "-c", HEADER + "interrupted(stay(1))"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    running.stdout.readline()
+    os.killpg(running.pid, signal.SIGINT)
+    status, out, err = end(running)
+    assert (status, err) == (0, "")
+    assert out.endswith("fine\n")
+
+
+def test_sigterm_ends_the_caller_and_all_it_started():
+    running = program(HEADER + "outer()()")
+    pid = int(running.stdout.readline().split()[1])
+    running.terminate()
+    status, _, _ = end(running)
+    assert status == -signal.SIGTERM
+    assert gone(pid)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.05, 0.1, 0.2])
+def test_a_signal_while_the_zygote_boots(number, delay):
+    running = program(
+        HEADER
+        + """
+print("start", flush=True)
+try:
+    double(1)()
+    time.sleep(600)
+except KeyboardInterrupt:
+    assert double(2)() == 4
+    print("fine", flush=True)
+"""
+    )
+    assert running.stdout.readline() == "start\n"
+    time.sleep(delay)
+    children = descendants(running.pid)
+    running.send_signal(number)
+    status, out, err = end(running)
+    if number == signal.SIGINT:
+        assert (status, out, err) == (0, "fine\n", "")
+    else:
+        assert status == -number
+    assert gone(*children)
+
+
+def descendants(pid):
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat") as file:
+                    parent = int(file.read().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+            if parent == pid:
+                found += [int(name), *descendants(int(name))]
+    return found
+
+
+LOOP = (
+    HEADER
+    + """
+import random
+nodes = [
+    lambda: gather(*[double(number) for number in range(300)]),
+    lambda: double(1),
+    lambda: gather(*[stuck.fn and double(number) for number in range(5)]),
+    lambda: gather(*[thread(abs)(-number) for number in range(50)]),
+    lambda: inner(3),
+    lambda: gather(*[unfold(number) for number in range(5)]),
+]
+@process
+def inner(number): return double.map(range(number))()
+@workflow
+def unfold(number): return double(number)
+def values():
+    return [node() for node in (each() for each in nodes)]
+right = values()
+print("ready", flush=True)
+interrupts = runs = 0
+while True:
+    try:
+        got = values()
+        runs += 1
+        assert got == right, got
+        for _, future in as_completed([double(number) for number in range(5)]):
+            future.result()
+    except KeyboardInterrupt:
+        interrupts += 1
+        if interrupts == int(sys.argv[1]):
+            break
+assert values() == right
+threads = [each.name for each in __import__("threading").enumerate()]
+shutdown()
+print("fine", len(os.listdir("/proc/self/fd")), flush=True)
+"""
+)
+
+
+def test_hundreds_of_interrupts_at_random_moments():
+    count = 200
+    running = program(LOOP, count)
+    assert until(running.stdout.readline) == "ready\n"
+    descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
+    seed = random.randrange(1 << 30)
+    chance = random.Random(seed)
+    deadline = time.monotonic() + 60
+    lines = []
+    reader = threading.Thread(target=lambda: lines.extend(running.stdout))
+    reader.start()
+    while running.poll() is None and not lines:
+        assert time.monotonic() < deadline, seed
+        running.send_signal(signal.SIGINT)
+        time.sleep(chance.random() * 0.03)
+    reader.join(10)
+    err = running.stderr.read()
+    running.wait(10)
+    running.stdout.close()
+    running.stdin.close()
+    running.stderr.close()
+    # One more interrupt may strike after the loop: it is no failure of ours.
+    if not lines:
+        assert "KeyboardInterrupt" in err, (seed, err)
+    else:
+        assert lines[0].startswith("fine"), (seed, lines, err)
+        assert int(lines[0].split()[1]) <= descriptors
+    assert "please report" not in err, (seed, err)
+    assert "InternalError" not in err, (seed, err)
+
+
+def test_interrupts_while_modules_load_and_the_pool_starts():
+    """From the first instruction on: each ends in KeyboardInterrupt or the value."""
+    code = (
+        "import signal\n"
+        "try:\n"
+        + "".join("    " + line + "\n" for line in HEADER.splitlines())
+        + "    print('go', flush=True)\n"
+        "    assert double(4)() == 8\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted')\n"
+    )
+    chance = random.Random(7)
+    for _ in range(8):
+        running = program(code)
+        assert running.stdout.readline() == "go\n"
+        time.sleep(chance.random() * 0.3)
+        running.send_signal(signal.SIGINT)
+        status, _, err = end(running)
+        assert status in {0, 1, -signal.SIGINT}, err
+        assert "please report" not in err
+
+
+def test_the_handler_of_the_program_is_kept():
+    """A program with its own handler gets its signals, also during a run."""
+    running = program(
+        HEADER
+        + """
+got = []
+def handle(number, frame): got.append(number)
+signal.signal(signal.SIGINT, handle)
+signal.signal(signal.SIGUSR1, handle)
+@process
+def wait(path):
+    print("in", flush=True)
+    return sys.stdin.read() + open(path).read()
+path = sys.argv[1]
+os.mkfifo(path)
+assert wait(path)() == "go"
+assert got == [signal.SIGINT, signal.SIGUSR1], got
+assert signal.getsignal(signal.SIGINT) is handle
+os.unlink(path)
+print("fine")
+""",
+        f"{os.environ['TMPDIR']}/handler-{os.getpid()}",
+    )
+    path = f"{os.environ['TMPDIR']}/handler-{os.getpid()}"
+    assert running.stdout.readline() == "in\n"
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        running.send_signal(number)
+        time.sleep(0.05)
+    with open(path, "w") as file:
+        file.write("go")
+    assert end(running) == (0, "fine\n", "")
+
+
+def test_a_handler_that_raises_ends_the_run():
+    running = program(
+        HEADER
+        + """
+class Alarm(Exception): pass
+def handle(number, frame): raise Alarm
+signal.signal(signal.SIGALRM, handle)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+begun = time.monotonic()
+try:
+    stay(1)()
+except Alarm:
+    assert time.monotonic() - begun < 2.5
+assert double(2)() == 4
+print("fine")
+"""
+    )
+    out = end(running)
+    assert out[0] == 0
+    assert out[1].endswith("fine\n")
+    assert out[2] == ""
+
+
+def test_the_default_handler_is_back_after_a_run():
+    assert gather(*map(process(abs), range(-5, 0)))() == [5, 4, 3, 2, 1]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_an_interrupt_of_as_completed():
+    running = program(
+        HEADER
+        + """
+try:
+    for _ in as_completed([stay(1), stay(2)]): pass
+except KeyboardInterrupt:
+    assert double(2)() == 4
+    print("fine")
+"""
+    )
+    pid = int(running.stdout.readline().split()[1])
+    running.send_signal(signal.SIGINT)
+    status, out, err = end(running)
+    assert (status, err) == (0, "")
+    assert out.endswith("fine\n")
+    assert gone(pid)
+
+
+def test_an_interrupt_of_an_event_loop():
+    running = program(
+        HEADER
+        + """
+import asyncio
+async def main(): return await stay(1)
+try:
+    asyncio.run(main())
+except KeyboardInterrupt:
+    assert double(2)() == 4
+    print("fine")
+"""
+    )
+    pid = int(running.stdout.readline().split()[1])
+    running.send_signal(signal.SIGINT)
+    status, out, err = end(running)
+    assert (status, err) == (0, "")
+    assert out.endswith("fine\n")
+    assert gone(pid)
+
+
+def test_an_interrupt_of_a_future():
+    running = program(
+        HEADER
+        + """
+future = stay(1).submit()
+try:
+    future.result()
+except KeyboardInterrupt:
+    future.cancel()
+    assert double(2)() == 4
+    print("fine")
+"""
+    )
+    pid = int(running.stdout.readline().split()[1])
+    running.send_signal(signal.SIGINT)
+    status, out, err = end(running)
+    assert (status, err) == (0, "")
+    assert out.endswith("fine\n")
+    assert gone(pid)

@@ -1,0 +1,127 @@
+"""A thread that does one thing after the other."""
+
+import threading
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entangle._pool import serial as module
+from entangle._pool.serial import Serial
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.lists(st.integers(1, 20), min_size=1, max_size=5))
+def test_in_the_order_given(counts):
+    serial = Serial("test")
+    seen = []
+    threads = [
+        threading.Thread(
+            target=lambda who=who, count=count: [
+                serial.call(seen.append, (who, number)) for number in range(count)
+            ]
+        )
+        for who, count in enumerate(counts)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert serial.flush()
+    serial.close()
+    for who, count in enumerate(counts):
+        assert [n for w, n in seen if w == who] == list(range(count))
+
+
+def test_the_thread_starts_with_the_first_call_and_has_a_name():
+    serial = Serial("test")
+    assert serial.idle()
+    assert serial.flush()
+    names = []
+    serial.call(lambda: names.append(threading.current_thread().name))
+    serial.close()
+    assert names == ["entangle-test"]
+
+
+def test_what_is_raised_is_logged_and_the_thread_goes_on(caplog):
+    serial = Serial("test")
+    seen = []
+    for error in (ValueError("a"), SystemExit("b"), KeyboardInterrupt("c")):
+        serial.call(_raise, error)
+    serial.call(seen.append, 1)
+    assert serial.flush(60)
+    serial.close()
+    assert seen == [1]
+    assert caplog.text.count("a callback failed") == 3
+
+
+def _raise(error):
+    raise error
+
+
+def test_flush_waits_for_what_runs():
+    serial = Serial("test")
+    go, seen = threading.Event(), []
+    serial.call(go.wait)
+    serial.call(seen.append, 1)
+    assert not serial.idle()
+    assert not serial.flush(0.01)
+    go.set()
+    assert serial.flush()
+    assert seen == [1]
+    serial.close()
+
+
+def test_flush_from_its_own_thread_does_not_wait():
+    serial = Serial("test")
+    answers = []
+    serial.call(lambda: answers.append(serial.flush()))
+    serial.close()
+    assert answers == [True]
+
+
+def test_close_runs_what_is_left():
+    serial = Serial("test")
+    go, seen = threading.Event(), []
+    serial.call(go.wait)
+    serial.call(seen.append, 1)
+    threading.Timer(0.01, go.set).start()
+    serial.close(60)
+    assert seen == [1]
+    serial.close()
+    # Late calls are still made, on a thread that ends with them.
+    serial.call(seen.append, 2)
+    serial.close(60)
+    assert seen == [1, 2]
+
+
+def test_close_gives_up_on_what_is_stuck():
+    serial = Serial("test")
+    go = threading.Event()
+    serial.call(go.wait)
+    serial.close(0.01)
+    go.set()
+    serial.close(60)
+
+
+def test_close_from_its_own_thread():
+    serial = Serial("test")
+    serial.call(serial.close)
+    assert serial.flush(60)
+    serial.close()
+
+
+def test_an_unused_thread_ends_and_another_follows(monkeypatch):
+    monkeypatch.setattr(module, "_LINGER", 0.01)
+    serial = Serial("test")
+    threads = []
+
+    def note():
+        threads.append(threading.current_thread())
+
+    serial.call(note)
+    serial.flush()
+    threads[0].join(60)
+    assert not threads[0].is_alive()
+    serial.call(note)
+    serial.close()
+    assert threads[0] is not threads[1]
