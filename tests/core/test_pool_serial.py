@@ -9,6 +9,13 @@ from entangle._pool import serial as module
 from entangle._pool.serial import Serial
 
 
+def flush(serial):
+    """Wait until everything given so far has been run."""
+    done = threading.Event()
+    serial.call(done.set)
+    assert done.wait(60)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5))
 def test_in_the_order_given(counts):
@@ -26,7 +33,7 @@ def test_in_the_order_given(counts):
         thread.start()
     for thread in threads:
         thread.join()
-    assert serial.flush()
+    flush(serial)
     serial.close()
     for who, count in enumerate(counts):
         assert [n for w, n in seen if w == who] == list(range(count))
@@ -34,8 +41,7 @@ def test_in_the_order_given(counts):
 
 def test_the_thread_starts_with_the_first_call_and_has_a_name():
     serial = Serial("test")
-    assert serial.idle()
-    assert serial.flush()
+    assert serial._thread is None
     names = []
     serial.call(lambda: names.append(threading.current_thread().name))
     serial.close()
@@ -48,7 +54,7 @@ def test_what_is_raised_is_logged_and_the_thread_goes_on(caplog):
     for error in (ValueError("a"), SystemExit("b"), KeyboardInterrupt("c")):
         serial.call(_raise, error)
     serial.call(seen.append, 1)
-    assert serial.flush(60)
+    flush(serial)
     serial.close()
     assert seen == [1]
     assert caplog.text.count("a callback failed") == 3
@@ -56,27 +62,6 @@ def test_what_is_raised_is_logged_and_the_thread_goes_on(caplog):
 
 def _raise(error):
     raise error
-
-
-def test_flush_waits_for_what_runs():
-    serial = Serial("test")
-    go, seen = threading.Event(), []
-    serial.call(go.wait)
-    serial.call(seen.append, 1)
-    assert not serial.idle()
-    assert not serial.flush(0.01)
-    go.set()
-    assert serial.flush()
-    assert seen == [1]
-    serial.close()
-
-
-def test_flush_from_its_own_thread_does_not_wait():
-    serial = Serial("test")
-    answers = []
-    serial.call(lambda: answers.append(serial.flush()))
-    serial.close()
-    assert answers == [True]
 
 
 def test_close_runs_what_is_left():
@@ -106,7 +91,7 @@ def test_close_gives_up_on_what_is_stuck():
 def test_close_from_its_own_thread():
     serial = Serial("test")
     serial.call(serial.close)
-    assert serial.flush(60)
+    flush(serial)
     serial.close()
 
 
@@ -119,7 +104,7 @@ def test_an_unused_thread_ends_and_another_follows(monkeypatch):
         threads.append(threading.current_thread())
 
     serial.call(note)
-    serial.flush()
+    flush(serial)
     threads[0].join(60)
     assert not threads[0].is_alive()
     serial.call(note)

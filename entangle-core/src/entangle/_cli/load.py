@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from importlib.machinery import SourceFileLoader
 from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from cloudpickle import register_pickle_by_value
+from typing import TYPE_CHECKING, Any
 
 from .exits import InvalidError, UsageError
 from .main import suggest
@@ -62,7 +61,8 @@ def load(path: Path, argv: list[str]) -> ModuleType:
     module = module_from_spec(spec)
     sys.modules[name] = module
     # Its tasks travel by value: a worker that imported it would run it once more.
-    register_pickle_by_value(module)
+    cloudpickle: Any = import_module("cloudpickle")
+    cloudpickle.register_pickle_by_value(module)
     loader.exec_module(module)
     return module
 

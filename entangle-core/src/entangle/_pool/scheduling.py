@@ -65,11 +65,12 @@ class Group:
     def _ask(self, free: frozenset[int]) -> None:
         try:
             cpu = self._chooser.choose(free)
+            known = cpu is None or cpu in free
         except BaseException as error:
             self._post(self._decided, None, error)
             return
         wrong = None
-        if cpu is not None and cpu not in free:
+        if not known:
             wrong = ValueError(
                 f"{type(self._chooser).__qualname__}.choose returned {cpu!r}, "
                 f"which is none of the free processors {sorted(free)}: return one "

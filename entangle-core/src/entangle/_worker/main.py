@@ -249,10 +249,8 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 _end_forked_child(error)
-            if type(error) is codec.DecodeError and error.__cause__ is not None:
-                # What importing the function's module or an argument's class raised.
-                error = error.__cause__  # noqa: PLW2901
-            kind, tail, buffers = frames.FAILED, failures.encode_failure(error), ()
+            failure = failures.encode_failure(_told(error))
+            kind, tail, buffers = frames.FAILED, failure, ()
         self.running = False
         args = kwargs = run = None
         if self.endings:
@@ -319,6 +317,13 @@ def _answer(value: Any) -> tuple[int, bytes, tuple[frames.Buffer, ...]]:
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
     return kind, b"", (blob.data, *blob.buffers)
+
+
+def _told(error: BaseException) -> BaseException:
+    """Return what importing a function's module raised instead of our own error."""
+    if type(error) is codec.DecodeError and error.__cause__ is not None:
+        return error.__cause__
+    return error
 
 
 def _await(awaitable: Awaitable[Any]) -> Any:

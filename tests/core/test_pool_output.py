@@ -1,0 +1,198 @@
+"""Output of tasks: whole lines, each by itself, none lost, none twice."""
+
+import io
+import os
+import sys
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from entangle._pool.output import Printer, Source
+
+
+class Pipe:
+    """A pipe whose reading end is a source."""
+
+    def __init__(self):
+        self.read, self.write = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.read, False)
+        self.emitted = []
+        self.source = Source(self.read, self.emitted.append)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        for end in (self.read, self.write):
+            if end >= 0:
+                os.close(end)
+
+    def hang_up(self):
+        os.close(self.write)
+        self.write = -1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.text(alphabet="ab\nä€😀\r", max_size=60),
+    st.lists(st.integers(0, 200), max_size=10),
+)
+def test_however_it_is_cut(text, cuts):
+    data = text.encode()
+    cuts = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
+    with Pipe() as pipe:
+        for start, end in zip(cuts, cuts[1:], strict=False):
+            os.write(pipe.write, data[start:end])
+            assert pipe.source.read()
+            assert all(part.endswith("\n") for part in pipe.emitted)
+        pipe.source.finish()
+        assert "".join(pipe.emitted) == text
+        pipe.source.finish()
+        assert "".join(pipe.emitted) == text
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.binary(max_size=60), st.integers(0, 60))
+def test_bytes_that_are_no_text(data, cut):
+    with Pipe() as pipe:
+        for part in (data[:cut], data[cut:]):
+            os.write(pipe.write, part)
+            pipe.source.read()
+        pipe.hang_up()
+        assert not pipe.source.read()
+        assert "".join(pipe.emitted) == data.decode(errors="replace")
+
+
+def test_more_than_one_read_takes():
+    with Pipe() as pipe:
+        text = "0123456789abcde\n" * 4096  # as much as a pipe holds
+        os.write(pipe.write, text.encode())
+        assert pipe.source.read()
+        assert "".join(pipe.emitted) == text
+
+
+def test_a_closed_descriptor():
+    assert Source(-1, print).read() is False
+
+
+@pytest.fixture
+def streams(monkeypatch):
+    out, err = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "stderr", err)
+    return out, err
+
+
+def test_each_stream_gets_its_own(streams):
+    out, err = streams
+    printer = Printer()
+    assert not printer.pending()
+    printer.take("stdout", 1, "a\n")
+    printer.take("stderr", 1, "b\n")
+    assert printer.pending()
+    printer.flush()
+    assert not printer.pending()
+    assert (out.getvalue(), err.getvalue()) == ("a\n", "b\n")
+
+
+def test_sources_never_share_a_line(streams):
+    printer = Printer()
+    for source, text in [(1, "one"), (1, " more"), (2, "two\n"), (1, "x"), (1, "\n")]:
+        printer.take("stdout", source, text)
+        printer.flush()
+    assert streams[0].getvalue() == "one more\ntwo\nx\n"
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.text(alphabet="ab\n", min_size=1, max_size=4)),
+        max_size=12,
+    )
+)
+def test_a_line_holds_text_of_one_source(texts):
+    stream = io.StringIO()
+    before, sys.stdout = sys.stdout, stream
+    try:
+        printer = Printer()
+        # Letters that tell who wrote them.
+        named = [
+            (source, text.translate({97: 65 + source, 98: 65 + source}))
+            for source, text in texts
+        ]
+        for source, text in named:
+            printer.take("stdout", source, text)
+            printer.flush()
+    finally:
+        sys.stdout = before
+    lines = stream.getvalue().split("\n")
+    assert all(len(set(line)) <= 1 for line in lines)
+    for source in range(3):
+        letter = chr(65 + source)
+        wrote = "".join(text for each, text in named if each == source)
+        assert stream.getvalue().count(letter) == wrote.count(letter)
+
+
+def test_a_stream_that_is_not_there(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    printer = Printer()
+    printer.take("stdout", 1, "lost\n")
+    printer.flush()
+    assert not printer.pending()
+
+
+class Refusing(io.StringIO):
+    """A stream whose other end is gone."""
+
+    def write(self, text):
+        raise BrokenPipeError
+
+    def flush(self):
+        raise ValueError("closed")
+
+
+def test_a_broken_stream_fails_nobody(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Refusing())
+    printer = Printer()
+    printer.take("stdout", 1, "lost\n")
+    printer.flush()
+
+
+def test_a_stream_that_cannot_be_flushed(monkeypatch):
+    class Bare:
+        def __init__(self):
+            self.texts = []
+
+        def write(self, text):
+            self.texts.append(text)
+
+    bare = Bare()
+    monkeypatch.setattr(sys, "stdout", bare)
+    printer = Printer()
+    printer.take("stdout", 1, "kept\n")
+    printer.flush()
+    assert bare.texts == ["kept\n"]
+
+
+def test_flush_waits_for_another_thread_that_writes(monkeypatch):
+    writing, go = threading.Event(), threading.Event()
+
+    class Slow(io.StringIO):
+        def write(self, text):
+            writing.set()
+            go.wait(60)
+            return super().write(text)
+
+    slow = Slow()
+    monkeypatch.setattr(sys, "stdout", slow)
+    printer = Printer()
+    printer.take("stdout", 1, "first\n")
+    other = threading.Thread(target=printer.flush)
+    other.start()
+    assert writing.wait(60)
+    threading.Timer(0.01, go.set).start()
+    printer.flush()
+    assert slow.getvalue() == "first\n"
+    other.join()
