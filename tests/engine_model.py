@@ -82,7 +82,7 @@ class Model:
         self.items = []
         self.options, self.plans, self.arguments, self.log = {}, {}, {}, {}
         self.roots, self.lenient, self.delivered = [], {}, {}
-        self.uncollected = Counter()
+        self.uncollected, self.pinned = Counter(), set()
         self.begun_at, self.counting_from = {}, {}
         self._counted, self._unwatched = set(), set()
 

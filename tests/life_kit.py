@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import subprocess
 import sys
 import time
@@ -80,6 +81,14 @@ def program(code, *args, path=None, **variables):
         text=True,
         env=os.environ | variables,
     )
+
+
+def line_of(process, seconds=PATIENCE):
+    """Return the next line that a program prints; its errors if there is none."""
+    ready, _, _ = select.select([process.stdout], [], [], seconds)
+    if not ready:
+        raise AssertionError(f"printed nothing\n{end(process, 0)}")
+    return process.stdout.readline()
 
 
 def end(process, seconds=PATIENCE, stdin=None):

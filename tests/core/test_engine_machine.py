@@ -354,6 +354,16 @@ class Runs(RuleBasedStateMachine):
             self.model.uncollected[root] -= 1
             self.event(lambda: self.engine.collected(root))
 
+    @rule(data=DATA)
+    def a_value_is_pinned_or_let_go(self, data):
+        pinned = self.model.pinned
+        usable = [i for i in self.model.items if i in pinned or not i.spent]
+        if usable:
+            item = data.draw(st.sampled_from(usable))
+            pinned ^= {item}
+            change = self.engine.pin if item in pinned else self.engine.unpin
+            self.event(lambda: change(item))
+
     @precondition(lambda self: self.open and len(self.model.items) < 20)
     @rule(data=DATA, size=st.integers(0, 2))
     def roots_are_added(self, data, size):
@@ -390,7 +400,9 @@ class Runs(RuleBasedStateMachine):
         for item, (kind, outcome) in self.model.outcomes().items():
             if item.status == SUCCEEDED:
                 assert kind == "value"
-                assert item.value is (outcome if item.wants else None)
+                kept = item.wants or item in self.model.pinned
+                assert item.value is (outcome if kept else None)
+                assert item.spent == (not kept)
             elif item.status == FAILED:
                 assert kind == "error"
                 assert self.model.is_one_of(item.value, outcome)

@@ -5,7 +5,7 @@ import signal
 import time
 
 import pytest
-from life_kit import alive, end, gone, program, read_pid, until, within
+from life_kit import alive, end, gone, line_of, program, read_pid, until, within
 
 pytestmark = pytest.mark.process
 
@@ -61,6 +61,15 @@ gather(write("two", "2"), write("three", "3", after=0.2)).submit()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["one", "three", "two"]
 
 
+@pytest.mark.parametrize(
+    ("how", "status"), [("sys.exit(3)", 3), ("raise SystemExit('message')", 1)]
+)
+def test_leaving_by_system_exit_is_a_normal_exit(tmp_path, how, status):
+    running = run(f"write('one', '1', after=0.3).submit()\n{how}\n", tmp_path)
+    assert end(running)[0] == status
+    assert (tmp_path / "one").exists()
+
+
 def test_the_output_of_awaited_runs_is_complete(tmp_path):
     running = run(
         """
@@ -96,8 +105,6 @@ raise ValueError("uncaught")
 @pytest.mark.parametrize(
     ("how", "status"),
     [
-        ("sys.exit(3)", 3),
-        ("raise SystemExit('message')", 1),
         ("os._exit(4)", 4),
         ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
         ("os.abort()", -signal.SIGABRT),
@@ -121,7 +128,7 @@ while not (folder / "pids").exists(): time.sleep(0.01)
 
 def test_nothing_outlives_a_killed_caller(tmp_path):
     running = run("stay()()", tmp_path)
-    assert running.stdout.readline() == "in\n"
+    assert line_of(running) == "in\n"
     pids = pids_in(tmp_path)
     assert all(map(alive, pids))
     running.kill()

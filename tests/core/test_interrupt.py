@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from life_kit import SOON, alive, end, gone, program, until
+from life_kit import SOON, alive, end, gone, line_of, program
 
 from entangle.process import process
 from entangle.task import gather
@@ -89,10 +89,10 @@ GRAPHS = (
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_an_interrupt_during_a_run(graph):
     running = program(HEADER + f"interrupted({graph})")
-    pids = [int(running.stdout.readline().split()[1])]
+    pids = [int(line_of(running).split()[1])]
     struck = time.monotonic()
     running.send_signal(signal.SIGINT)
-    word, moment = until(running.stdout.readline).split()
+    word, moment = line_of(running).split()
     assert word == "interrupted"
     # "At once": 0.2 s on an idle machine.
     assert float(moment) - struck < SOON / 2
@@ -106,7 +106,7 @@ def test_an_interrupt_during_a_run(graph):
 
 def test_an_interrupt_that_nobody_catches():
     running = program(HEADER + "stay(1)()")
-    pid = int(running.stdout.readline().split()[1])
+    pid = int(line_of(running).split()[1])
     running.send_signal(signal.SIGINT)
     status, _, err = end(running)
     assert status == -signal.SIGINT
@@ -123,7 +123,7 @@ def test_an_interrupt_from_a_terminal_reaches_the_caller_alone():
         text=True,
         process_group=0,
     )
-    running.stdout.readline()
+    line_of(running)
     os.killpg(running.pid, signal.SIGINT)
     status, out, err = end(running)
     assert (status, err) == (0, "")
@@ -132,7 +132,7 @@ def test_an_interrupt_from_a_terminal_reaches_the_caller_alone():
 
 def test_sigterm_ends_the_caller_and_all_it_started():
     running = program(HEADER + "outer()()")
-    pid = int(running.stdout.readline().split()[1])
+    pid = int(line_of(running).split()[1])
     running.terminate()
     status, _, _ = end(running)
     assert status == -signal.SIGTERM
@@ -154,7 +154,7 @@ except KeyboardInterrupt:
     print("fine", flush=True)
 """
     )
-    assert running.stdout.readline() == "start\n"
+    assert line_of(running) == "start\n"
     time.sleep(delay)
     children = descendants(running.pid)
     running.send_signal(number)
@@ -223,7 +223,7 @@ print("fine", len(os.listdir("/proc/self/fd")), flush=True)
 def test_hundreds_of_interrupts_at_random_moments():
     count = 200
     running = program(LOOP, count)
-    assert until(running.stdout.readline) == "ready\n"
+    assert line_of(running) == "ready\n"
     descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
@@ -265,7 +265,7 @@ def test_interrupts_while_modules_load_and_the_pool_starts():
     chance = random.Random(7)
     for _ in range(8):
         running = program(code)
-        assert running.stdout.readline() == "go\n"
+        assert line_of(running) == "go\n"
         time.sleep(chance.random() * 0.3)
         running.send_signal(signal.SIGINT)
         status, _, err = end(running)
@@ -297,7 +297,7 @@ print("fine")
         f"{os.environ['TMPDIR']}/handler-{os.getpid()}",
     )
     path = f"{os.environ['TMPDIR']}/handler-{os.getpid()}"
-    assert running.stdout.readline() == "in\n"
+    assert line_of(running) == "in\n"
     for number in (signal.SIGINT, signal.SIGUSR1):
         running.send_signal(number)
         time.sleep(0.05)
@@ -345,7 +345,7 @@ except KeyboardInterrupt:
     print("fine")
 """
     )
-    pid = int(running.stdout.readline().split()[1])
+    pid = int(line_of(running).split()[1])
     running.send_signal(signal.SIGINT)
     status, out, err = end(running)
     assert (status, err) == (0, "")
@@ -366,7 +366,7 @@ except KeyboardInterrupt:
     print("fine")
 """
     )
-    pid = int(running.stdout.readline().split()[1])
+    pid = int(line_of(running).split()[1])
     running.send_signal(signal.SIGINT)
     status, out, err = end(running)
     assert (status, err) == (0, "")
@@ -387,7 +387,7 @@ except KeyboardInterrupt:
     print("fine")
 """
     )
-    pid = int(running.stdout.readline().split()[1])
+    pid = int(line_of(running).split()[1])
     running.send_signal(signal.SIGINT)
     status, out, err = end(running)
     assert (status, err) == (0, "")

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from life_kit import end, output_of, program, until, within
+from life_kit import end, line_of, output_of, program, until, within
 
 from entangle.errors import ProcessTerminatedException
 from entangle.process import process
@@ -164,10 +164,10 @@ print("returned")
 """,
         _fifo(tmp_path),
     )
-    assert running.stdout.readline() == "before\n"
+    assert line_of(running) == "before\n"
     (tmp_path / "fifo").write_text("go")
-    assert running.stdout.readline() == "after\n"
-    assert running.stdout.readline() == "returned\n"
+    assert line_of(running) == "after\n"
+    assert line_of(running) == "returned\n"
     assert end(running)[0] == 0
 
 
@@ -186,7 +186,7 @@ while not future.done():
 """,
         _fifo(tmp_path),
     )
-    assert running.stdout.readline() == "before\n"
+    assert line_of(running) == "before\n"
     (tmp_path / "fifo").write_text("go")
     assert end(running)[0] == 0
 
@@ -301,7 +301,7 @@ os.write({write}, b"fine")
 def test_a_caller_whose_standard_output_is_a_broken_pipe():
     code = CLOSING.format(how="print('start', flush=True)", descriptor=2)
     running = program(code)
-    assert running.stdout.readline() == "start\n"
+    assert line_of(running) == "start\n"
     running.stdout.close()
     running.stdout = None
     status, _, err = end(running)

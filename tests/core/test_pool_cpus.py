@@ -92,7 +92,7 @@ def test_split_hierarchy_seen_from_inside(machine):
     assert cpus.workers() == 1
 
 
-@pytest.mark.parametrize("text", ["nonsense", "", "x y", "1 0"])
+@pytest.mark.parametrize("text", ["nonsense", "", "x y"])
 def test_unreadable_limits_are_no_limits(machine, text):
     machine("/proc/self/cgroup", "0::/job\n")
     machine("/sys/fs/cgroup/cgroup.controllers", "cpu")

@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -77,16 +76,7 @@ def test_a_closed_descriptor():
     assert Source(-1, print).read() is False
 
 
-@pytest.fixture
-def streams(monkeypatch):
-    out, err = io.StringIO(), io.StringIO()
-    monkeypatch.setattr(sys, "stdout", out)
-    monkeypatch.setattr(sys, "stderr", err)
-    return out, err
-
-
-def test_each_stream_gets_its_own(streams):
-    out, err = streams
+def test_each_stream_gets_its_own(capsys):
     printer = Printer()
     assert not printer.pending()
     printer.take("stdout", 1, "a\n")
@@ -94,15 +84,15 @@ def test_each_stream_gets_its_own(streams):
     assert printer.pending()
     printer.flush()
     assert not printer.pending()
-    assert (out.getvalue(), err.getvalue()) == ("a\n", "b\n")
+    assert capsys.readouterr() == ("a\n", "b\n")
 
 
-def test_sources_never_share_a_line(streams):
+def test_sources_never_share_a_line(capsys):
     printer = Printer()
     for source, text in [(1, "one"), (1, " more"), (2, "two\n"), (1, "x"), (1, "\n")]:
         printer.take("stdout", source, text)
         printer.flush()
-    assert streams[0].getvalue() == "one more\ntwo\nx\n"
+    assert capsys.readouterr().out == "one more\ntwo\nx\n"
 
 
 @settings(max_examples=100, deadline=None)
@@ -174,6 +164,38 @@ def test_a_stream_that_cannot_be_flushed(monkeypatch):
     printer.take("stdout", 1, "kept\n")
     printer.flush()
     assert bare.texts == ["kept\n"]
+
+
+def test_a_stream_that_cannot_encode(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    printer = Printer()
+    printer.take("stdout", 1, "gr\xfcn\n")
+    printer.flush()
+    assert raw.getvalue() == b"gr\\xfcn\n"
+
+
+def test_a_printer_that_is_full_says_when_it_has_room(capsys):
+    printer, heard = Printer(), []
+    printer.on_room = lambda: heard.append(printer.full())
+    printer.take("stdout", 1, "x\n")
+    printer.flush()
+    assert heard == []
+    printer.take("stdout", 1, "x" * (9 << 20))
+    assert printer.full()
+    printer.flush()
+    assert heard == [False]
+
+
+def test_a_task_that_never_stops_printing_cannot_keep_the_reader(monkeypatch):
+    # A device that always has more, in place of the pipe.
+    descriptor = os.open("/dev/zero", os.O_RDONLY | os.O_CLOEXEC)
+    emitted = []
+    source = Source(descriptor, emitted.append)
+    assert source.read()
+    os.close(descriptor)
+    source.finish()
+    assert set(emitted[0]) == {"\0"}
 
 
 def test_flush_waits_for_another_thread_that_writes(monkeypatch):

@@ -309,7 +309,7 @@ def test_snapshots_change_with_the_state(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     state = codec.decode(codec.Blob(snapshots.now().data, ()))
     assert state["cwd"] == str(tmp_path)
-    assert state["environ"]["SNAPSHOT"] == "1"
+    assert state["environ"][b"SNAPSHOT"] == b"1"
     assert snapshots.now().number == 3
 
 

@@ -356,7 +356,7 @@ class Engine(Moves):
             drop_value(root)
 
     def pin(self, item: Item) -> None:
-        """Keep the value of `item`, if it gets one, until `unpin`."""
+        """Keep the value of `item`, which is not spent, until `unpin`."""
         item.flags |= PINNED
 
     def unpin(self, item: Item) -> None:

@@ -132,7 +132,7 @@ class Item:
         """
         if self.status in {CANCELLED, ABANDONED}:
             return True
-        if self.wants or self.flags & PINNED and self.status == SUCCEEDED:
+        if self.wants or (self.flags & PINNED and self.status == SUCCEEDED):
             return False
         return self.status in {CANCELLING, SUCCEEDED}
 

@@ -53,6 +53,9 @@ class Source:
 
     def finish(self) -> None:
         """Pass on a line that has no end: its call is over."""
+        unfinished = self._decoder.decode(b"", final=True)
+        if unfinished:
+            self._line.append(unfinished)
         if self._line:
             self._emit("".join(self._line))
             self._line = []
@@ -84,8 +87,10 @@ class Printer:
 
     def take(self, stream: str, source: object, text: str) -> None:
         """Store text of one source for a stream; thread-safe, never blocks."""
+        size = len(text)
         self._texts.append((stream, source, text))
-        self._stored += len(text)
+        # No call in between, where another thread could count.
+        self._stored += size
 
     def full(self) -> bool:
         """Tell whether so much is stored that tasks should be kept from printing."""
@@ -108,7 +113,8 @@ class Printer:
             written: set[str] = set()
             while self._texts:
                 stream, source, text = self._texts.popleft()
-                self._stored -= len(text)
+                size = len(text)
+                self._stored -= size
                 self._write(stream, source, text)
                 written.add(stream)
             for stream in written:

@@ -18,7 +18,7 @@ from entangle._engine_items import ISSUED
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._worker import codec
-from entangle.errors import InternalError
+from entangle.errors import InternalError, UnpicklableError
 
 from . import current
 from .arguments import Encoder
@@ -65,7 +65,11 @@ class Run:
         self.hub = pool.hub
         self.finished = False
         self.submitted = False
-        self.engine = Engine(workers=workers, timeout=timeout, name=_name)
+        # Seeded differently each time: processes that fail together must not all
+        # try again at the same moment.
+        self.engine = Engine(
+            workers=workers, timeout=timeout, seed=time.monotonic_ns(), name=_name
+        )
         self.pins = Pins(self.engine)
         self.items: dict[Any, Item] = {}
         self.encoder = Encoder(pool.shared_number)
@@ -265,7 +269,9 @@ class Run:
 
     def _failed(self, call: NodeCall, error: BaseException) -> None:
         self._left(call)
-        self.engine.failed(call.item, call.attempt, error, self.clock())
+        # What doesn't pickle doesn't pickle the next time either.
+        final = isinstance(error, UnpicklableError)
+        self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
 
     def call_cancelled(self, call: NodeCall, how: str) -> None:
         """A call was ended because the engine asked for it."""
@@ -347,14 +353,22 @@ class Run:
     def _start(self, item: Item) -> None:
         node = node_of(item)
         call = NodeCall(self, item, node)
-        self._calls[item] = call
         if item.inputs:
-            call.args = tuple([self._resolved(value) for value in node.args])
-            if node.kwargs is not None:
-                call.kwargs = {
-                    name: self._resolved(value) for name, value in node.kwargs.items()
-                }
+            try:
+                self._resolve(call, node)
+            except TypeError as error:
+                # A value that can't be where its node was: a list, say, in a set.
+                self.engine.failed(item, item.attempt, error, self.clock(), final=True)
+                return
+        self._calls[item] = call
         self.places.start(call, node)
+
+    def _resolve(self, call: NodeCall, node: Node[Any]) -> None:
+        call.args = tuple([self._resolved(value) for value in node.args])
+        if node.kwargs is not None:
+            call.kwargs = {
+                name: self._resolved(value) for name, value in node.kwargs.items()
+            }
 
     def _resolved(self, value: Any) -> Any:
         if type(value) in codec.ATOMS:
@@ -369,7 +383,12 @@ class Run:
     def _assemble(self, item: Item) -> None:
         node = item.node
         value = node.value if type(node) is Expansion else node.args[0]  # type: ignore[attr-defined]
-        self.engine.assembled(item, self._resolved(value), self.clock())
+        try:
+            built = self._resolved(value)
+        except TypeError as error:
+            self.engine.unassembled(item, error, self.clock())
+        else:
+            self.engine.assembled(item, built, self.clock())
 
     def _cancel(self, item: Item, attempt: int) -> None:
         call = self._calls.get(item)
