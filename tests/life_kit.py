@@ -65,6 +65,21 @@ def zygote_pid():
     return pool_pids()[0]
 
 
+class Program(subprocess.Popen):
+    """A running Python program whose output is read line by line, then as a whole."""
+
+    def __init__(self, command, **variables):
+        super().__init__(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | variables,
+            bufsize=0,
+        )
+        self.seen = b""
+
+
 def program(code, *args, path=None, **variables):
     """Start a Python program, its text in ``path`` if given, with open pipes."""
     command = [sys.executable, "-W", "error"]
@@ -73,38 +88,39 @@ def program(code, *args, path=None, **variables):
     else:
         path.write_text(code)
         command += [str(path)]
-    return subprocess.Popen(
-        [*command, *map(str, args)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | variables,
-    )
+    return Program([*command, *map(str, args)], **variables)
 
 
-def line_of(process, seconds=PATIENCE):
+def line_of(running, seconds=PATIENCE):
     """Return the next line that a program prints; its errors if there is none."""
-    ready, _, _ = select.select([process.stdout], [], [], seconds)
-    if not ready:
-        raise AssertionError(f"printed nothing\n{end(process, 0)}")
-    return process.stdout.readline()
+    deadline = time.monotonic() + seconds
+    while b"\n" not in running.seen:
+        left = deadline - time.monotonic()
+        ready = left > 0 and select.select([running.stdout], [], [], left)[0]
+        data = os.read(running.stdout.fileno(), 1 << 16) if ready else b""
+        assert data, f"printed no line: {end(running, 0.1)}"
+        running.seen += data
+    line, _, running.seen = running.seen.partition(b"\n")
+    return line.decode() + "\n"
 
 
-def end(process, seconds=PATIENCE, stdin=None):
+def end(running, seconds=PATIENCE, stdin=None):
     """Wait for a program; return its exit code, output and errors."""
+    late = False
     try:
-        out, err = process.communicate(stdin, timeout=seconds)
+        out, err = running.communicate(stdin and stdin.encode(), timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
+        late = True
+        running.kill()
         try:
-            out, err = process.communicate(timeout=2)
+            out, err = running.communicate(timeout=2)
         except subprocess.TimeoutExpired as left:  # a child holds its streams
             out, err = left.stdout, left.stderr
-        raise AssertionError(
-            f"not over within {seconds:g} s\n--- out\n{out}\n--- err\n{err}"
-        ) from None
-    return process.returncode, out, err
+            for stream in (running.stdin, running.stdout, running.stderr):
+                stream.close()
+    out, err = (running.seen + (out or b"")).decode(), (err or b"").decode()
+    assert not late, f"not over within {seconds:g} s\n--- out\n{out}\n--- err\n{err}"
+    return running.returncode, out, err
 
 
 def output_of(code, *args, path=None, stdin=None, seconds=PATIENCE, **variables):

@@ -79,11 +79,12 @@ VALUES = (
 )
 
 
-@pytest.mark.parametrize("value", VALUES, ids=repr)
-def test_values_come_back_as_they_went(place, value):
-    returned = place.task(same)(value)()
-    assert type(returned) is type(value)
-    assert repr(returned) == repr(value)
+def test_values_come_back_as_they_went(place):
+    task = place.task(same)
+    for value in VALUES:
+        returned = task(value)()
+        assert type(returned) is type(value)
+        assert repr(returned) == repr(value)
 
 
 def test_arguments_of_all_kinds(place):
@@ -105,10 +106,11 @@ def test_where_the_body_runs(place):
     assert (pid == os.getpid()) == (not place.own_process)
 
 
-@pytest.mark.parametrize("size_", [0, 1, 4095, 4096, 70_000, 5_000_000])
-def test_bytes_of_any_size_both_ways(place, size_):
-    data = os.urandom(min(size_, 4096)) * (size_ // min(size_ or 1, 4096))
-    assert place.task(same)(data)() == data
+def test_bytes_of_any_size_both_ways(place):
+    task = place.task(same)
+    for size_ in (0, 1, 4095, 4096, 70_000, 5_000_000):
+        data = os.urandom(size_)
+        assert task(data)() == data
 
 
 def test_fifty_megabytes(place):
@@ -117,14 +119,15 @@ def test_fifty_megabytes(place):
 
 
 @pytest.mark.skipif(numpy is None, reason="numpy is not installed")
-@pytest.mark.parametrize("shape", [(0,), (3, 4), (1000, 1000)])
-def test_arrays_both_ways(place, shape):
-    array = numpy.arange(int(numpy.prod(shape)), dtype="f8").reshape(shape)
-    returned = place.task(same)(array)()
-    assert returned.dtype == array.dtype
-    assert returned.shape == shape
-    assert numpy.array_equal(returned, array)
-    returned[...] = 0  # as writable as the one that was made
+def test_arrays_both_ways(place):
+    task = place.task(same)
+    for shape in ((0,), (3, 4), (1000, 1000)):
+        array = numpy.arange(int(numpy.prod(shape)), dtype="f8").reshape(shape)
+        returned = task(array)()
+        assert returned.dtype == array.dtype
+        assert returned.shape == shape
+        assert numpy.array_equal(returned, array)
+        returned[...] = 0  # as writable as the one that was made
 
 
 def test_a_value_goes_on_to_the_next_task(place):
@@ -172,7 +175,7 @@ def test_unpicklable_arguments(place):
     lock = Lock()
     call = place.task(same)({"locks": [lock]})
     if place.own_process or place.inline:
-        with pytest.raises(TypeError, match="stays at home") as caught:
+        with pytest.raises(Exception, match=r"stays at home|pickle") as caught:
             call()
         if not place.foreign:
             assert isinstance(caught.value, UnpicklableError)

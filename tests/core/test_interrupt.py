@@ -3,9 +3,6 @@
 import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 import time
 
 import pytest
@@ -84,21 +81,28 @@ GRAPHS = (
     "coroutine()",
     "gather(coroutine(), stay(1))",
 )
+TWO = (
+    "gather(stay(1), stay(2))",
+    "gather(stay(1), stuck())",
+    "gather(coroutine(), stay(1))",
+)
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_an_interrupt_during_a_run(graph):
     running = program(HEADER + f"interrupted({graph})")
-    pids = [int(line_of(running).split()[1])]
+    count = 2 if graph in TWO else 1
+    pids = [int(line_of(running).split()[1]) for _ in range(count)]
     struck = time.monotonic()
     running.send_signal(signal.SIGINT)
     word, moment = line_of(running).split()
     assert word == "interrupted"
     # "At once": 0.2 s on an idle machine.
     assert float(moment) - struck < SOON / 2
-    if pids[0] != running.pid:
-        # All that could be ended is gone when KeyboardInterrupt is raised.
-        assert not alive(pids[0])
+    # All that could be ended is gone when KeyboardInterrupt is raised; what ran in
+    # runs of its own goes at the same time.
+    endable = [pid for pid in pids if pid != running.pid]
+    assert gone(*endable) if graph == "outer()" else not any(map(alive, endable))
     status, out, err = end(running)
     assert (status, err) == (0, ""), err
     assert out.endswith("fine\n")
@@ -116,13 +120,7 @@ def test_an_interrupt_that_nobody_catches():
 
 def test_an_interrupt_from_a_terminal_reaches_the_caller_alone():
     """Ctrl-C goes to the whole foreground group; tasks are in none of it."""
-    running = subprocess.Popen(
-        [sys.executable, "-c", HEADER + "interrupted(stay(1))"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
+    running = program(HEADER + "os.setpgid(0, 0)\ninterrupted(stay(1))")
     line_of(running)
     os.killpg(running.pid, signal.SIGINT)
     status, out, err = end(running)
@@ -183,39 +181,34 @@ def descendants(pid):
 LOOP = (
     HEADER
     + """
-import random
-nodes = [
-    lambda: gather(*[double(number) for number in range(300)]),
-    lambda: double(1),
-    lambda: gather(*[stuck.fn and double(number) for number in range(5)]),
-    lambda: gather(*[thread(abs)(-number) for number in range(50)]),
-    lambda: inner(3),
-    lambda: gather(*[unfold(number) for number in range(5)]),
-]
 @process
 def inner(number): return double.map(range(number))()
 @workflow
 def unfold(number): return double(number)
+makers = [
+    lambda: gather(*[double(number) for number in range(300)]),
+    lambda: double(1),
+    lambda: gather(*[thread(abs)(-number) for number in range(50)]),
+    lambda: inner(3),
+    lambda: gather(*[unfold(number) for number in range(5)]),
+]
 def values():
-    return [node() for node in (each() for each in nodes)]
+    found = [make()() for make in makers]
+    for _, future in as_completed([double(number) for number in range(5)]):
+        future.result()
+    return found
 right = values()
-print("ready", flush=True)
-interrupts = runs = 0
-while True:
+interrupts, count = 0, int(sys.argv[1])
+while interrupts < count:
     try:
-        got = values()
-        runs += 1
-        assert got == right, got
-        for _, future in as_completed([double(number) for number in range(5)]):
-            future.result()
+        print("go", flush=True)
+        while True:
+            assert values() == right
     except KeyboardInterrupt:
         interrupts += 1
-        if interrupts == int(sys.argv[1]):
-            break
 assert values() == right
-threads = [each.name for each in __import__("threading").enumerate()]
+print("right", len(os.listdir("/proc/self/fd")), flush=True)
 shutdown()
-print("fine", len(os.listdir("/proc/self/fd")), flush=True)
 """
 )
 
@@ -223,32 +216,41 @@ print("fine", len(os.listdir("/proc/self/fd")), flush=True)
 def test_hundreds_of_interrupts_at_random_moments():
     count = 200
     running = program(LOOP, count)
-    assert line_of(running) == "ready\n"
-    descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
-    deadline = time.monotonic() + 60
-    lines = []
-    reader = threading.Thread(target=lambda: lines.extend(running.stdout))
-    reader.start()
-    while running.poll() is None and not lines:
-        assert time.monotonic() < deadline, seed
-        running.send_signal(signal.SIGINT)
+    for number in range(count):
+        assert line_of(running) == "go\n", (seed, end(running))
+        if not number:
+            descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
         time.sleep(chance.random() * 0.03)
-    reader.join(10)
-    err = running.stderr.read()
-    running.wait(10)
-    running.stdout.close()
-    running.stdin.close()
-    running.stderr.close()
-    # One more interrupt may strike after the loop: it is no failure of ours.
-    if not lines:
-        assert "KeyboardInterrupt" in err, (seed, err)
-    else:
-        assert lines[0].startswith("fine"), (seed, lines, err)
-        assert int(lines[0].split()[1]) <= descriptors
-    assert "please report" not in err, (seed, err)
-    assert "InternalError" not in err, (seed, err)
+        running.send_signal(signal.SIGINT)
+    word, left = line_of(running).split()
+    assert word == "right"
+    # One of them reads the folder; a worker more or less may be there.
+    assert int(left) <= descriptors + 10
+    assert end(running) == (0, "", ""), seed
+
+
+def test_no_interrupt_is_lost_on_the_way_into_a_wait():
+    """One that strikes between Python's last look and the wait is seen soon."""
+    running = program(
+        HEADER
+        + """
+@process
+def told(): print("in", flush=True); time.sleep(600)
+for _ in range(int(sys.argv[1])):
+    try:
+        told()()
+    except KeyboardInterrupt:
+        print("out", flush=True)
+""",
+        100,
+    )
+    for _ in range(100):
+        assert line_of(running) == "in\n"
+        running.send_signal(signal.SIGINT)
+        assert line_of(running, SOON) == "out\n"
+    assert end(running) == (0, "", "")
 
 
 def test_interrupts_while_modules_load_and_the_pool_starts():
@@ -285,7 +287,7 @@ signal.signal(signal.SIGUSR1, handle)
 @process
 def wait(path):
     print("in", flush=True)
-    return sys.stdin.read() + open(path).read()
+    with open(path) as file: return file.read()
 path = sys.argv[1]
 os.mkfifo(path)
 assert wait(path)() == "go"

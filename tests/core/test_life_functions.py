@@ -10,7 +10,7 @@ import sys
 import textwrap
 
 import pytest
-from life_kit import end, output_of, until
+from life_kit import Program, end, output_of, until
 
 from entangle.process import process
 
@@ -319,18 +319,11 @@ def test_no_entry_point_metadata(tmp_path):
         folder = os.path.dirname(module.__file__)
         (site / os.path.basename(folder)).symlink_to(folder)
     source = os.path.dirname(os.path.dirname(ours.__file__))
-    process = subprocess.Popen(
+    running = Program(
         [sys._base_executable, "-s", "-S", "-W", "error", "-c", SCRIPT + USE],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join([source, str(site)]),
-        },
+        PYTHONPATH=os.pathsep.join([source, str(site)]),
     )
-    assert end(process) == (0, SAID, "")
+    assert end(running) == (0, SAID, "")
 
 
 def test_a_worker_without_an_executable():

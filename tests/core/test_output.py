@@ -157,7 +157,7 @@ from entangle.process import process
 @process
 def talk(path):
     print("before")
-    open(path).read()
+    with open(path) as file: file.read()
     print("after")
 talk(sys.argv[1])()
 print("returned")
@@ -179,7 +179,7 @@ from entangle.process import process
 @process
 def talk(path):
     print("before")
-    open(path).read()
+    with open(path) as file: file.read()
 future = talk(sys.argv[1]).submit()
 while not future.done():
     time.sleep(0.01)
@@ -303,9 +303,9 @@ def test_a_caller_whose_standard_output_is_a_broken_pipe():
     running = program(code)
     assert line_of(running) == "start\n"
     running.stdout.close()
-    running.stdout = None
-    status, _, err = end(running)
-    assert status == 0, err
+    with running, running.stderr as stream:
+        err = stream.read().decode()
+    assert running.returncode == 0, err
     assert err.endswith("fine\n")
 
 

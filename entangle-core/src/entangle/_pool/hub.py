@@ -33,6 +33,9 @@ log = logging.getLogger("entangle.pool")
 
 _EVENTS_AT_ONCE = 64
 _LONGEST_WAIT = 3600.0
+# A signal that strikes between Python's last look and a system call doesn't interrupt
+# that call: so long may the main thread be deaf to it.
+DEAFNESS = 0.1
 _NEVER = float("inf")
 _MOST_CANCELLED = 64
 
@@ -270,7 +273,7 @@ class Hub:
                 else:
                     self.post(begin)
         while not awaited.finished:
-            awaited.wait()
+            awaited.wait(DEAFNESS if thread == self._main else None)
 
     def lead(self, awaited: Awaited, guard: InterruptGuard | None) -> None:
         """Poll until something is finished, if no other thread polls already.
@@ -282,29 +285,32 @@ class Hub:
         def wanted() -> bool:
             return not awaited.finished and (guard is None or not guard.noted)
 
-        while wanted() and self._poll_while(wanted):
+        longest = _LONGEST_WAIT if guard is None else DEAFNESS
+        while wanted() and self._poll_while(wanted, longest):
             self._advance()
         if self._active or self._next_time() < self._asleep_until:
             self.attend()
 
-    def _poll_while(self, wanted: Callable[[], bool]) -> bool:
+    def _poll_while(
+        self, wanted: Callable[[], bool], longest: float = _LONGEST_WAIT
+    ) -> bool:
         """Be the poller while something is wanted; False if another thread is."""
         if not self._polling.acquire(False):
             return False
         self._poller = _thread.get_ident()
         try:
             while wanted():
-                self._poll_once()
+                self._poll_once(longest)
         finally:
             self._poller = 0
             self._polling.release()
         return True
 
-    def _poll_once(self) -> None:
+    def _poll_once(self, longest: float) -> None:
         # From here on whoever adds an earlier timer rings.
         self._polling_until = _NEVER
         now = time.monotonic()
-        until = min(self._next_time(), now + _LONGEST_WAIT)
+        until = min(self._next_time(), now + longest)
         self._polling_until = until
         if self._inbox:
             until = now

@@ -10,6 +10,8 @@ import sys
 import threading
 import weakref
 from functools import partial
+from queue import Empty
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.scheduling import make_scheduler
@@ -18,7 +20,7 @@ from entangle._worker import main as worker
 from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
 
 from . import cpus
-from .hub import Hub
+from .hub import DEAFNESS, Hub
 from .limits import Limits
 from .output import Printer
 from .processes import STANDARD_PRELOAD, Processes
@@ -130,7 +132,14 @@ class Pool:
         ours = self.threads.blocked()
         self.processes.blocked()
         try:
-            return landed.get(timeout=timeout)
+            deadline = float("inf") if timeout is None else monotonic() + timeout
+            while True:
+                left = deadline - monotonic()
+                try:
+                    return landed.get(timeout=max(0.0, min(left, DEAFNESS)))
+                except Empty:
+                    if left <= DEAFNESS:
+                        raise
         finally:
             self.processes.resumed()
             if ours:

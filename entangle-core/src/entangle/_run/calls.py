@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._seam.call import Call
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
-from entangle.errors import TaskError, UnpicklableError, UnpicklableError
+from entangle.errors import TaskError, UnpicklableError
 
 from .discover import discover, has_edges
 from .values import Encoded

@@ -190,9 +190,10 @@ class InlinePlace:
             call.started()
         try:
             value = self._run.context.copy().run(self._body, call, scope)
-        except Exception as error:
-            call.failed(error)
-        except (SystemExit, GeneratorExit) as error:
+        except KeyboardInterrupt:
+            # There is one thread, and the program's user wants it back.
+            raise
+        except BaseException as error:
             call.failed(told(error))
         else:
             call.succeeded(value)
@@ -204,11 +205,24 @@ class InlinePlace:
         if options.how == "process":
             args, kwargs = _copied(args, kwargs, call.name)
         value = call.function(*args, **kwargs)
-        if options.is_async:
-            import asyncio
+        return _result(value) if options.is_async else value
 
-            value = asyncio.run(_awaited(value))
-        return value
+
+def _result(awaitable: Any) -> Any:
+    """Wait for what a coroutine returns."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(_awaited(awaitable))
+    # The loop of this thread is busy: with the `await` that has started the run.
+    from concurrent.futures import ThreadPoolExecutor
+    from contextvars import copy_context
+
+    with ThreadPoolExecutor(1, "entangle-inline") as aside:
+        run = copy_context().run
+        return aside.submit(run, asyncio.run, _awaited(awaitable)).result()
 
 
 async def _awaited(awaitable: Any) -> Any:
