@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 SOON = 2.0  # seconds: "within a second" on a machine that others use too
 PATIENCE = 20.0  # seconds after which something that must happen has not
 
@@ -80,6 +82,37 @@ class Program(subprocess.Popen):
         self.seen = b""
 
 
+@contextlib.contextmanager
+def cgroup(controller, **limits):
+    """Make a control group with limits; yield the file that takes its members.
+
+    The test is skipped where none can be made. It is removed when it is empty.
+    """
+    for root in (f"/sys/fs/cgroup/{controller}", "/sys/fs/cgroup"):
+        folder = Path(root, f"entangle-test-{os.getpid()}")
+        try:
+            folder.mkdir()
+        except OSError:
+            continue
+        written = 0
+        for name, limit in limits.items():
+            file = folder / f"{controller}.{name}"
+            if file.exists():
+                file.write_text(str(limit))
+                written += 1
+        if written and (folder / "cgroup.procs").exists():
+            break
+        folder.rmdir()
+    else:
+        pytest.skip("no control group can be made here")
+    members = folder / "cgroup.procs"
+    try:
+        yield members
+    finally:
+        until(lambda: not members.read_text())
+        folder.rmdir()
+
+
 def program(code, *args, path=None, **variables):
     """Start a Python program, its text in ``path`` if given, with open pipes."""
     command = [sys.executable, "-W", "error"]
@@ -91,15 +124,22 @@ def program(code, *args, path=None, **variables):
     return Program([*command, *map(str, args)], **variables)
 
 
-def line_of(running, seconds=PATIENCE):
-    """Return the next line that a program prints; its errors if there is none."""
+def has_line(running, seconds):
+    """Wait for a line that a program prints; False if none comes in time."""
     deadline = time.monotonic() + seconds
     while b"\n" not in running.seen:
         left = deadline - time.monotonic()
         ready = left > 0 and select.select([running.stdout], [], [], left)[0]
         data = os.read(running.stdout.fileno(), 1 << 16) if ready else b""
-        assert data, f"printed no line: {end(running, 0.1)}"
+        if not data:
+            return False
         running.seen += data
+    return True
+
+
+def line_of(running, seconds=PATIENCE):
+    """Return the next line that a program prints; its errors if there is none."""
+    assert has_line(running, seconds), f"printed no line: {end(running, 0.1)}"
     line, _, running.seen = running.seen.partition(b"\n")
     return line.decode() + "\n"
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from life_kit import SOON, alive, gone, pool_pids, until, within, zygote_pid
+from life_kit import SOON, alive, cgroup, gone, pool_pids, until, within, zygote_pid
 
 from entangle.errors import ProcessTerminatedException, ProcessTimeoutException
 from entangle.process import process
@@ -293,48 +293,18 @@ def test_a_stopped_worker_ends_with_the_pool(tmp_path):
     assert double(1)() == 2
 
 
-def test_a_cgroup_that_runs_out_of_memory_is_told():
-    group = make_cgroup()
-    if group is None:
-        pytest.skip("no cgroup with a memory limit can be made here")
-    folder, procs = group
-
+def test_a_control_group_that_runs_out_of_memory_is_told():
     @process
-    def hog(procs):
-        with open(procs, "w") as file:
-            file.write(str(os.getpid()))
+    def hog(members):
+        Path(members).write_text(str(os.getpid()))
         return len(bytearray(b"x") * (256 << 20))
 
-    try:
-        with pytest.raises(ProcessTerminatedException) as caught:
-            hog(str(procs))()
-    finally:
-        until(lambda: not procs.read_text())
-        folder.rmdir()
+    limits = {"limit_in_bytes": 64 << 20, "max": 64 << 20, "swap.max": 0}
+    with (
+        cgroup("memory", **limits) as members,
+        pytest.raises(ProcessTerminatedException) as caught,
+    ):
+        hog(str(members))()
     assert caught.value.out_of_memory
     assert "memory ran out" in str(caught.value)
     assert double(1)() == 2
-
-
-def make_cgroup():
-    for root, limit in (
-        ("/sys/fs/cgroup", "memory.max"),
-        ("/sys/fs/cgroup/memory", "memory.limit_in_bytes"),
-    ):
-        folder = Path(root, f"entangle-test-{os.getpid()}")
-        try:
-            folder.mkdir()
-        except OSError:
-            continue
-        try:
-            if not (folder / limit).exists():
-                raise FileNotFoundError(limit)
-            (folder / limit).write_text(str(64 << 20))
-            swap = folder / "memory.swap.max"
-            if swap.exists():
-                swap.write_text("0")
-        except OSError:
-            folder.rmdir()
-            continue
-        return folder, folder / "cgroup.procs"
-    return None

@@ -6,7 +6,7 @@ import signal
 import time
 
 import pytest
-from life_kit import SOON, alive, end, gone, line_of, program
+from life_kit import SOON, alive, end, gone, has_line, line_of, program
 
 from entangle.process import process
 from entangle.task import gather
@@ -218,13 +218,20 @@ def test_hundreds_of_interrupts_at_random_moments():
     running = program(LOOP, count)
     seed = random.randrange(1 << 30)
     chance = random.Random(seed)
+    assert line_of(running) == "go\n"
+    descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
+    swallowed = 0
     for number in range(count):
-        assert line_of(running) == "go\n", (seed, end(running))
-        if not number:
-            descriptors = len(os.listdir(f"/proc/{running.pid}/fd"))
         time.sleep(chance.random() * 0.03)
         running.send_signal(signal.SIGINT)
-    word, left = line_of(running).split()
+        while not has_line(running, SOON):
+            # Python drops what a handler raises inside of a finalizer.
+            swallowed += 1
+            assert swallowed < 3, (seed, end(running, 0))
+            running.send_signal(signal.SIGINT)
+        line = line_of(running)
+        assert line == "go\n" or number == count - 1, (seed, line)
+    word, left = line.split()
     assert word == "right"
     # One of them reads the folder; a worker more or less may be there.
     assert int(left) <= descriptors + 10
@@ -240,14 +247,15 @@ def test_no_interrupt_is_lost_on_the_way_into_a_wait():
 def told(): print("in", flush=True); time.sleep(600)
 for _ in range(int(sys.argv[1])):
     try:
-        told()()
+        gather(told(), told())()
     except KeyboardInterrupt:
         print("out", flush=True)
 """,
         100,
     )
     for _ in range(100):
-        assert line_of(running) == "in\n"
+        # The caller goes back to waiting while this is read.
+        assert line_of(running) + line_of(running) == "in\nin\n"
         running.send_signal(signal.SIGINT)
         assert line_of(running, SOON) == "out\n"
     assert end(running) == (0, "", "")

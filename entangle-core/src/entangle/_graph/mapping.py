@@ -13,7 +13,7 @@ from entangle._graph.task import Task
 from entangle._graph.walk import EDGE_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from types import CodeType
 
 
@@ -43,18 +43,20 @@ def mapped(
         TypeError: If the task cannot be called like this, or an item is no iterable.
     """
     task.check(iterables, constants)
-    sources = [
-        each if kind_of(each) in EDGE_TYPES else _iterated(each, "map")
-        for each in iterables
-    ]
-    if any(kind_of(each) in EDGE_TYPES for each in sources):
+    if any(kind_of(each) in EDGE_TYPES for each in iterables):
+        sources = [
+            each if kind_of(each) in EDGE_TYPES else _iterated(each, "map")
+            for each in iterables
+        ]
         args = (task, sources, constants, tolerant, _line(code, lasti))
         return build(expand_map, args, None, code, lasti)
+    # All but one may be endless.
+    iterators = [_iterator(each, "map") for each in iterables]
     called, first = task.unbound()
     kwargs = constants or None
     calls = [
         build(called, first + args, kwargs, code, lasti)
-        for args in zip(*sources, strict=False)
+        for args in zip(*iterators, strict=False)
     ]
     return _gathered(calls, tolerant=tolerant, code=code, lasti=lasti)
 
@@ -114,8 +116,12 @@ def _iterated(value: Any, method: str) -> Iterable[Any]:
     if issubclass(kind_of(value), list | tuple):
         iterated: Iterable[Any] = value
         return iterated
+    return tuple(_iterator(value, method))
+
+
+def _iterator(value: Any, method: str) -> Iterator[Any]:
     try:
-        return tuple(value)
+        return iter(value)
     except TypeError:
         if hasattr(kind_of(value), "__iter__"):
             raise

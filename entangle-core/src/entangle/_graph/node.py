@@ -171,6 +171,14 @@ class Node(_Typed[R_co]):
                     f"after() takes nodes, not {type(other).__qualname__} {other!r}"
                 )
         frame = getframe(1)
+        if self.task.options.tolerant:
+            # It takes failures as values; those of the others are none of its.
+            from entangle._graph.ops import same
+
+            after: Node[R_co] = build(
+                same, (self,), None, frame.f_code, frame.f_lasti, others
+            )
+            return after
         return build(
             self.task,
             self.args,

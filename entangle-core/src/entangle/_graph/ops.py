@@ -35,6 +35,12 @@ def gather_tolerant(values: list[Any]) -> list[Any]:
     return values
 
 
+@_internal(Options(how="assemble"))
+def same(value: Any) -> Any:
+    """Give the value itself, once what it has to follow has ended well."""
+    return value
+
+
 @_internal(_HERE)
 def getitem(value: Any, key: Any) -> Any:
     """Give an item of a value."""
@@ -42,7 +48,7 @@ def getitem(value: Any, key: Any) -> Any:
 
 
 @_internal(_HERE)
-def call_or_item(value: Any, *args: Any, **kwargs: Any) -> Any:
+def call_or_item(value: Any, /, *args: Any, **kwargs: Any) -> Any:
     """Call a value or, if it cannot be called, give its item."""
     if callable(value):
         return value(*args, **kwargs)

@@ -346,6 +346,10 @@ class Task(Generic[P, R_co]):
         """Pickle by name where the name leads back here, else by value."""
         if naming.leads_to(self, self.module, self.name):
             return naming.find, (self.module, self.name)
+        return self.reduced_by_value()
+
+    def reduced_by_value(self) -> tuple[Any, ...]:
+        """Pickle as the function and the spec, wherever the name leads."""
         # Empty first, filled later: a function may refer to its own task.
         state = (self.fn, self.spec, self._first, self.options.is_async)
         return _blank, (), state
@@ -426,5 +430,9 @@ class BoundTask(Task[P, R_co]):
         return hash((id(self.task), id(self.first)))
 
     def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the task and its first argument."""
+        return self.reduced_by_value()
+
+    def reduced_by_value(self) -> tuple[Any, ...]:
         """Pickle the task and its first argument."""
         return BoundTask, (self.task, self.first)

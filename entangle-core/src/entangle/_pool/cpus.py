@@ -16,6 +16,28 @@ def allowed() -> tuple[int, ...]:
         return tuple(range(os.cpu_count() or 1))
 
 
+class Processors:
+    """Which processors are in use by calls that are bound to theirs."""
+
+    def __init__(self) -> None:
+        self._uses = dict.fromkeys(allowed(), 0)
+
+    def least_used(self, count: int) -> tuple[int, ...]:
+        """Return so many of the processors, fewer if there are not as many."""
+        ids = sorted(self._uses, key=lambda cpu: (self._uses[cpu], cpu))
+        return tuple(sorted(ids[:count]))
+
+    def use(self, cpus: tuple[int, ...]) -> None:
+        """Take note that a call is bound to processors."""
+        for cpu in cpus:
+            self._uses[cpu] += 1
+
+    def release(self, cpus: tuple[int, ...]) -> None:
+        """Take note that it is over."""
+        for cpu in cpus:
+            self._uses[cpu] -= 1
+
+
 def quota() -> float | None:
     """Return how many processors' worth of time the cgroup grants; None: no limit."""
     for read in (_quota_v2, _quota_v1):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pickle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from entangle._worker import frames
+from entangle._worker import codec, frames
 from entangle._worker import main as protocol
 
 if TYPE_CHECKING:
+    from entangle._graph.options import SchedulerOptions
     from entangle._seam.call import Call
 
     from .scheduling import Group
@@ -30,7 +31,9 @@ class Payload(NamedTuple):
 class Prepared(NamedTuple):
     """What is made of a call before it enters the monitor.
 
-    ``payload`` is None where the arguments of the call are plain.
+    ``payload`` is None where the arguments of the call are plain. ``bound`` says to
+    how many processors its worker is to be bound, 0 for none; ``scheduler`` what its
+    ``group`` was made of.
     """
 
     shipped: Shipped
@@ -40,6 +43,9 @@ class Prepared(NamedTuple):
     payload: Payload | None = None
     group: Group | None = None
     is_async: bool = False
+    limit: int | None = None
+    bound: int = 0
+    scheduler: SchedulerOptions | None = None
 
 
 class Job:
@@ -49,6 +55,7 @@ class Job:
         "call",
         "cancelled",
         "deaths",
+        "limited",
         "number",
         "over",
         "prepared",
@@ -66,6 +73,7 @@ class Job:
         self.cancelled = False
         self.over = False
         self.deaths = 0
+        self.limited = False  # whether it counts for the limit of its task
         self.processor: int | None = None
 
     def tiny(self, limit_ns: float) -> bool:
@@ -100,9 +108,22 @@ class Job:
 def frame(jobs: list[Job]) -> list[Any]:
     """Return the frame that carries jobs; one with a payload travels alone."""
     payload = jobs[0].prepared.payload
-    body = pickle.dumps([job.entry() for job in jobs], 5)
+    entries = [job.entry() for job in jobs]
+    if len(jobs) > 1 and not all(map(_immutable, jobs)):
+        # One pickle of all would make one object of a list that calls share.
+        apart = [pickle.dumps(entry, 5) for entry in entries]
+        return frames.pack(frames.CALLS, pickle.dumps(apart, 5), (), frames.APART)
     return frames.pack(
-        frames.CALLS, body, payload.buffers if payload is not None else ()
+        frames.CALLS,
+        pickle.dumps(entries, 5),
+        payload.buffers if payload is not None else (),
+    )
+
+
+def _immutable(job: Job) -> bool:
+    call = job.call
+    return codec.ATOMS.issuperset(map(type, call.args)) and (
+        not call.kwargs or codec.ATOMS.issuperset(map(type, call.kwargs.values()))
     )
 
 

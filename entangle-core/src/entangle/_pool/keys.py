@@ -1,10 +1,13 @@
-"""Which kind of worker the options of a task ask for."""
+"""What the options of a task ask of the process pool."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from entangle.errors import UnmetCapabilityError
 
 from . import cpus
+from .jobs import Prepared
 from .processes import LEAN_PRELOAD, STANDARD_PRELOAD
 from .worker import Key
 
@@ -12,33 +15,61 @@ if TYPE_CHECKING:
     from entangle._graph.options import Options
 
     from .pool import Pool
-    from .scheduling import Group
+    from .shipping import Shipped
 
 
-def key_of(
-    options: Options, pool: Pool, *, by_value: bool
-) -> tuple[Key, int, Any, Group | None]:
-    """Return key, CPUs to lease, no payload, and the scheduler's group of a task.
+def prepare(options: Options, shipped: Shipped, pool: Pool, name: str) -> Prepared:
+    """Return what all calls of a task have in common on their way to a worker.
 
     Args:
         options: What the task asks for.
+        shipped: Its function.
         pool: The process's pool.
-        by_value: Whether its function travels by value, which takes cloudpickle.
+        name: Of the task, for messages.
+
+    Raises:
+        UnmetCapabilityError: a scheduler of the user's, from inside of a task.
+        Exception: what making one raises.
     """
     preload: tuple[str, ...] = STANDARD_PRELOAD
-    if options.fresh:
+    if options.fresh and not shipped.by_value:
         # The less its parent has imported, the sooner a process is there.
-        lean = STANDARD_PRELOAD if by_value else LEAN_PRELOAD
-        preload = (*lean, *options.preload)
-    group = None
-    if options.scheduler is not None:
-        group = pool.group(options.scheduler)
-    lease, bound = 1, None
-    if options.cpus is not None:
-        ids = cpus.allowed()
+        preload = LEAN_PRELOAD
+    lease = bound = 1
+    if options.cpus is None:
+        bound = 0
+    else:
         lease = min(options.cpus, pool.capacity)
-        bound = ids[: min(options.cpus, len(ids))]
+        bound = min(options.cpus, len(cpus.allowed()))
+    scheduler = options.scheduler
+    group = None
+    if scheduler is not None:
+        if not pool.relayed:
+            group = pool.group(scheduler)
+        elif scheduler.impl is not None:
+            raise UnmetCapabilityError(
+                f"@scheduler(impl=...) of {name} can't be used by a graph that runs "
+                "inside of a task: leave impl out, or run the graph outside",
+                task=name,
+                option="scheduler",
+            )
     key = Key(
-        options.env, options.cwd, options.nice, bound, preload, fresh=options.fresh
+        options.env,
+        options.cwd,
+        options.nice,
+        None,
+        (*preload, *options.preload),
+        fresh=options.fresh,
     )
-    return key, lease, None, group
+    return Prepared(
+        shipped,
+        pool.snapshots.now(),
+        key,
+        lease,
+        None,
+        group,
+        options.is_async,
+        options.limit,
+        bound,
+        scheduler,
+    )

@@ -19,7 +19,12 @@ from .snapshot import Snapshot
 from .worker import Key
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entangle._graph.options import SchedulerOptions
+
     from .processes import Processes
+    from .scheduling import Group
     from .shipping import Shipped, Shipper
     from .worker import WorkerProcess
 
@@ -92,7 +97,13 @@ def _elsewhere() -> None:
 class NestedCalls:
     """Starts and ends what workers ask for. Inside the monitor only."""
 
-    def __init__(self, processes: Processes, shipper: Shipper) -> None:
+    def __init__(
+        self,
+        processes: Processes,
+        shipper: Shipper,
+        group: Callable[[SchedulerOptions], Group],
+    ) -> None:
+        self._group = group
         self._processes = processes
         self._shipper = shipper
         self._snapshots = 0
@@ -120,17 +131,21 @@ class NestedCalls:
         )
         call.args, call.kwargs = request["args"], request["kwargs"]
         worker.children[number] = call
-        env, cwd, nice, bound, preload, fresh = request["key"]
+        env, cwd, nice, preload, fresh = request["key"]
+        scheduler = request["scheduler"]
         self._processes.start(
             call,
             Prepared(
                 shipped,
                 self._snapshot(worker, request),
-                Key(env, cwd, nice, bound, preload, fresh=fresh),
+                Key(env, cwd, nice, None, preload, fresh=fresh),
                 min(request["cpus"], self._processes.capacity),
                 payload,
-                None,
+                None if scheduler is None else self._group(scheduler),
                 request["is_async"],
+                request["limit"],
+                request["bound"],
+                scheduler,
             ),
         )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import itertools
 import os
 import sys
 import threading
-import weakref
 from functools import partial
 from queue import Empty
 from time import monotonic
@@ -31,7 +31,8 @@ from .snapshot import Snapshots
 from .threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterator
+    from concurrent.futures import Future
 
     from entangle._graph.options import SchedulerOptions
 
@@ -57,12 +58,13 @@ class Pool:
         self.snapshots = Snapshots()
         self.threads = Threads()
         self.limits = Limits()
-        self.runs: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.runs: set[Any] = set()  # those that have begun and are not over
         self.closed = False
         self._expecting = False
         self._groups: dict[Hashable, Group] = {}
         self._serials: dict[str, Serial] = {}
         self._lock = threading.Lock()
+        self.relayed = worker.current is not None
         self.processes: Any
         # Numbers of values that are sent ahead to workers; not from inside of one.
         self.shared_number = (
@@ -74,12 +76,15 @@ class Pool:
                 self.printer,
                 self.notifier,
                 self.shipper,
+                self.limits,
                 self.capacity,
                 _idle_seconds(),
             )
             from .nested import NestedCalls
 
-            self.processes.nested = NestedCalls(self.processes, self.shipper)
+            self.processes.nested = NestedCalls(
+                self.processes, self.shipper, self.group
+            )
         else:
             from .relay import Relay
 
@@ -100,6 +105,7 @@ class Pool:
 
     def start(self, run: Any, *, more: bool = False) -> None:
         """Begin a run that no thread waits for yet."""
+        self.runs.add(run)
         self.hub.post(partial(run.begin, more=more))
         self.hub.attend()
 
@@ -109,14 +115,26 @@ class Pool:
         Raises:
             KeyboardInterrupt: in the main thread, at once; the run goes on.
         """
-        ours = self.threads.blocked()
-        self.processes.blocked()
-        try:
+        with self.waiting():
+            self.runs.add(run)
             self.hub.drive(run, run.begin)
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Give back, for a time, what the calling thread needs to run a task."""
+        ours = self.threads.blocked()
+        lease = self.processes.blocked()
+        try:
+            yield
         finally:
-            self.processes.resumed()
+            self.processes.resumed(lease)
             if ours:
                 self.threads.resumed()
+
+    def until_done(self, future: Future[Any]) -> None:
+        """Do without a processor until a future is done, on behalf of a coroutine."""
+        lease = self.processes.blocked()
+        future.add_done_callback(lambda _: self.processes.resumed(lease))
 
     def finish(self, run: Any) -> None:
         """Wait for the end of a run that somebody polls for."""
@@ -129,10 +147,8 @@ class Pool:
         Raises:
             queue.Empty: nothing came in time.
         """
-        ours = self.threads.blocked()
-        self.processes.blocked()
-        try:
-            deadline = float("inf") if timeout is None else monotonic() + timeout
+        deadline = float("inf") if timeout is None else monotonic() + timeout
+        with self.waiting():
             while True:
                 left = deadline - monotonic()
                 try:
@@ -140,10 +156,6 @@ class Pool:
                 except Empty:
                     if left <= DEAFNESS:
                         raise
-        finally:
-            self.processes.resumed()
-            if ours:
-                self.threads.resumed()
 
     def group(self, options: SchedulerOptions) -> Group:
         """Return the processors shared by all tasks of one ``@scheduler``.

@@ -28,6 +28,7 @@ from entangle._worker.attach import received
 from entangle.errors import WorkerStartError
 
 from . import death
+from .cpus import Processors
 from .fleet import Fleet
 from .jobs import Job, Prepared, frame, shared_frame
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from entangle._seam.call import Call
 
     from .hub import Hub
+    from .limits import Limits
     from .nested import NestedCalls
     from .output import Printer
     from .serial import Serial
@@ -68,6 +70,7 @@ class Processes:
         printer: Printer,
         notifier: Serial,
         shipper: Shipper,
+        limits: Limits,
         capacity: int,
         idle: float,
     ) -> None:
@@ -77,6 +80,8 @@ class Processes:
         self._notifier = notifier
         self._shipper = shipper
         self._free = capacity
+        self._limits = limits
+        self._processors = Processors()
         self._queue: deque[Job] = deque()
         self._jobs: dict[Call, Job] = {}
         self._fleet = Fleet(hub, printer, self, self._readable, idle)
@@ -91,8 +96,24 @@ class Processes:
     def start(self, call: Call, prepared: Prepared) -> None:
         """Queue a call; everything about it is reported to the call."""
         job = self._jobs[call] = Job(call, prepared)
-        if prepared.group is not None:
-            prepared.group.request(partial(self._granted, job))
+        if prepared.limit is None:
+            self._admit(job)
+        else:
+            # By the function: tasks that run graphs send it here from elsewhere, too.
+            key = prepared.shipped.digest
+            self._limits.enter(key, prepared.limit, partial(self._let_in, job))
+
+    def _let_in(self, job: Job) -> bool:
+        """Admit a job that had to wait for others of its task."""
+        if job.over:
+            return False
+        job.limited = True
+        self._admit(job)
+        return True
+
+    def _admit(self, job: Job) -> None:
+        if job.prepared.group is not None:
+            job.prepared.group.request(partial(self._granted, job))
         else:
             self._queue.append(job)
 
@@ -150,10 +171,11 @@ class Processes:
             self._finish(job)
             job.call.cancelled("killed" if job.worker else "already done")
 
-    def blocked(self) -> None:
+    def blocked(self) -> int:
         """A thread of this process waits for a run: it holds no lease of ours."""
+        return 0
 
-    def resumed(self) -> None:
+    def resumed(self, lease: int) -> None:
         """A thread of this process has its run's value."""
 
     def descriptors(self) -> Iterator[int]:
@@ -271,7 +293,7 @@ class Processes:
             job.call.failed(error)
         elif processor is not None:
             job.processor = processor
-            key = job.prepared.key.bound(processor)
+            key = job.prepared.key.bound((processor,))
             job.prepared = job.prepared._replace(key=key)
             self._queue.append(job)
 
@@ -279,11 +301,19 @@ class Processes:
 
     def _worker_for(self, job: Job) -> WorkerProcess | None:
         """Return a worker without work; None if none can be had now."""
+        key = job.prepared.key
+        processors: tuple[int, ...] = ()
+        if job.prepared.bound:
+            processors = self._processors.least_used(job.prepared.bound)
+            key = key.bound(processors)
         try:
-            return self._fleet.take(job.prepared.key)
+            worker = self._fleet.take(key)
         except (OSError, WorkerStartError) as error:
             self._cannot_start(error)
             return None
+        worker.processors = processors
+        self._processors.use(processors)
+        return worker
 
     def _cannot_start(self, error: BaseException) -> None:
         """Wait for another worker's end if there is one, else fail the next call."""
@@ -511,6 +541,9 @@ class Processes:
     def _finish(self, job: Job) -> None:
         job.over = True
         self._jobs.pop(job.call, None)
+        if job.limited:
+            job.limited = False
+            self._limits.leave(job.prepared.shipped.digest)
         if job.processor is not None and job.prepared.group is not None:
             job.prepared.group.release(job.processor)
             job.processor = None
@@ -520,6 +553,8 @@ class Processes:
             self._free += worker.leases
         worker.leases = 0
         worker.blocked = 0
+        self._processors.release(worker.processors)
+        worker.processors = ()
         self._refused = False
 
     # -- slow, blocked and idle workers ------------------------------------------

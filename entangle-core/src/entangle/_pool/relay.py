@@ -63,7 +63,10 @@ class Relay:
             "payload": payload,
             "function": (digest, data, shipped.by_value),
             "snapshot": (snapshot.number, state),
-            "key": (key.env, key.cwd, key.nice, key.cpus, key.preload, key.fresh),
+            "key": (key.env, key.cwd, key.nice, key.preload, key.fresh),
+            "limit": prepared.limit,
+            "bound": prepared.bound,
+            "scheduler": prepared.scheduler,
             "cpus": prepared.cpus,
             "is_async": prepared.is_async,
         }
@@ -83,13 +86,21 @@ class Relay:
     def pump(self) -> None:
         """Nothing waits here."""
 
-    def blocked(self) -> None:
-        """The task waits for a run: its processors are free meanwhile."""
-        self._worker.send(frames.pack(frames.BLOCKED, b""))
+    def blocked(self) -> int:
+        """The task waits for a run: its processors are free meanwhile.
 
-    def resumed(self) -> None:
-        """The task goes on."""
-        self._worker.send(frames.pack(frames.RESUMED, b""))
+        Returns:
+            The task's call, to be given to `resumed`. Thread-safe, as that is.
+        """
+        call: int = self._worker.running
+        if call:
+            self._worker.send(frames.pack(frames.BLOCKED, b""))
+        return call
+
+    def resumed(self, lease: int) -> None:
+        """The task goes on, if it is not over."""
+        if lease and lease == self._worker.running:
+            self._worker.send(frames.pack(frames.RESUMED, b""))
 
     def forget_shared(self, numbers: set[int]) -> None:
         """Nothing is sent ahead from here."""

@@ -69,11 +69,9 @@ class Key:
             other.fresh,
         )
 
-    def bound(self, cpu: int) -> Key:
-        """Return the key of workers like these that are bound to one processor."""
-        return Key(
-            self.env, self.cwd, self.nice, (cpu,), self.preload, fresh=self.fresh
-        )
+    def bound(self, cpus: tuple[int, ...]) -> Key:
+        """Return the key of workers like these that are bound to some processors."""
+        return Key(self.env, self.cwd, self.nice, cpus, self.preload, fresh=self.fresh)
 
     def settings(self) -> dict[str, Any]:
         """Return what a worker of this key applies to itself."""
@@ -101,6 +99,7 @@ class WorkerProcess:
         self.pid = 0
         self.outstanding: deque[Job] = deque()
         self.leases = 0
+        self.processors: tuple[int, ...] = ()  # counted as in use for its call
         self.blocked = 0
         self.killed = False
         self.broken = ""  # why its stream can't be used any more

@@ -26,7 +26,9 @@ _CONTROL = 3  # the descriptor number of the control socket in the zygote
 _GRACE = 2.0  # seconds a zygote has to end everything before it is killed
 _BOOT = """\
 import sys
-sys.path.insert(0, {root!r})
+if sys.path[:1] == [""]:
+    del sys.path[0]
+sys.path.append({root!r})
 from entangle._worker.zygote import main
 main({control}, {caller}, {path!r}, {preload!r})
 """
@@ -270,6 +272,7 @@ def interpreter_flags() -> list[str]:
         ("-I", flags.isolated),
         ("-E", flags.ignore_environment and not flags.isolated),
         ("-s", flags.no_user_site and not flags.isolated),
+        ("-P", flags.safe_path and not flags.isolated),
     ):
         if level:
             arguments.append(flag)

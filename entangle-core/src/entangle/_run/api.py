@@ -39,7 +39,15 @@ def submit(
     node: Node[Any], workers: int | None = None, timeout: float | None = None
 ) -> RunFuture[Any]:
     """Start a graph and return its future; see `Node.submit`."""
-    pool = _pool()
+    return _submitted(_pool(), node, workers, timeout)
+
+
+def _submitted(
+    pool: Any,
+    node: Node[Any],
+    workers: int | None = None,
+    timeout: float | None = None,
+) -> RunFuture[Any]:
     under_way, item = _made(pool, node, workers, timeout)
     future: RunFuture[Any] = RunFuture(under_way)
     under_way.submitted = True
@@ -56,7 +64,10 @@ def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
     """Return the iterator that awaits a graph; cancelling it cancels the run."""
     import asyncio
 
-    return asyncio.wrap_future(submit(node)).__await__()
+    pool = _pool()
+    future = _submitted(pool, node)
+    pool.until_done(future)
+    return asyncio.wrap_future(future).__await__()
 
 
 def as_completed(

@@ -6,6 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import GRACE
+from entangle._seam.call import awaited
 from entangle._seam.executor import Executor
 from entangle._worker import functions
 
@@ -28,20 +29,23 @@ class Portable:
     by name or by value, like all functions that go to our own workers.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], is_async: object) -> None:
         self._function = function
+        self._is_async = is_async
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the function."""
-        return self._function(*args, **kwargs)
+        """Call the function; what is a coroutine is run to its end."""
+        value = self._function(*args, **kwargs)
+        return awaited(value) if self._is_async else value
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle as the function's encoded form."""
-        return _portable, (functions.encode_function(self._function),)
+        data = functions.encode_function(self._function)
+        return _portable, (data, self._is_async)
 
 
-def _portable(data: bytes) -> Portable:
-    return Portable(functions.decode_function(data))
+def _portable(data: bytes, is_async: object) -> Portable:
+    return Portable(functions.decode_function(data), is_async)
 
 
 class ExecutorPlace:
@@ -80,7 +84,9 @@ class ExecutorPlace:
                 call.args, call.kwargs = args, kwargs
                 self._executor.start(call)
                 return
-            future = self._executor.submit(Portable(call.function), *args, **kwargs)
+            future = self._executor.submit(
+                Portable(call.function, call.options.is_async), *args, **kwargs
+            )
         except BaseException as error:
             call.failed(told(error))
             return

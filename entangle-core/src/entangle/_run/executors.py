@@ -6,8 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from entangle._pool import pool as pools
-from entangle._pool.jobs import Prepared
-from entangle._pool.keys import key_of
+from entangle._pool.keys import prepare
 from entangle._seam.call import Call
 from entangle._seam.executor import Capabilities, Executor
 from entangle._worker import codec
@@ -19,6 +18,7 @@ from .thread_place import told
 from .values import Encoded
 
 if TYPE_CHECKING:
+    from entangle._pool.jobs import Prepared
     from collections.abc import Callable
 
     from entangle._graph.options import Options
@@ -36,7 +36,7 @@ class InlineExecutor(Executor):
         """Run the call; it is over when this returns."""
         call.started()
         try:
-            value = call.function(*call.args, **(call.kwargs or {}))
+            value = call.invoke()
         except BaseException as error:
             call.failed(told(error))
         else:
@@ -84,7 +84,7 @@ class ThreadExecutor(Executor):
             self._begun[call] = True
         call.started()
         try:
-            value = call.function(*call.args, **(call.kwargs or {}))
+            value = call.invoke()
         except BaseException as error:
             call.failed(told(error))
         else:
@@ -131,12 +131,7 @@ class ProcessExecutor(Executor):
         packed = None
         if not _plain(call):
             packed = payload(call.args, call.kwargs, call.function, call.name)
-        prepared = Prepared(
-            shipped,
-            pool.snapshots.now(),
-            *key_of(options, pool, by_value=shipped.by_value),
-            is_async=options.is_async,
-        )._replace(payload=packed)
+        prepared = prepare(options, shipped, pool, call.name)._replace(payload=packed)
         relayed = _Relayed(call, pool, self._over)
         with self._guard:
             self._relays[call] = relayed

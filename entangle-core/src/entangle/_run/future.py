@@ -48,6 +48,28 @@ class RunFuture(concurrent.futures.Future[T]):
         """Tell whether the run is under way."""
         return not self.done()
 
+    def result(self, timeout: float | None = None) -> T:
+        """Return the value, or raise why there is none; waits for the run's end.
+
+        Args:
+            timeout: Seconds to wait at most; None for as long as it takes.
+
+        Raises:
+            TimeoutError: The run is not over in time; it goes on.
+            concurrent.futures.CancelledError: It was cancelled.
+        """
+        if self.done():
+            return super().result()
+        with self._run.pool.waiting():
+            return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Return why there is no value, or None; waits as `result` does."""
+        if self.done():
+            return super().exception()
+        with self._run.pool.waiting():
+            return super().exception(timeout)
+
     def cancelled_how(self) -> str | None:
         """Return the worst that can be said of the calls that a cancel has ended.
 

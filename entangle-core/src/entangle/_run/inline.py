@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import time
 import warnings
-import weakref
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._pool.limits import Limits
-from entangle._worker import codec
-from entangle.errors import UnpicklableError
+from entangle._worker import codec, failures
+from entangle.errors import TaskError, UnpicklableError
 
 from . import current
 from .thread_place import arguments, told
@@ -110,7 +110,8 @@ class InlinePool:
         self.notifier = _Direct()
         self.printer = _Prints()
         self.limits = Limits()
-        self.runs: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.runs: set[Any] = set()
+        failures.task_error = TaskError
 
     def start(self, run: Run, *, more: bool = False) -> None:
         """Run everything now, unless more is to come."""
@@ -121,6 +122,13 @@ class InlinePool:
     def drive(self, run: Run) -> None:
         """Run everything now."""
         self.start(run)
+
+    def waiting(self) -> contextlib.AbstractContextManager[None]:
+        """Give nothing back: there is one thread."""
+        return contextlib.nullcontext()
+
+    def until_done(self, future: Any) -> None:
+        """Do nothing, as for `waiting`."""
 
     def finish(self, run: Run) -> None:
         """See a run to its end."""
@@ -154,6 +162,9 @@ class InlinePlace:
                 ("fresh", options.fresh),
                 ("env", options.env),
                 ("cwd", options.cwd),
+                ("cpus", options.cpus),
+                ("scheduler", options.scheduler),
+                ("preload", options.preload),
                 ("nice", options.nice),
                 ("executor", options.executor),
             )

@@ -61,7 +61,8 @@ class Places:
         """Start a call, as soon as the limit of its task allows."""
         place = self._of_task[node.task]
         limit = call.options.limit
-        if limit is None:
+        if limit is None or isinstance(place, ProcessPlace):
+            # Processes count for themselves, over all that ask for them.
             place.start(call)
             return
         call.limit_state = WAITING

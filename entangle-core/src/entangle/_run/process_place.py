@@ -6,8 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import EDGE_TYPES
-from entangle._pool.jobs import Prepared
-from entangle._pool.keys import key_of
+from entangle._pool.keys import prepare
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
 
@@ -42,11 +41,8 @@ class ProcessPlace:
             raise UnpicklableError(
                 path=error.path, reason=error.reason, node=task.name
             ) from error
-        self._prepared = Prepared(
-            shipped,
-            run.snapshot(),
-            *key_of(task.options, run.pool, by_value=shipped.by_value),
-            is_async=task.options.is_async,
+        self._prepared = prepare(task.options, shipped, run.pool, task.name)._replace(
+            snapshot=run.snapshot()
         )
 
     def prepare(self, node: Node[Any]) -> None:

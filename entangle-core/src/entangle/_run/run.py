@@ -14,11 +14,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
-from entangle._engine_items import ISSUED
+from entangle._engine_items import ISSUED, RUNNING
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._worker import codec
-from entangle.errors import InternalError, UnpicklableError
+from entangle.errors import InternalError, TaskError, UnpicklableError
 
 from . import current
 from .arguments import Encoder
@@ -90,7 +90,6 @@ class Run:
         self._parent = current.parent()
         if self._parent is not None:
             self._parent.adopt(self)
-        pool.runs.add(self)
 
     # -- from outside the monitor ------------------------------------------------
 
@@ -280,7 +279,13 @@ class Run:
 
     def _ended(self, call: NodeCall, how: str) -> None:
         self._left(call)
-        self.engine.ended(call.item, call.attempt, how, self.clock())
+        item, now = call.item, self.clock()
+        if item.status in {ISSUED, RUNNING}:
+            # Somebody else's executor was shut down, say.
+            error = TaskError("CancelledError", f"the place ended {call.name} unasked")
+            self.engine.failed(item, call.attempt, error, now)
+        else:
+            self.engine.ended(item, call.attempt, how, now)
 
     def call_expanded(self, call: NodeCall, value: Any) -> None:
         """A body returned nodes, which are prepared."""
@@ -453,8 +458,12 @@ class Run:
         if self.finished:
             return
         self.finished = True
+        self.pool.runs.discard(self)
         if self._active:
             self.hub.active(-1)
+        for call in self._calls.values():
+            # Nobody will hear of its end: what it holds of others must not wait.
+            self.places.left(call)
         self.places.close()
         self._calls.clear()
         self._alarms.clear()

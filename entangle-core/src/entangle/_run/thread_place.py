@@ -188,9 +188,10 @@ class AsyncPlace:
         if call in self._cancelled:
             call.cancelled("already done")
             return
-        self._tasks[call] = loop.create_task(
+        task = self._tasks[call] = loop.create_task(
             self._body(call), context=self._run.context.copy()
         )
+        task.add_done_callback(partial(self._over, call))
 
     def _end(self, _loop: asyncio.AbstractEventLoop, call: NodeCall) -> None:
         self._cancelled.add(call)
@@ -214,7 +215,16 @@ class AsyncPlace:
                 call.failed(told(error))
         else:
             scope.end(keep=runs_in(value))
-            call.succeeded(value)
+            if call in self._cancelled:
+                call.cancelled("killed")
+            else:
+                call.succeeded(value)
         finally:
             self._tasks.pop(call, None)
             self._cancelled.discard(call)
+
+    def _over(self, call: NodeCall, _task: asyncio.Task[None]) -> None:
+        """Tell of a call that was cancelled before its body was entered."""
+        if self._tasks.pop(call, None) is not None:
+            self._cancelled.discard(call)
+            call.cancelled("already done")

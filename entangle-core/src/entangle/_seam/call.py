@@ -8,7 +8,17 @@ from entangle._graph.options import Options
 from entangle._worker import failures
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
+
+
+def awaited(awaitable: Awaitable[Any]) -> Any:
+    """Return what an awaitable gives, on an event loop of its own."""
+    import asyncio
+
+    async def result() -> Any:
+        return await awaitable
+
+    return asyncio.run(result())
 
 
 class Call:
@@ -56,6 +66,11 @@ class Call:
         self.options = options if options is not None else Options()
         self.wants_start = wants_start
         self.captures = False
+
+    def invoke(self) -> Any:
+        """Call the function here; one that is a coroutine is run to its end."""
+        value = self.function(*self.args, **(self.kwargs or {}))
+        return awaited(value) if self.options.is_async else value
 
     def started(self, at: float | None = None) -> None:
         """The body is entered.

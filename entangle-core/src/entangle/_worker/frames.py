@@ -32,6 +32,9 @@ CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT = range(1, 8)
 # worker -> caller
 HELLO, STARTED, VALUE, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
 
+# flag of CALLS
+APART = 1  # each call is a pickle of its own
+
 # flags of VALUE, RESULT, GRAPH and FAILED
 DIRTY = 1  # the call left child processes behind: discard this worker
 

@@ -87,7 +87,7 @@ class Worker:
         self._shared: dict[int, attach.Parcel] = {}
         self._context_error = unsettled
         self._forked = False
-        self.running = False  # whether a body is being run
+        self.running = 0  # the number of the call whose body is being run
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         # Asks for no event: what it finds are descriptors that are closed.
         self._standard = select.poll()
@@ -187,7 +187,10 @@ class Worker:
             self._shared.pop(number, None)
 
     def _calls(self, frame: frames.Frame) -> None:
-        for number, function, args, kwargs, flags in pickle.loads(frame.body):
+        entries = pickle.loads(frame.body)
+        if frame.flags & frames.APART:
+            entries = map(pickle.loads, entries)
+        for number, function, args, kwargs, flags in entries:
             if flags & TOKEN and not self._take(number):
                 continue
             if flags & RICH:
@@ -232,7 +235,7 @@ class Worker:
             if self._context_error is not None:
                 # Without what earlier raises have added to it.
                 raise self._context_error.with_traceback(None)  # noqa: TRY301
-            self.running = True
+            self.running = number
             begun = clock()
             self._page[: MARK.size] = MARK.pack(number, begun)
             if flags & NOTIFY:
@@ -251,7 +254,7 @@ class Worker:
                 _end_forked_child(error)
             failure = failures.encode_failure(_told(error))
             kind, tail, buffers = frames.FAILED, failure, ()
-        self.running = False
+        self.running = 0
         args = kwargs = run = None
         if self.endings:
             endings, self.endings = self.endings, []
