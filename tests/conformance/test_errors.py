@@ -77,6 +77,10 @@ def fail(text="no"):
     raise ValueError(text)
 
 
+def leave(code):
+    os._exit(code)
+
+
 def one():
     return 1
 
@@ -247,7 +251,7 @@ def test_what_is_not_worth_another_attempt(place):
 def test_death_of_the_process(place):
     if not place.own_process:
         pytest.skip("that would be ours")
-    dying, working = place.task(os._exit), place.task(one)
+    dying, working = place.task(leave), place.task(one)
     if place.foreign:
         if place.name == "loky":
             pytest.skip("it would break the pool of the module")

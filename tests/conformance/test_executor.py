@@ -25,6 +25,10 @@ def add(a, b=1):
     return a + b
 
 
+def leave(code):
+    os._exit(code)
+
+
 def fail(text):
     raise ValueError(text)
 
@@ -160,7 +164,7 @@ def test_processes():
     executor = ProcessExecutor()
     assert executor.submit(os.getpid).result() != os.getpid()
     with pytest.raises(ProcessTerminatedException) as caught:
-        executor.submit(os._exit, 7).result()
+        executor.submit(leave, 7).result()
     assert caught.value.exit_code == 7
     with pytest.raises(UnpicklableError, match="argument 'a'"):
         executor.submit(add, threading.Lock()).result()

@@ -13,7 +13,6 @@ from entangle.errors import (
     ProcessTerminatedException,
     TaskError,
     UnpicklableError,
-    WorkerProtocolError,
 )
 from entangle.process import process
 from entangle.task import gather
@@ -22,7 +21,7 @@ from entangle.workflow import workflow
 
 pytestmark = pytest.mark.process
 
-LOST = (ProcessTerminatedException, WorkerProtocolError)
+LOST = ProcessTerminatedException
 
 
 @process

@@ -267,6 +267,8 @@ def test_a_zygote_killed_while_idle_is_replaced():
     with within(3.0):
         assert double(1)() == 2
     assert gone(*before)
+    # A pool that has nothing to do learns of it with its next run.
+    until(lambda: double(1)() == 2 and not Path(f"/proc/{before[0]}").exists())
 
 
 def test_a_zygote_that_is_killed_again_and_again():

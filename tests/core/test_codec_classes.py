@@ -18,6 +18,15 @@ import pytest
 
 from entangle._worker import classes, codec, failures, functions, mains
 
+
+@pytest.fixture(autouse=True, scope="module")
+def as_shipped():
+    """No core has put its own error in: another module's pool may have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(failures, "task_error", failures.RemoteError)
+        yield
+
+
 SOURCES = str(Path(codec.__file__).parents[2])
 FAR = """
 import pickle, sys

@@ -279,6 +279,12 @@ def test_few_processes_and_threads(limit):
             except Exception as error:
                 assert type(error).__name__ in {"WorkerStartError", "RuntimeError"}, error
                 assert "start" in str(error)
+            try:
+                assert gather(*[thread(abs)(-n) for n in range(50)])() == [*range(50)]
+                assert double(4).submit().result(10) == 8
+            except Exception as error:
+                assert type(error).__name__ in {"WorkerStartError", "RuntimeError"}, error
+                assert "start" in str(error)
             (members.parent / "pids.max").write_text("max")
             assert double.map(range(50))() == [*range(0, 100, 2)]
             shutdown()

@@ -7,16 +7,18 @@ import sys
 import textwrap
 import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from threading import Event
 
 import pytest
 
-from entangle.errors import TaskError
+from entangle.errors import CompositionError, TaskError
 from entangle.local import local
 from entangle.process import process
 from entangle.scheduler import scheduler
-from entangle.task import gather, task
+from entangle.task import as_completed, gather, task
 from entangle.thread import thread
+from entangle.workflow import workflow
 
 pytestmark = pytest.mark.process
 
@@ -199,6 +201,124 @@ def test_limits_and_schedulers_hold_inside_of_tasks_too():
     by_scheduler, by_limit = nested()()
     assert _apart(by_scheduler)
     assert _apart(by_limit)
+
+
+def test_a_call_that_waits_for_its_own_task_does_not_count_for_its_limit():
+    @thread(limit=1)
+    def here(number):
+        return number * here(number - 1)() if number else 1
+
+    @process(limit=1)
+    def apart(number):
+        return number * apart(number - 1)() if number else 1
+
+    @thread(limit=1)
+    async def awaiting(number):
+        return number * await awaiting(number - 1) if number else 1
+
+    assert here(4)() == apart(4)() == awaiting(4)() == 24
+
+
+def test_more_threads_may_wait_for_submitted_runs_than_there_are():
+    @thread
+    def one():
+        return 1
+
+    @thread
+    def waits(number):
+        del number
+        return one().submit().result()
+
+    assert waits.map(range(40))() == [1] * 40
+
+
+def test_a_callback_of_a_future_may_wait_for_another():
+    @thread
+    def one():
+        return 1
+
+    landed = SimpleQueue()
+    future = one().submit()
+    future.add_done_callback(lambda _: landed.put(one().submit().result()))
+    assert landed.get(timeout=10) == 1
+
+
+def test_a_workflow_that_returns_its_own_node_is_an_error():
+    @workflow
+    def itself():
+        return node
+
+    node = itself()
+    with pytest.raises(CompositionError):
+        node()
+
+
+def test_a_child_that_a_thread_forks_ends_with_the_body():
+    @thread
+    def fork():
+        child = os.fork()
+        if not child:
+            return None
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    assert fork()() == 0
+
+
+def test_an_object_that_changes_between_draws_is_sent_as_it_is_then():
+    values = [0] * 100
+
+    @process
+    def first(given):
+        return given[0]
+
+    def nodes():
+        for number in range(4):
+            values[0] = number
+            yield first(values)
+
+    landed = as_completed(nodes(), ahead=1)
+    assert sorted(future.result() for _, future in landed) == [0, 1, 2, 3]
+
+
+def test_a_left_loop_may_be_collected_wherever_that_happens():
+    """Closing it must not wait for what only the closing thread can do."""
+    landing = as_completed(add(number, 1) for number in range(100))
+    next(landing)
+
+    class Keeper:
+        def __del__(self):
+            landing.close()
+
+    keeper = Keeper()
+
+    @thread
+    def value():
+        return keeper
+
+    node = value()
+    del keeper
+    value_taken = node.after(add(1, 1)).submit()
+    assert value_taken.exception(10) is None
+    assert add(1, 2)() == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "error"),
+    [
+        ({"timeout": "3"}, TypeError),
+        ({"timeout": 0}, ValueError),
+        ({"workers": True}, TypeError),
+        ({"workers": 0}, ValueError),
+    ],
+)
+def test_options_of_a_run_are_checked(options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        add(1, 2).run(**options)
+
+
+def test_schedulers_and_processors_of_ones_own_exclude_each_other():
+    with pytest.raises(CompositionError, match="which CPUs"):
+        local(cpus=1)(scheduler(cpus=1)(process(_spans)))
 
 
 def test_a_file_named_like_a_module_of_python_hides_nothing(tmp_path):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from entangle._graph.scheduling import LowestFree
-from entangle._pool import cpus, keys
+from entangle._pool import keys
 from entangle._pool.jobs import Job, Payload, Prepared, frame, shared_frame
 from entangle._pool.limits import Limits
 from entangle._pool.scheduling import Group
@@ -21,6 +21,7 @@ from entangle._graph.options import Options, SchedulerOptions
 from entangle._seam.call import Call
 from entangle._worker import codec, frames, functions
 from entangle._worker.attach import Parcel
+from entangle.errors import UnmetCapabilityError
 
 
 def test_a_limit_lets_through_what_fits_then_in_order():
@@ -209,53 +210,59 @@ def test_one_decision_at_a_time():
 
 class FakePool:
     capacity = 2
+    relayed = False
 
     def __init__(self):
         self.asked = []
+        self.snapshots = Snapshots()
 
     def group(self, options):
         self.asked.append(options)
         return "group"
 
 
-def key_of(**options):
-    pool = FakePool()
-    return (*keys.key_of(Options(**options), pool, by_value=False), pool)
+def prepare(pool=None, by_value=False, **options):
+    shipped = Shipped(1, b"d", b"", by_value=by_value)
+    return keys.prepare(Options(**options), shipped, pool or FakePool(), "name")
 
 
 def test_keys_of_workers():
-    key, lease, payload, shared, pool = key_of()
-    assert (lease, payload, shared, pool.asked) == (1, None, None, [])
-    assert key.settings() == {"env": None, "cwd": None, "nice": None, "cpus": None}
-    again = key_of()[0]
-    assert key == again
-    assert hash(key) == hash(again)
+    plain = prepare()
+    assert (plain.cpus, plain.payload, plain.group) == (1, None, None)
+    assert plain.key.settings() == {"env": None, "cwd": None, "nice": None, "cpus": None}
+    again = prepare()
+    assert plain.key == again.key
+    assert hash(plain.key) == hash(again.key)
     for option in ({"nice": 1}, {"cwd": "/"}, {"env": (("A", "1"),)}, {"fresh": True}):
-        assert key_of(**option)[0] != key
-    assert key != "key"
+        assert prepare(**option).key != plain.key
+    assert plain.key != "key"
 
 
 def test_fresh_workers_hold_what_was_asked_for():
-    key = key_of(fresh=True, preload=("json",))[0]
+    key = prepare(fresh=True, preload=("json",)).key
     assert key.fresh
     assert key.preload[-1] == "json"
-    by_value = keys.key_of(Options(fresh=True), FakePool(), by_value=True)[0]
-    assert "cloudpickle" in by_value.preload
+    assert "cloudpickle" in prepare(fresh=True, by_value=True).key.preload
     assert "cloudpickle" not in key.preload
 
 
 def test_reserved_processors_are_bounded_by_the_machine():
-    here = cpus.allowed()
-    key, lease, _, _, _ = key_of(cpus=1)
-    assert (key.cpus, lease) == (here[:1], 1)
-    key, lease, _, _, _ = key_of(cpus=10_000)
-    assert (key.cpus, lease) == (here, 2)
+    assert prepare(cpus=1).cpus == 1
+    assert prepare(cpus=10_000).cpus == 2
 
 
 def test_tasks_with_an_equal_scheduler_share_its_group():
-    shared, pool = key_of(scheduler=SchedulerOptions(2, Highest))[3:]
-    assert shared == "group"
-    assert pool.asked == [SchedulerOptions(2, Highest)]
+    pool, asked = FakePool(), SchedulerOptions(2, Highest)
+    assert prepare(pool, scheduler=asked).group == "group"
+    assert pool.asked == [asked]
+
+
+def test_a_scheduler_of_the_users_is_not_to_be_had_inside_of_a_task():
+    pool = FakePool()
+    pool.relayed = True
+    assert prepare(pool, scheduler=SchedulerOptions(2)).group is None
+    with pytest.raises(UnmetCapabilityError, match="inside of a task"):
+        prepare(pool, scheduler=SchedulerOptions(2, Highest))
 
 
 def test_means_of_times():

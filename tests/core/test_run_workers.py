@@ -66,13 +66,13 @@ def test_what_a_call_leaves_in_its_worker_stays_there_unless_fresh():
 
 
 def test_preloaded_modules():
-    @process(fresh=True, preload=["decimal"])
+    @process(fresh=True, preload=["colorsys"])
     def loaded():
-        return "decimal" in sys.modules
+        return "colorsys" in sys.modules
 
     @process(fresh=True)
     def plain():
-        return "decimal" in sys.modules
+        return "colorsys" in sys.modules
 
     assert loaded()() is True
     assert plain()() is False

@@ -480,7 +480,7 @@ def test_a_forked_child_is_no_worker(monkeypatch):
 )
 def test_forked_children_end_as_programs_do(exits, capsys, error, code):
     with pytest.raises(Ended):
-        worker._end_forked_child(error)
+        worker.end_forked_child(error)
     assert exits == [code]
     said = capsys.readouterr().err
     assert ("why" in said) == (code == 1 and isinstance(error, SystemExit))

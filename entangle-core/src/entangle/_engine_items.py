@@ -171,10 +171,14 @@ def failure_path(item: Item) -> list[Item]:
         The chain of inputs that carry the same error: `item` first.
     """
     path = [item]
+    # An item that returned a node which needs it is among its own inputs.
+    seen = {item}
     while True:
         for producer in path[-1].inputs:
-            if producer.status == FAILED and producer.value is item.value:
+            failed = producer.status == FAILED and producer.value is item.value
+            if failed and producer not in seen:
                 path.append(producer)
+                seen.add(producer)
                 break
         else:
             return path

@@ -22,12 +22,10 @@ __all__ = [
     "ProcessRetryException",
     "ProcessTerminatedException",
     "ProcessTimeoutException",
-    "RunClosedError",
     "RunOutsideTaskError",
     "TaskError",
     "UnmetCapabilityError",
     "UnpicklableError",
-    "WorkerProtocolError",
     "WorkerStartError",
 ]
 
@@ -276,19 +274,6 @@ class UnpicklableError(EntangleError, TypeError):
         self.node = node
 
 
-class RunClosedError(EntangleError):
-    """Something was asked of a run, pool or executor that is already over.
-
-    Attributes:
-        what: What is over.
-    """
-
-    def __init__(self, what: str = "the run") -> None:
-        """Build the message from what is over."""
-        super().__init__(f"{what} is over and takes nothing more; start a new one")
-        self.what = what
-
-
 class RunOutsideTaskError(EntangleError, RuntimeError):
     """A graph was run in a worker process, but not by a task.
 
@@ -304,22 +289,6 @@ class RunOutsideTaskError(EntangleError, RuntimeError):
             'or under `if __name__ == "__main__":`'
         )
         self.what = what
-
-
-class WorkerProtocolError(EntangleError):
-    """A worker, or the stream to it, sent something that makes no sense.
-
-    Attributes:
-        detail: What was received.
-    """
-
-    def __init__(self, detail: str) -> None:
-        """Build the message from what was received."""
-        super().__init__(
-            f"the stream to a worker is broken: {detail}; if no task writes to the "
-            "worker's own descriptors, please report this as a bug of Entangle"
-        )
-        self.detail = detail
 
 
 class WorkerStartError(EntangleError):

@@ -54,6 +54,9 @@ def check(spec: Spec, *, task: str, is_async: bool) -> None:
     how = spec.facet("how")
     if how is not None and how.value == "thread":
         _check_thread(spec, how, task=task, is_async=is_async)
+    cpus = spec.facet("cpus")
+    if cpus is not None:
+        _exclude(spec, cpus, ("scheduler",), "each says which CPUs a call gets", task)
 
 
 def _check_workflow(spec: Spec, workflow: Facet, *, task: str, is_async: bool) -> None:

@@ -110,9 +110,12 @@ class Hub:
             return
         self._advance()
 
-    def inside(self) -> bool:
-        """Tell whether the calling thread is in the monitor."""
-        return self._owner == _thread.get_ident()
+    def may_wait(self) -> bool:
+        """Tell whether the calling thread may wait for a run.
+
+        Not so for one that drives runs itself: a finalizer may be called there.
+        """
+        return _thread.get_ident() not in {self._owner, self._poller}
 
     def run_inside(self, action: Callable[[], None]) -> None:
         """Run ``action()`` inside the monitor and return when it has been.
@@ -252,7 +255,7 @@ class Hub:
             RuntimeError: the calling code was called by the hub itself.
         """
         thread = _thread.get_ident()
-        if thread in {self._owner, self._poller}:
+        if not self.may_wait():
             raise RuntimeError(
                 "a graph can't be run here: this code was called, as a finalizer or a "
                 "signal handler is, while its thread was driving other runs; start a "
@@ -289,7 +292,11 @@ class Hub:
         while wanted() and self._poll_while(wanted, longest):
             self._advance()
         if self._active or self._next_time() < self._asleep_until:
-            self.attend()
+            try:
+                self.attend()
+            except RuntimeError:
+                # No thread can be started. What is left to do waits for a next run.
+                log.debug("nobody attends to the pool", exc_info=True)
 
     def _poll_while(
         self, wanted: Callable[[], bool], longest: float = _LONGEST_WAIT
@@ -350,10 +357,11 @@ class Hub:
             return
         with self._starting:
             if self._background is None:
-                self._background = threading.Thread(
+                thread = threading.Thread(
                     target=self._attend, name="entangle-loop", daemon=True
                 )
-                self._background.start()
+                thread.start()
+                self._background = thread
                 return
         self._bell.release()
 

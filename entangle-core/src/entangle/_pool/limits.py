@@ -37,6 +37,10 @@ class Limits:
         else:
             limit.waiting.append(begin)
 
+    def step_in(self, key: Hashable) -> None:
+        """A call that has left for a while goes on, whoever is inside by now."""
+        self._limits.setdefault(key, _Limit()).running += 1
+
     def leave(self, key: Hashable) -> None:
         """One call is over: the next may begin."""
         limit = self._limits[key]

@@ -48,7 +48,9 @@ class Pool:
 
     def __init__(self) -> None:
         self.pid = os.getpid()
+        # These may raise: before anything is open.
         self.capacity = cpus.workers()
+        idle = _idle_seconds()
         self.hub = Hub()
         self.inline = False
         self.notifier = Serial("notifier")
@@ -78,7 +80,7 @@ class Pool:
                 self.shipper,
                 self.limits,
                 self.capacity,
-                _idle_seconds(),
+                idle,
             )
             from .nested import NestedCalls
 
@@ -137,9 +139,13 @@ class Pool:
         future.add_done_callback(lambda _: self.processes.resumed(lease))
 
     def finish(self, run: Any) -> None:
-        """Wait for the end of a run that somebody polls for."""
-        self.hub.attend()
-        run.wait()
+        """Wait for the end of a run that was cancelled or needs no thread of ours.
+
+        Returns at once where waiting would be for oneself (see `Hub.may_wait`).
+        """
+        if self.hub.may_wait():
+            self.hub.attend()
+            run.wait()
 
     def next_landed(self, landed: Any, timeout: float | None) -> Any:
         """Wait for what a run has delivered.
@@ -282,7 +288,10 @@ def _require_linux() -> None:
 @functools.cache
 def _register_once() -> None:
     os.register_at_fork(after_in_child=_in_forked_child)
-    atexit.register(_at_exit)
+    # Before the interpreter refuses new threads, where there is such a moment.
+    register = getattr(threading, "_register_atexit", atexit.register)
+    register(_at_exit)
+    atexit.register(shutdown)
 
 
 def _in_forked_child() -> None:

@@ -553,6 +553,7 @@ class Processes:
             self._free += worker.leases
         worker.leases = 0
         worker.blocked = 0
+        worker.outside = False
         self._processors.release(worker.processors)
         worker.processors = ()
         self._refused = False
@@ -594,6 +595,12 @@ class Processes:
         if worker.blocked == 1:
             self._withdraw(worker)
             self._free += worker.leases
+            job = worker.outstanding[0] if worker.outstanding else None
+            if job is not None and job.limited:
+                # What it waits for may be calls of its own task.
+                job.limited = False
+                worker.outside = True
+                self._limits.leave(job.prepared.shipped.digest)
 
     def _resumed(self, worker: WorkerProcess) -> None:
         if worker.blocked:
@@ -601,6 +608,11 @@ class Processes:
             if not worker.blocked:
                 # Maybe below zero: then nothing new starts until others have ended.
                 self._free -= worker.leases
+                if worker.outside and worker.outstanding:
+                    worker.outside = False
+                    job = worker.outstanding[0]
+                    job.limited = True
+                    self._limits.step_in(job.prepared.shipped.digest)
 
     def _end_children(self, worker: WorkerProcess) -> None:
         """End the nested calls of a call that is over."""

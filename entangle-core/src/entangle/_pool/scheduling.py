@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class Group:
     """Gives each call one of a few processors, chosen by the group's scheduler.
 
-    Used inside the monitor only; a chooser supplied by the user runs on the notifier
-    thread, one decision at a time, in the order of the requests.
+    Used inside the monitor only; a chooser supplied by the user runs on a thread of
+    the group's own, one decision at a time, in the order of the requests.
     """
 
     def __init__(

@@ -33,13 +33,34 @@ class Serial:
         """Have ``function(*args)`` run, after everything given before it."""
         with self._changed:
             self._work.append((function, args))
-            if self._thread is None:
-                self._thread = threading.Thread(
-                    target=self._run, name=f"entangle-{self._name}", daemon=True
-                )
-                self._thread.start()
-            else:
+            if self._thread is not None or self._start():
                 self._changed.notify()
+                return
+        # Where no thread can be had, late is worse than here.
+        self._run_here()
+
+    def _start(self) -> bool:
+        thread = threading.Thread(
+            target=self._run, name=f"entangle-{self._name}", daemon=True
+        )
+        try:
+            thread.start()
+        except RuntimeError:
+            log.debug("no thread for the %s", self._name, exc_info=True)
+            return False
+        self._thread = thread
+        return True
+
+    def _run_here(self) -> None:
+        while self._work:
+            try:
+                function, args = self._work.popleft()
+            except IndexError:
+                return
+            try:
+                function(*args)
+            except BaseException:
+                log.exception("a callback failed")
 
     def close(self, timeout: float = 1.0) -> None:
         """Run what is left, then end the thread; give up on one that is stuck."""

@@ -7,6 +7,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from entangle.errors import WorkerStartError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -34,7 +36,11 @@ class Threads:
         self._local = threading.local()
 
     def run(self, work: Callable[[], None]) -> None:
-        """Have ``work()`` run on a thread of the pool; it must not raise."""
+        """Have ``work()`` run on a thread of the pool; it must not raise.
+
+        Raises:
+            RuntimeError: the system has no thread to give, not even one.
+        """
         local = self._local
         if getattr(local, "spare", False):
             # This thread is about to look for work: leave it here.
@@ -43,26 +49,50 @@ class Threads:
             return
         with self._lock:
             self._queue.append(work)
-            self._wake()
+            try:
+                self._wake()
+            except RuntimeError:
+                if self._count == self._blocked:
+                    self._queue.remove(work)
+                    raise
 
     def _wake(self) -> None:
         if self._parked:
             self._parked.pop().release()
         elif self._count - self._blocked < self._most:
-            self._count += 1
-            self._names += 1
-            threading.Thread(
-                target=self._serve, name=f"entangle-thread-{self._names}", daemon=True
-            ).start()
+            self._start()
+
+    def _start(self) -> None:
+        self._names += 1
+        name = f"entangle-thread-{self._names}"
+        try:
+            threading.Thread(target=self._serve, name=name, daemon=True).start()
+        except RuntimeError as error:
+            if self._count > self._blocked:
+                return  # another one will take the work
+            self._queue.clear()
+            detail = f"no thread can be started: {error}"
+            raise WorkerStartError(detail=detail) from error
+        self._count += 1
 
     def blocked(self) -> bool:
         """The calling thread begins to wait for a nested run; False if not ours."""
-        if not getattr(self._local, "ours", False):
+        local = self._local
+        if not getattr(local, "ours", False):
             return False
+        # It is not about to look for work after all.
+        local.spare = False
+        left, local.next = local.next, None
         with self._lock:
+            if left is not None:
+                self._queue.append(left)
             self._blocked += 1
             if self._queue:
-                self._wake()
+                try:
+                    self._wake()
+                except RuntimeError:
+                    self._blocked -= 1
+                    raise
         return True
 
     def resumed(self) -> None:

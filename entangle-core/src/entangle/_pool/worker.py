@@ -101,6 +101,7 @@ class WorkerProcess:
         self.leases = 0
         self.processors: tuple[int, ...] = ()  # counted as in use for its call
         self.blocked = 0
+        self.outside = False  # whether its call has left its limit while it waits
         self.killed = False
         self.broken = ""  # why its stream can't be used any more
         self.silent = False  # its stream has ended

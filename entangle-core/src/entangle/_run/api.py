@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._pool import pool as pools
 
+from . import current
 from .discover import discover
 from .future import RunFuture
 from .landing import Landing
@@ -53,7 +55,8 @@ def _submitted(
     under_way.submitted = True
 
     def finished() -> None:
-        pool.notifier.call(_settle, pool, under_way, item, future)
+        # Callbacks of the user's run there, and may wait for other runs.
+        pool.threads.run(partial(_settle, pool, under_way, item, future))
 
     under_way.on_finished = finished
     pool.start(under_way)
@@ -67,6 +70,11 @@ def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
     pool = _pool()
     future = _submitted(pool, node)
     pool.until_done(future)
+    inner = current.scope.get()
+    if inner is not None and inner.limited is not None:
+        key = inner.limited
+        pool.hub.post(pool.limits.leave, key)
+        future.add_done_callback(lambda _: pool.hub.post(pool.limits.step_in, key))
     return asyncio.wrap_future(future).__await__()
 
 
@@ -106,7 +114,8 @@ def _made(
 def _wait_for(pool: Pool, under_way: Run) -> None:
     """Drive a run to its end, or end it if the wait is interrupted."""
     try:
-        pool.drive(under_way)
+        with current.outside_limit(pool):
+            pool.drive(under_way)
     except BaseException:
         under_way.hub.post(under_way.cancel)
         # Until everything is ended, or the engine's patience with it is.

@@ -34,22 +34,28 @@ class Sent:
         self.parcel = parcel
 
 
+# What nodes that are prepared together have been found to share, by identity. Not more:
+# an object that is given once more later on may have changed in between.
+Batch = dict[int, Sent]
+
+
 class Encoder:
-    """Encodes the arguments of one run, each object once. Used by one thread at a time.
+    """Encodes the arguments of one run, each object once for nodes added together.
 
     What is encoded ahead, while the graph is built, is bounded; the rest is encoded
-    when its call is about to start.
+    when its call is about to start. Buffers that go out of band are no copies and
+    don't count.
     """
 
     AHEAD = 64 << 20
 
     def __init__(self, number: Callable[[], int] | None) -> None:
         self._number = number
-        self._sent: dict[int, Sent] = {}
+        self._batches: dict[Node[Any], Batch] = {}
         self._ahead = 0
         self.numbers: set[int] = set()
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Encode those arguments of a process call that are plain objects.
 
         Raises:
@@ -60,7 +66,8 @@ class Encoder:
                 continue
             if codec.simple(value):
                 continue
-            known = self._sent.get(id(value))
+            self._batches[node] = batch
+            known = batch.get(id(value))
             if known is not None:
                 if not known.parcel.number and known.parcel.nbytes >= _SHARE:
                     self._share(known.parcel)
@@ -68,21 +75,23 @@ class Encoder:
                 type(value) in _CONTAINERS and edges_in(value)
             ):
                 parcel = _encode(value, label, node.name)
-                self._ahead += parcel.nbytes
-                self._sent[id(value)] = Sent(value, parcel)
+                self._ahead += len(parcel.data)
+                batch[id(value)] = Sent(value, parcel)
+
+    def forget(self, node: Node[Any]) -> None:
+        """Let go of what was encoded for a node."""
+        self._batches.pop(node, None)
 
     def _share(self, parcel: Parcel) -> None:
         if self._number is not None:
             parcel.number = self._number()
             self.numbers.add(parcel.number)
 
-    def known(self, value: Any) -> Any:
-        """Return the parcel of an object encoded ahead, else the object."""
-        sent = self._sent.get(id(value))
-        return value if sent is None else sent.parcel
-
     def quick(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any] | None
+        self,
+        node: Node[Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any] | None,
     ) -> tuple[bool, tuple[Any, ...], dict[str, Any] | None, bool]:
         """Look at a call's arguments, with values in the place of nodes.
 
@@ -97,6 +106,7 @@ class Encoder:
         else:
             if kwargs is None:
                 return True, args, None, False
+        batch = self._batches.get(node, {})
         encoded = False
         complete = True
 
@@ -109,12 +119,12 @@ class Encoder:
                 if type(value) is Parts and not _harmless(value.structure):
                     complete = False
                 return parcels(value)
-            known = self.known(value)
-            if known is value:
+            known = batch.get(id(value))
+            if known is None:
                 complete = False
-            else:
-                encoded = True
-            return known
+                return value
+            encoded = True
+            return known.parcel
 
         args = tuple([ready(value) for value in args])
         if kwargs is not None:

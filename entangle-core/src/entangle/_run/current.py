@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
 from contextvars import ContextVar
@@ -11,7 +12,7 @@ from entangle._graph.options import Options
 from entangle._worker import main as worker
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Hashable, Iterator
     from concurrent.futures import Future
 
     from .run import Run
@@ -20,9 +21,14 @@ NO_OPTIONS = Options()
 
 
 class Scope:
-    """The runs that one call has started. Thread-safe."""
+    """The runs that one call has started. Thread-safe.
 
-    def __init__(self) -> None:
+    Attributes:
+        limited: The key of the limit that the call counts for, None without one.
+    """
+
+    def __init__(self, limited: Hashable = None) -> None:
+        self.limited = limited
         self._lock = threading.Lock()
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._ended = False
@@ -47,6 +53,23 @@ class Scope:
             runs = [run for run in self._runs if run not in keep]
         for run in runs:
             run.hub.post(run.cancel)
+
+
+@contextlib.contextmanager
+def outside_limit(pool: Any) -> Iterator[None]:
+    """Not count for the limit of the running call's task, while it waits for a run.
+
+    What it waits for may be calls of its own task.
+    """
+    inner = scope.get()
+    limited = None if inner is None else inner.limited
+    if limited is not None:
+        pool.hub.post(pool.limits.leave, limited)
+    try:
+        yield
+    finally:
+        if limited is not None:
+            pool.hub.post(pool.limits.step_in, limited)
 
 
 scope: ContextVar[Scope | None] = ContextVar("entangle_scope", default=None)

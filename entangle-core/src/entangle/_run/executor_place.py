@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.node import Node
 
+    from .arguments import Batch
     from .calls import NodeCall
     from .run import Run
 
@@ -57,9 +58,8 @@ class ExecutorPlace:
         name = f"executor-{type(executor).__name__}-{id(executor):x}"
         self._serial = run.pool.serial(name)
         self._futures: dict[NodeCall, Future[Any]] = {}
-        self._dropped: set[NodeCall] = set()
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: how arguments travel is the executor's affair."""
 
     def start(self, call: NodeCall) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from entangle._pool import pool as pools
@@ -18,10 +19,10 @@ from .thread_place import told
 from .values import Encoded
 
 if TYPE_CHECKING:
-    from entangle._pool.jobs import Prepared
     from collections.abc import Callable
 
     from entangle._graph.options import Options
+    from entangle._pool.jobs import Prepared
     from entangle._pool.pool import Pool
 
 
@@ -39,6 +40,8 @@ class InlineExecutor(Executor):
             value = call.invoke()
         except BaseException as error:
             call.failed(told(error))
+            if isinstance(error, KeyboardInterrupt):
+                raise  # it is the submitter's own
         else:
             call.succeeded(value)
 
@@ -204,8 +207,11 @@ class _Relayed(Call):
         # Decoding, and whoever is told, may run code of the user's: not in here.
         self._pool.hub.active(-1)
         self._over(self._call)
-        self._pool.notifier.call(self._pool.printer.flush)
-        self._pool.notifier.call(tell, detail)
+        self._pool.threads.run(partial(self._tell, tell, detail))
+
+    def _tell(self, tell: Callable[[Any], None], detail: Any) -> None:
+        self._pool.printer.flush()
+        tell(detail)
 
     def _tell_value(self, value: Any) -> None:
         if type(value) is Parcel:

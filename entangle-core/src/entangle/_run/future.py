@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from entangle._graph.walk import EDGE_TYPES
 
+from . import current
 from .notes import note_path
 from .values import objects
 
@@ -60,14 +61,14 @@ class RunFuture(concurrent.futures.Future[T]):
         """
         if self.done():
             return super().result()
-        with self._run.pool.waiting():
+        with current.outside_limit(self._run.pool), self._run.pool.waiting():
             return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return why there is no value, or None; waits as `result` does."""
         if self.done():
             return super().exception()
-        with self._run.pool.waiting():
+        with current.outside_limit(self._run.pool), self._run.pool.waiting():
             return super().exception(timeout)
 
     def cancelled_how(self) -> str | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.node import Node
 
+    from .arguments import Batch
     from .calls import NodeCall
     from .run import Run
 
@@ -90,6 +91,9 @@ class _Direct:
     def call(self, function: Callable[..., object], *args: Any) -> None:
         function(*args)
 
+    def run(self, function: Callable[[], object]) -> None:
+        function()
+
 
 class _Prints:
     """Bodies print for themselves here."""
@@ -107,7 +111,7 @@ class InlinePool:
 
     def __init__(self) -> None:
         self.hub = InlineHub()
-        self.notifier = _Direct()
+        self.notifier = self.threads = _Direct()
         self.printer = _Prints()
         self.limits = Limits()
         self.runs: set[Any] = set()
@@ -149,7 +153,7 @@ class InlinePlace:
         self._hub: Any = run.hub
         self._warned: set[str] = set()
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], _batch: Batch) -> None:
         """Say which options can't be met here."""
         task = node.task
         options = task.options

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._graph.node import Node
 
+from . import current
 from .discover import discover
 from .future import RunFuture
 from .run import Run
@@ -137,7 +138,8 @@ class Landing:
             left = max(0.0, self._deadline - time.monotonic())
         try:
             landed: tuple[Item | None, BaseException | None]
-            landed = self._pool.next_landed(self._landed, left)
+            with current.outside_limit(self._pool):
+                landed = self._pool.next_landed(self._landed, left)
         except Empty:
             raise TimeoutError(
                 f"{self._under_way} of the nodes have not landed within "

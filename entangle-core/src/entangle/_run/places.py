@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
     from entangle._graph.task import Task
 
+    from .arguments import Batch
     from .calls import NodeCall
     from .run import Run
 
@@ -23,7 +24,7 @@ UNLIMITED, WAITING, INSIDE = range(3)
 class Place(Protocol):
     """Starts and ends the calls of one kind of task, for one run."""
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Do, outside of the monitor, what may run code of the user's."""
 
     def start(self, call: NodeCall) -> None:
@@ -47,7 +48,7 @@ class Places:
         self._of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[str, Place] = {}
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Prepare a node that is about to be added to the run."""
         task = node.task
         place = self._of_task.get(task)
@@ -55,7 +56,7 @@ class Places:
             if task.options.how == "assemble":
                 return
             place = self._of_task[task] = self._find(task)
-        place.prepare(node)
+        place.prepare(node, batch)
 
     def start(self, call: NodeCall, node: Node[Any]) -> None:
         """Start a call, as soon as the limit of its task allows."""

@@ -10,7 +10,7 @@ from entangle._pool.keys import prepare
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
 
-from .arguments import payload
+from .arguments import Batch, payload
 
 if TYPE_CHECKING:
     from entangle._graph.node import Node
@@ -45,7 +45,7 @@ class ProcessPlace:
             snapshot=run.snapshot()
         )
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Encode the arguments that are plain objects, while none is sent yet."""
         atoms = codec.ATOMS
         if node.kwargs is None:
@@ -54,7 +54,7 @@ class ProcessPlace:
                     break
             else:
                 return
-        self._run.encoder.prepare(node)
+        self._run.encoder.prepare(node, batch)
 
     def start(self, call: NodeCall) -> None:
         """Give a call to the pool, or have it wait while many are there."""
@@ -90,7 +90,7 @@ class ProcessPlace:
 
     def _give(self, call: NodeCall) -> None:
         complete, args, kwargs, encoded = self._run.encoder.quick(
-            call.args, call.kwargs
+            call.node, call.args, call.kwargs
         )
         call.args, call.kwargs = args, kwargs
         if not complete:

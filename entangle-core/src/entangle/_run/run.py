@@ -18,10 +18,15 @@ from entangle._engine_items import ISSUED, RUNNING
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._worker import codec
-from entangle.errors import InternalError, TaskError, UnpicklableError
+from entangle.errors import (
+    EntangleError,
+    InternalError,
+    TaskError,
+    UnpicklableError,
+)
 
 from . import current
-from .arguments import Encoder
+from .arguments import Batch, Encoder
 from .calls import Expansion, NodeCall, node_of
 from .discover import discover, is_node
 from .notes import note_path
@@ -59,8 +64,7 @@ class Run:
         workers: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        if timeout is not None and not timeout > 0:
-            raise ValueError(f"timeout={timeout!r}: a run needs more than 0 seconds")
+        _check(workers, timeout)
         self.pool = pool
         self.hub = pool.hub
         self.finished = False
@@ -101,9 +105,10 @@ class Run:
             Exception: what making a scheduler of the user's raises.
         """
         prepare = self.places.prepare
+        batch: Batch = {}
         for edge in found.order:
             if is_node(edge):
-                prepare(edge)
+                prepare(edge, batch)
 
     def knows(self, edge: Any) -> bool:
         """Tell whether an edge was added and its value is still to be had."""
@@ -235,6 +240,7 @@ class Run:
             if known is not None and known.spent:
                 del self.items[edge]
                 if is_node(edge):
+                    self.encoder.forget(edge)
                     pending.extend(edges(edge))
 
     def no_more(self) -> None:
@@ -444,8 +450,12 @@ class Run:
 
     def _poison(self, error: Exception) -> None:
         """End a run whose own state can't be trusted any more."""
-        failure = InternalError(f"a run lost its state: {error!r}")
-        failure.__cause__ = error
+        failure: EntangleError
+        if isinstance(error, EntangleError):
+            failure = error
+        else:
+            failure = InternalError(f"a run lost its state: {error!r}")
+            failure.__cause__ = error
         self._failure = failure
         for call in list(self._calls.values()):
             try:
@@ -475,6 +485,24 @@ class Run:
         self.hub.wake_poller()
         if self.on_finished is not None:
             self.on_finished()
+
+
+def _check(workers: Any, timeout: Any) -> None:
+    """Refuse options of a run that make no sense.
+
+    Raises:
+        TypeError, ValueError: they are no number, or too small.
+    """
+    if timeout is not None:
+        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
+            raise TypeError(f"timeout={timeout!r}: must be a number of seconds")
+        if not timeout > 0:
+            raise ValueError(f"timeout={timeout!r}: a run needs more than 0 seconds")
+    if workers is not None:
+        if isinstance(workers, bool) or not isinstance(workers, int):
+            raise TypeError(f"workers={workers!r}: must be a whole number of calls")
+        if workers < 1:
+            raise ValueError(f"workers={workers!r}: a run needs at least 1")
 
 
 def _name(node: Any) -> str:

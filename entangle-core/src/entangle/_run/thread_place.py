@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import edges_in
 from entangle._worker import failures
+from entangle._worker.main import end_forked_child
 
 from . import current
 from .values import objects
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.node import Node
 
+    from .arguments import Batch
     from .calls import NodeCall
     from .run import Run
 
@@ -38,12 +41,15 @@ class ThreadPlace:
         # scope of the call, who cancels it stores that it is dropped.
         self._claims: dict[NodeCall, current.Scope | _Dropped] = {}
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
 
     def start(self, call: NodeCall) -> None:
         """Give the call to a thread."""
-        self._threads.run(partial(self._work, call))
+        try:
+            self._threads.run(partial(self._work, call))
+        except RuntimeError as error:
+            call.failed(error)
 
     def cancel(self, call: NodeCall) -> None:
         """Drop a call that has not begun, else abandon it."""
@@ -61,7 +67,7 @@ class ThreadPlace:
         """Nothing is left behind: a thread forgets its call by itself."""
 
     def _work(self, call: NodeCall) -> None:
-        scope = current.Scope()
+        scope = scope_of(call)
         if self._claims.setdefault(call, scope) is not scope:
             del self._claims[call]
             return
@@ -73,6 +79,8 @@ class ThreadPlace:
             value = self._run.context.copy().run(_body, call, scope)
         except BaseException as raised:
             error = told(raised)
+        if os.getpid() != self._run.pool.pid:
+            end_forked_child(error)
         scope.end(keep=runs_in(value))
         self._claims.pop(call, None)
         self._threads.about_to_report()
@@ -86,6 +94,12 @@ def _body(call: NodeCall, scope: current.Scope) -> Any:
     current.scope.set(scope)
     args, kwargs = arguments(call)
     return call.function(*args, **kwargs)
+
+
+def scope_of(call: NodeCall) -> current.Scope:
+    """Return a new scope for a call that begins here."""
+    limited = call.options.limit is not None
+    return current.Scope(call.task if limited else None)
 
 
 def arguments(call: NodeCall) -> tuple[Any, dict[str, Any]]:
@@ -127,7 +141,7 @@ class AsyncPlace:
         self._cancelled: set[NodeCall] = set()
         self._closed = False
 
-    def prepare(self, node: Node[Any]) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
 
     def start(self, call: NodeCall) -> None:
@@ -200,7 +214,7 @@ class AsyncPlace:
             task.cancel()
 
     async def _body(self, call: NodeCall) -> None:
-        scope = current.Scope()
+        scope = scope_of(call)
         current.scope.set(scope)
         try:
             if call.wants_start:

@@ -11,6 +11,8 @@ import threading
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from entangle._graph.task import Task
+
 from .call import Call
 
 if TYPE_CHECKING:
@@ -81,7 +83,7 @@ class Executor(concurrent.futures.Executor):
             if self._shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
             self._futures.add(future)
-        function = getattr(fn, "fn", fn) if hasattr(fn, "options") else fn
+        function = fn.fn if isinstance(fn, Task) else fn
         call = _FutureCall(self, future, function, args, kwargs)
         future.add_done_callback(call.settled)
         try:

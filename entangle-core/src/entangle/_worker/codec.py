@@ -134,8 +134,8 @@ class Pickler(_Pickler):
             from . import failures
 
             return failures.reduce_exception(obj)
-        if references.is_task(kind) and not references.importable(obj.module):
-            # As its function: plain pickle goes by the name, which is known here only.
+        if hasattr(kind, "reduced_by_value") and not references.importable(obj.module):
+            # A task goes as its function does; its own way is by a name known here.
             return obj.reduced_by_value()
         if kind.__module__ == "typing" and not _reducers:
             # Type variables: pickle would send them as a name in __main__.

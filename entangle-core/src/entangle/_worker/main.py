@@ -245,13 +245,13 @@ class Worker:
                 value = _await(value)
             took = clock() - begun
             if self._forked:
-                _end_forked_child(None)
+                end_forked_child(None)
             kind, tail, buffers = _answer(value)
             value = None
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
             took = clock() - begun
             if self._forked:
-                _end_forked_child(error)
+                end_forked_child(error)
             failure = failures.encode_failure(_told(error))
             kind, tail, buffers = frames.FAILED, failure, ()
         self.running = 0
@@ -276,7 +276,7 @@ def _in_forked_child() -> None:
         worker.leave()
 
 
-def _end_forked_child(error: BaseException | None) -> NoReturn:
+def end_forked_child(error: BaseException | None) -> NoReturn:
     """End a process that a body has forked, as a program ends."""
     code: Any = 0
     if isinstance(error, SystemExit):

@@ -124,7 +124,7 @@ def leads_to(found: object, fn: object) -> bool:
 
 def is_task(kind: type) -> bool:
     """Say whether objects of that type are a function with an immutable spec."""
-    return hasattr(kind, "fn") and hasattr(kind, "reduced_by_value")
+    return hasattr(kind, "fn") and hasattr(kind, "spec")
 
 
 def task_function(module: str, qualname: str) -> Any:
