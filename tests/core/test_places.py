@@ -12,6 +12,7 @@ from threading import Event
 
 import pytest
 
+from entangle._pool import pool
 from entangle.errors import CompositionError, TaskError
 from entangle.local import local
 from entangle.process import process
@@ -285,20 +286,7 @@ def test_a_left_loop_may_be_collected_wherever_that_happens():
     landing = as_completed(add(number, 1) for number in range(100))
     next(landing)
 
-    class Keeper:
-        def __del__(self):
-            landing.close()
-
-    keeper = Keeper()
-
-    @thread
-    def value():
-        return keeper
-
-    node = value()
-    del keeper
-    value_taken = node.after(add(1, 1)).submit()
-    assert value_taken.exception(10) is None
+    pool.get().hub.run_inside(landing.close)
     assert add(1, 2)() == 3
 
 
