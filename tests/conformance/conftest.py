@@ -97,44 +97,65 @@ def executor(request):
         yield made
 
 
+def _foreign_threads():
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        yield Place("cf threads", _given(pool), foreign=True)
+
+
+def _foreign_processes():
+    # The only start method that leaves no process behind.
+    fork = multiprocessing.get_context("fork")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=fork) as pool:
+        yield Place("cf processes", _given(pool), own_process=True, foreign=True)
+
+
+PLACES = (
+    Place(
+        "inline executor", lambda **o: _given(InlineExecutor())(**o), concurrent=False
+    ),
+    Place("thread executor", lambda **o: _given(ThreadExecutor())(**o)),
+    Place(
+        "process executor",
+        lambda **o: _given(ProcessExecutor())(**o),
+        own_process=True,
+        kills=True,
+        options=OWN,
+    ),
+    Place("@process", process, own_process=True, kills=True, options=OWN),
+    Place(
+        "@process(fresh)",
+        functools.partial(process, fresh=True),
+        own_process=True,
+        kills=True,
+        options=OWN,
+    ),
+    Place("@thread", thread),
+    Place(
+        "async @thread",
+        thread,
+        kills=True,
+        is_async=True,
+        options=frozenset({"timeout"}),
+    ),
+    Place("@workflow", workflow),
+    Place("ENTANGLE_INLINE", process, concurrent=False, inline=True, options=OWN),
+)
+
+
 def _open(request, name):
-    if name == "inline executor":
-        yield Place(name, _given(InlineExecutor()), concurrent=False)
-    elif name == "thread executor":
-        yield Place(name, _given(ThreadExecutor()))
-    elif name == "process executor":
-        yield Place(
-            name, _given(ProcessExecutor()), own_process=True, kills=True, options=OWN
-        )
-    elif name == "cf threads":
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            yield Place(name, _given(pool), foreign=True)
+    if name == "cf threads":
+        yield from _foreign_threads()
     elif name == "cf processes":
-        # The only start method that leaves no process behind.
-        fork = multiprocessing.get_context("fork")
-        with concurrent.futures.ProcessPoolExecutor(2, mp_context=fork) as pool:
-            yield Place(name, _given(pool), own_process=True, foreign=True)
+        yield from _foreign_processes()
     elif name == "loky":
         pool = request.getfixturevalue("loky_pool")
         if pool is None:
             pytest.skip("loky is not installed")
         yield Place(name, _given(pool), own_process=True, foreign=True)
-    elif name == "@process":
-        yield Place(name, process, own_process=True, kills=True, options=OWN)
-    elif name == "@process(fresh)":
-        made = functools.partial(process, fresh=True)
-        yield Place(name, made, own_process=True, kills=True, options=OWN)
-    elif name == "@thread":
-        yield Place(name, thread)
-    elif name == "async @thread":
-        yield Place(
-            name, thread, kills=True, is_async=True, options=frozenset({"timeout"})
-        )
-    elif name == "@workflow":
-        yield Place(name, workflow)
-    elif name == "ENTANGLE_INLINE":
-        request.getfixturevalue("monkeypatch").setenv("ENTANGLE_INLINE", "1")
-        yield Place(name, process, concurrent=False, inline=True, options=OWN)
+    else:
+        if name == "ENTANGLE_INLINE":
+            request.getfixturevalue("monkeypatch").setenv(name, "1")
+        yield next(place for place in PLACES if place.name == name)
 
 
 @pytest.fixture

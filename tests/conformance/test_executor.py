@@ -7,6 +7,7 @@ import threading
 
 import gates
 import pytest
+from worker_kit import until
 
 from entangle.backend import (
     Call,
@@ -105,8 +106,8 @@ def busy(request, gate):
 
 
 def test_running_futures_cannot_be_cancelled(busy, gate):
-    executor, futures = busy
-    assert all(future.running() for future in futures)
+    _, futures = busy
+    until(lambda: all(future.running() for future in futures))
     assert not any(future.cancel() for future in futures)
     gate.open(len(futures))
     assert [future.result() for future in futures] == list(range(len(futures)))
@@ -152,7 +153,9 @@ def test_the_end_of_the_pool_ends_processes(gate):
     gate.reached()
     from entangle._pool import pool
 
-    more = [executor.submit(gates.through, gate.path) for _ in range(pool.get().capacity)]
+    more = [
+        executor.submit(gates.through, gate.path) for _ in range(pool.get().capacity)
+    ]
     shutdown()
     assert cf.wait([running, *more]).not_done == set()
     with pytest.raises(cf.CancelledError):

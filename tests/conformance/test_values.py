@@ -9,9 +9,9 @@ from entangle.task import gather
 from entangle.thread import thread
 
 try:
-    import numpy
+    import numpy as np
 except ImportError:
-    numpy = None
+    np = None
 
 
 def echo(*args, **kwargs):
@@ -118,15 +118,15 @@ def test_fifty_megabytes(place):
     assert place.task(size)(bytes(50_000_000))() == 50_000_000
 
 
-@pytest.mark.skipif(numpy is None, reason="numpy is not installed")
+@pytest.mark.skipif(np is None, reason="numpy is not installed")
 def test_arrays_both_ways(place):
     task = place.task(same)
     for shape in ((0,), (3, 4), (1000, 1000)):
-        array = numpy.arange(int(numpy.prod(shape)), dtype="f8").reshape(shape)
+        array = np.arange(int(np.prod(shape)), dtype="f8").reshape(shape)
         returned = task(array)()
         assert returned.dtype == array.dtype
         assert returned.shape == shape
-        assert numpy.array_equal(returned, array)
+        assert np.array_equal(returned, array)
         returned[...] = 0  # as writable as the one that was made
 
 

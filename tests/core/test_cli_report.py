@@ -7,7 +7,7 @@ from entangle._cli.report import describe
 def failed(action):
     try:
         action()
-    except Exception as error:  # noqa: BLE001 - the error is what is wanted
+    except Exception as error:
         return error
     return None
 

@@ -37,7 +37,7 @@ def raised(body, *args):
     """Return what the body raises."""
     try:
         body(*args)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         return error
     raise AssertionError("nothing was raised")
 

@@ -140,7 +140,7 @@ def test_facets_in_any_order_and_any_grouping_make_the_same_spec():
 
 
 def test_the_whole_stack_in_every_order():
-    stack = [process(timeout=3), local(cpus=2), scheduler(cpus=2), task(retry=1)]
+    stack = [process(timeout=3), local, scheduler(cpus=2), task(retry=1)]
     specs = {applied(plain, order).spec for order in itertools.permutations(stack)}
     assert len(specs) == 1
 

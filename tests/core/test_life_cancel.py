@@ -316,9 +316,8 @@ def test_a_loop_delivers_errors_in_place():
 
     with within(2 * SOON):
         outcomes = {
-            (future.exception() or future.result()) for _, future in as_completed(
-                map(fail, range(10))
-            )
+            (future.exception() or future.result())
+            for _, future in as_completed(map(fail, range(10)))
             if not future.exception()
         }
     assert outcomes == {0, 2, 4, 6, 8}

@@ -1,6 +1,5 @@
 """The pool over time: trimming, flat use of everything, odd surroundings."""
 
-import os
 import resource
 import signal
 import subprocess

@@ -189,7 +189,9 @@ def test_a_killed_task_takes_its_nested_run_along(tmp_path):
 
     future = outer(tmp_path / "inner", tmp_path / "outer").submit()
     inner_pid = int(
-        until(lambda: (path := tmp_path / "inner").exists() and path.read_text()).split()[0]
+        until(
+            lambda: (path := tmp_path / "inner").exists() and path.read_text()
+        ).split()[0]
     )
     os.kill(int((tmp_path / "outer").read_text()), 9)
     assert future.exception(5) is not None

@@ -273,8 +273,10 @@ def test_a_caller_without_any_standard_stream():
         [
             sys.executable,
             "-c",
-            "import os; os.closerange(0, 3);"
-            f"os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {_no_streams(write)!r}])",
+            (
+                "import os; os.closerange(0, 3);"
+                f"os.execv({sys.executable!r}, [{sys.executable!r}, '-c', {_no_streams(write)!r}])"
+            ),
         ],
         pass_fds=[write],
     )

@@ -57,7 +57,7 @@ def elsewhere(function):
     def run():
         try:
             function()
-        except BaseException as error:  # noqa: BLE001 - raised below
+        except BaseException as error:
             raised.append(error)
 
     thread = threading.Thread(target=run)
@@ -121,7 +121,9 @@ def test_run_inside_returns_when_done(hub):
     seen = []
 
     def work():
-        hub.run_inside(lambda: (seen.append(not hub.may_wait()), hub.post(seen.append, 2)))
+        hub.run_inside(
+            lambda: (seen.append(not hub.may_wait()), hub.post(seen.append, 2))
+        )
         seen.append(3)
 
     elsewhere(work)
@@ -154,9 +156,7 @@ def test_many_posters_each_in_their_own_order(counts):
         for number in range(count):
             hub.post(act, poster, number)
 
-    threads = [
-        threading.Thread(target=post, args=item) for item in enumerate(counts)
-    ]
+    threads = [threading.Thread(target=post, args=item) for item in enumerate(counts)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -343,8 +343,12 @@ def test_one_poller_at_a_time_and_hand_over(hub):
             second,
             lambda: (
                 hub.active(2),
-                hub.at(time.monotonic() + 0.02, lambda: (first.finish(), hub.active(-1))),
-                hub.at(time.monotonic() + 0.04, lambda: (second.finish(), hub.active(-1))),
+                hub.at(
+                    time.monotonic() + 0.02, lambda: (first.finish(), hub.active(-1))
+                ),
+                hub.at(
+                    time.monotonic() + 0.04, lambda: (second.finish(), hub.active(-1))
+                ),
             ),
         ),
     )

@@ -20,11 +20,12 @@ flags.pop("quiet")
 flags.pop("hash_randomization")
 print(json.dumps([flags, sys.warnoptions, sorted(map(str, sys._xoptions.items()))]))
 """
-ASK = "import sys; sys.path[:0] = {path!r}\n" + (
-    "from entangle._pool.zygotes import interpreter_flags\n"
-    "import subprocess\n"
-    "subprocess.run([sys.executable, *interpreter_flags(), '-c', {show!r}], check=True)"
-)
+ASK = """
+import sys; sys.path[:0] = {path!r}
+from entangle._pool.zygotes import interpreter_flags
+import subprocess
+subprocess.run([sys.executable, *interpreter_flags(), '-c', {show!r}], check=True)
+"""
 
 
 def output(*arguments):

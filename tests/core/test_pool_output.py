@@ -1,6 +1,7 @@
 """Output of tasks: whole lines, each by itself, none lost, none twice."""
 
 import io
+import itertools
 import os
 import sys
 import threading
@@ -42,7 +43,7 @@ def test_however_it_is_cut(text, cuts):
     data = text.encode()
     cuts = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     with Pipe() as pipe:
-        for start, end in zip(cuts, cuts[1:], strict=False):
+        for start, end in itertools.pairwise(cuts):
             os.write(pipe.write, data[start:end])
             assert pipe.source.read()
             assert all(part.endswith("\n") for part in pipe.emitted)

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from entangle._graph.options import Options, SchedulerOptions
 from entangle._graph.scheduling import LowestFree
 from entangle._pool import keys
 from entangle._pool.jobs import Job, Payload, Prepared, frame, shared_frame
@@ -17,7 +18,6 @@ from entangle._pool.serial import Serial
 from entangle._pool.shipping import Shipped, Shipper
 from entangle._pool.snapshot import Snapshots
 from entangle._pool.worker import Key
-from entangle._graph.options import Options, SchedulerOptions
 from entangle._seam.call import Call
 from entangle._worker import codec, frames, functions
 from entangle._worker.attach import Parcel
@@ -27,8 +27,8 @@ from entangle.errors import UnmetCapabilityError
 def test_a_limit_lets_through_what_fits_then_in_order():
     limits, began = Limits(), []
 
-    def enter(name, wanted=True):
-        limits.enter("key", 2, lambda: began.append(name) or wanted)
+    def enter(name):
+        limits.enter("key", 2, lambda: began.append(name) or True)
 
     for name in "abcd":
         enter(name)
@@ -128,7 +128,7 @@ def test_a_chooser_that_fails_fails_that_call():
         def choose(self, free):
             raise KeyError("lost")
 
-    made, given, ask = group(1, Failing())
+    _, given, ask = group(1, Failing())
     ask()
     ((cpu, error),) = given
     assert cpu is None
@@ -141,7 +141,7 @@ def test_a_chooser_that_names_no_free_processor(answer):
         def choose(self, free):
             return answer
 
-    made, given, ask = group(2, Odd())
+    _, given, ask = group(2, Odd())
     ask()
     assert "none of the free processors [0, 1]" in str(given[0][1])
     assert "Odd.choose" in str(given[0][1])
@@ -152,7 +152,7 @@ def test_a_chooser_whose_answer_makes_no_sense():
         def choose(self, free):
             return []
 
-    made, given, ask = group(2, Odd())
+    _, given, ask = group(2, Odd())
     ask()
     assert isinstance(given[0][1], TypeError)
 
@@ -175,7 +175,7 @@ def test_a_chooser_that_waits_for_nothing():
         def choose(self, free):
             return None
 
-    made, given, ask = group(2, Never())
+    _, given, ask = group(2, Never())
     ask()
     ask()
     assert [type(error) for _, error in given] == [RuntimeError, RuntimeError]
@@ -193,7 +193,9 @@ def test_one_decision_at_a_time():
             return super().choose(free)
 
     chooser = Slow((0, 1))
-    made = Group((0, 1), chooser, lambda action, *args: posted.append((action, args)), serial)
+    made = Group(
+        (0, 1), chooser, lambda action, *args: posted.append((action, args)), serial
+    )
     given = []
     for _ in range(2):
         made.request(lambda *answer: given.append(answer))
@@ -221,7 +223,7 @@ class FakePool:
         return "group"
 
 
-def prepare(pool=None, by_value=False, **options):
+def prepare(pool=None, *, by_value=False, **options):
     shipped = Shipped(1, b"d", b"", by_value=by_value)
     return keys.prepare(Options(**options), shipped, pool or FakePool(), "name")
 
@@ -229,7 +231,12 @@ def prepare(pool=None, by_value=False, **options):
 def test_keys_of_workers():
     plain = prepare()
     assert (plain.cpus, plain.payload, plain.group) == (1, None, None)
-    assert plain.key.settings() == {"env": None, "cwd": None, "nice": None, "cpus": None}
+    assert plain.key.settings() == {
+        "env": None,
+        "cwd": None,
+        "nice": None,
+        "cpus": None,
+    }
     again = prepare()
     assert plain.key == again.key
     assert hash(plain.key) == hash(again.key)

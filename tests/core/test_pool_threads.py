@@ -166,6 +166,20 @@ def test_queued_work_gets_a_thread_when_one_blocks(threads):
         done(pool)
 
 
+def test_what_is_raised_is_logged_and_the_thread_goes_on(threads, caplog):
+    pool = threads(1)
+    idents = []
+
+    def leave():
+        idents.append(threading.get_ident())
+        raise SystemExit
+
+    pool.run(leave)
+    done(pool, lambda: idents.append(threading.get_ident()))
+    assert len(set(idents)) == 1
+    assert [record.exc_info[0] for record in caplog.records] == [SystemExit]
+
+
 def test_other_threads_block_for_themselves(threads):
     pool = threads()
     assert not pool.blocked()

@@ -423,7 +423,9 @@ def test_the_same_error_object_raised_twice_gets_a_note_for_each_place():
             node()
         with pytest.raises(ValueError, match="shared"):
             node()
-    assert len(error.__notes__) == 1 or len(set(error.__notes__)) == len(error.__notes__)
+    assert len(error.__notes__) == 1 or len(set(error.__notes__)) == len(
+        error.__notes__
+    )
 
 
 def test_unhashable_values_in_a_set_fail_the_call_that_takes_them():

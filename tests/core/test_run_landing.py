@@ -63,7 +63,11 @@ def test_errors_in_place():
 def test_what_failed_is_shared():
     broken = fail()
     landed = as_completed([number(broken), number(broken), number(2)])
-    assert sorted(str(future.exception()) for _, future in landed) == ["None", "no", "no"]
+    assert sorted(str(future.exception()) for _, future in landed) == [
+        "None",
+        "no",
+        "no",
+    ]
 
 
 def test_drawn_no_further_than_ahead():

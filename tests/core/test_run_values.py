@@ -92,88 +92,107 @@ def take(conf, *rest, **more):
     return conf
 
 
+class Bench:
+    """An encoder, and what is encoded for nodes that are added together."""
+
+    def __init__(self, number=None):
+        self.encoder = Encoder(number)
+        self.batch = {}
+
+    def prepare(self, node):
+        self.encoder.prepare(node, self.batch)
+        return node
+
+    def quick(self, node):
+        return self.encoder.quick(node, node.args, node.kwargs)
+
+
 def numbers():
     return iter(range(1, 100)).__next__
 
 
 def test_plain_arguments_are_not_encoded():
-    encoder = Encoder(numbers())
-    encoder.prepare(take(1, "a", None, b=2.0, c=[1, 2]))
-    assert encoder.quick((1, "a"), None) == (True, (1, "a"), None, False)
-    assert encoder.quick(([1, 2],), {"c": (3,)}) == (True, ([1, 2],), {"c": (3,)}, False)
+    bench = Bench()
+    plain = bench.prepare(take(1, "a", None))
+    assert bench.quick(plain) == (True, (1, "a", None), None, False)
+    small = bench.prepare(take([1, 2], c=(3,)))
+    assert bench.quick(small) == (True, ([1, 2],), {"c": (3,)}, False)
+    assert bench.batch == {}
 
 
 def test_objects_are_encoded_ahead_once():
     Counted.pickled = 0
-    encoder, value = Encoder(numbers()), Counted(b"x")
-    encoder.prepare(take(value))
-    encoder.prepare(take(0, value, k=value))
+    bench, value = Bench(numbers()), Counted(b"x")
+    bench.prepare(take(value))
+    node = bench.prepare(take(0, value, k=value))
     assert Counted.pickled == 1
-    complete, args, kwargs, has_parcels = encoder.quick((value,), {"k": value})
+    complete, args, kwargs, has_parcels = bench.quick(node)
     assert (complete, has_parcels) == (True, True)
-    assert type(args[0]) is Parcel
-    assert kwargs["k"] is args[0]
-    assert encoder.numbers == set()
+    assert type(args[1]) is Parcel
+    assert kwargs["k"] is args[1]
+    assert bench.encoder.numbers == set()
+    bench.encoder.forget(node)
+    assert bench.quick(node)[0] is False
 
 
 def test_a_large_object_of_several_calls_is_shared():
-    encoder, value = Encoder(numbers()), Counted(bytes(100_000))
-    encoder.prepare(take(value))
-    assert encoder.numbers == set()
-    encoder.prepare(take(value))
-    encoder.prepare(take(value))
-    assert encoder.numbers == {1}
-    assert encoder.known(value).number == 1
+    bench, value = Bench(numbers()), Counted(bytes(100_000))
+    node = bench.prepare(take(value))
+    assert bench.encoder.numbers == set()
+    bench.prepare(take(value))
+    bench.prepare(take(value))
+    assert bench.encoder.numbers == {1}
+    assert bench.quick(node)[1][0].number == 1
     # Inside of a worker there is nobody to share with.
-    inside = Encoder(None)
+    inside = Bench()
+    node = inside.prepare(take(value))
     inside.prepare(take(value))
-    inside.prepare(take(value))
-    assert inside.known(value).number == 0
+    assert inside.quick(node)[1][0].number == 0
 
 
 def test_no_more_than_so_much_is_encoded_ahead(monkeypatch):
     monkeypatch.setattr(Encoder, "AHEAD", 10)
-    encoder = Encoder(numbers())
-    first, second = Counted(bytes(100)), Counted(b"x")
-    encoder.prepare(take(first))
-    encoder.prepare(take(second))
-    assert type(encoder.known(first)) is Parcel
-    assert encoder.known(second) is second
-    assert encoder.quick((second,), None)[0] is False
+    bench = Bench()
+    first = bench.prepare(take(Counted(bytes(100))))
+    second = bench.prepare(take(Counted(b"x")))
+    assert type(bench.quick(first)[1][0]) is Parcel
+    complete, (kept,), _, has_parcels = bench.quick(second)
+    assert (complete, has_parcels) == (False, False)
+    assert kept is second.args[0]
 
 
 def test_what_holds_nodes_is_encoded_late():
-    encoder = Encoder(numbers())
-    mixed = [thread(int)(), Counted()]
-    encoder.prepare(take(mixed))
-    assert encoder.known(mixed) is mixed
+    bench = Bench()
+    bench.prepare(take([thread(int)(), Counted()]))
+    assert bench.batch == {}
 
 
 def test_encoded_values_are_passed_on_without_a_look():
-    encoder, value = Encoder(numbers()), encoded(Broken())
-    assert encoder.quick((value,), None) == (True, (value.parcel,), None, True)
+    node, encoder, value = take(1), Encoder(None), encoded(Broken())
+    assert encoder.quick(node, (value,), None) == (True, (value.parcel,), None, True)
     parts = Parts([value, {"k": (value, 1)}, {2}, Parts([value])])
-    complete, args, _, has_parcels = encoder.quick((parts,), None)
+    complete, args, _, has_parcels = encoder.quick(node, (parts,), None)
     assert (complete, has_parcels) == (True, True)
     assert args[0][1] == {"k": (value.parcel, 1)}
     odd = Parts([value, Counted()])
-    assert encoder.quick((odd,), None)[0] is False
+    assert encoder.quick(node, (odd,), None)[0] is False
 
 
 def test_structures_that_contain_themselves():
     knot = [encoded([1])]
     knot.append(knot)
-    assert Encoder(None).quick((Parts(knot),), None)[0] is True
+    encoder = Encoder(None)
+    assert encoder.quick(take(1), (Parts(knot),), None)[0] is True
     twice = [encoded([1])]
     for _ in range(60):
         twice = [twice, twice]
-    assert Encoder(None).quick((Parts(twice),), None)[0] is True
+    assert encoder.quick(take(1), (Parts(twice),), None)[0] is True
 
 
 @pytest.mark.parametrize(
     ("build", "path"),
     [
-        (lambda lock: take(lock), "argument 'conf'"),
+        (take, "argument 'conf'"),
         (lambda lock: take({"a": [lock]}), "argument 'conf'['a'][0]"),
         (lambda lock: take(1, 2, lock), "argument 3"),
         (lambda lock: take(1, k=(lock,)), "argument 'k'[0]"),
@@ -243,9 +262,7 @@ def test_each_call_gets_its_own_copy_of_a_shared_argument():
         return len(shared), sum(shared[-2:])
 
     shared = [0] * 50_000
-    assert grow.map([shared] * 20, range(20))() == [
-        (50_001, n) for n in range(20)
-    ]
+    assert grow.map([shared] * 20, range(20))() == [(50_001, n) for n in range(20)]
     assert len(shared) == 50_000
 
 

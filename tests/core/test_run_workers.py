@@ -5,6 +5,7 @@ import random
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import gates
 import pytest
@@ -83,7 +84,7 @@ def test_environment_directory_niceness(tmp_path, monkeypatch):
 
     @process(env={"NEW": "new"}, cwd=tmp_path, nice=1)
     def look():
-        return os.environ["KEPT"], os.environ["NEW"], os.getcwd(), os.nice(0)
+        return os.environ["KEPT"], os.environ["NEW"], str(Path.cwd()), os.nice(0)
 
     kept, new, cwd, niceness = look()()
     assert (kept, new, cwd) == ("kept", "new", str(tmp_path))
@@ -100,7 +101,7 @@ def test_a_directory_that_is_not_there():
 def test_changes_of_the_callers_state_are_seen(monkeypatch, tmp_path):
     @process
     def look():
-        return os.environ.get("LATER"), os.getcwd(), sys.getrecursionlimit()
+        return os.environ.get("LATER"), str(Path.cwd()), sys.getrecursionlimit()
 
     before = look()()
     assert before[0] is None
@@ -118,7 +119,7 @@ def test_changes_of_the_callers_state_are_seen(monkeypatch, tmp_path):
 
 def test_changes_of_globals_are_seen():
     def read():
-        return setting
+        return setting  # noqa: F821 - given below
 
     namespace = {"setting": 1}
     task = process(type(read)(read.__code__, namespace, "read"))
@@ -127,9 +128,13 @@ def test_changes_of_globals_are_seen():
     assert task()() == 2
 
 
+def draw_one():
+    return random.random()
+
+
 def test_random_numbers_are_seeded_afresh():
     random.seed(1)
-    draw = process(fresh=True)(lambda: random.random())
+    draw = process(fresh=True)(draw_one)
     drawn = gather(*(draw() for _ in range(4)))()
     assert len(set(drawn)) == 4
     random.seed(1)
@@ -368,7 +373,7 @@ def test_a_call_that_waits_for_a_processor_can_be_cancelled(gate):
 def _error(future):
     try:
         future.result()
-    except BaseException as error:  # noqa: BLE001 - returned
+    except BaseException as error:
         return error
 
 
@@ -378,7 +383,7 @@ def _error(future):
 def test_at_most_so_many_processes_of_a_task(gate):
     hold = process(limit=1)(gates.through)
     futures = [hold(gate.path, n).submit() for n in range(3)]
-    for n in range(3):
+    for _ in range(3):
         gate.reached()
         gate.open()
     assert sorted(future.result() for future in futures) == [0, 1, 2]
@@ -431,7 +436,7 @@ def test_a_chain_through_processes():
 def test_children_of_a_task_end_with_it():
     @process
     def leave():
-        return subprocess.Popen(["sleep", "1000"]).pid  # noqa: S607
+        return subprocess.Popen(["sleep", "1000"]).pid
 
     child = leave()()
     again = pid()()

@@ -87,8 +87,8 @@ def test_a_process_becomes_a_worker():
         import os
         import sys
 
-        print("to stdout")  # noqa: T201 - is the test
-        print("to stderr", file=sys.stderr)  # noqa: T201 - as above
+        print("to stdout")
+        print("to stderr", file=sys.stderr)
         return os.read(0, 10)
 
     with fresh_worker({"nice": 1}, "import numpy.random") as caller:

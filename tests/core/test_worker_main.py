@@ -16,7 +16,15 @@ import numpy as np
 import pytest
 from worker_kit import PAGE, Caller, double
 
-from entangle._worker import attach, codec, context, frames, functions, mains
+from entangle._worker import (
+    attach,
+    codec,
+    context,
+    frames,
+    functions,
+    mains,
+    zygote,
+)
 from entangle._worker import main as worker
 
 
@@ -160,7 +168,7 @@ def test_a_body_that_raises_what_ends_programs(caller, raised):
 
 
 def test_a_result_that_does_not_pickle(caller):
-    error = caller.value(lambda: threading.Lock())  # noqa: PLW0108 - by value
+    error = caller.value(lambda: threading.Lock())
     assert isinstance(error, codec.EncodeError)
     assert caller.value(double, 2) == 4
 
@@ -431,7 +439,8 @@ def test_a_child_that_is_left_is_told(caller):
     child.communicate(b"\n")
     assert frame.flags == frames.DIRTY
     caller.call(time.sleep, 0.001)
-    assert caller.receive().flags == 0
+    # Other tests may have left helpers of other libraries behind.
+    assert caller.receive().flags == (frames.DIRTY if zygote.children() else 0)
 
 
 def test_output_is_flushed_before_the_answer(caller, monkeypatch):

@@ -70,19 +70,19 @@ def test_the_end_is_no_message(pair):
 def test_lost_descriptors_are_told_and_none_stays_open(pair):
     """The system drops what there is no room for."""
     ours, theirs = pair
-    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - names are enough
+    before = os.listdir("/proc/self/fd")
     zygote.send(ours, ("fork",), [ours.fileno()] * (zygote.MOST_DESCRIPTORS + 4))
     assert zygote.receive(theirs) == (("fork",), None)
-    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - as above
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_damaged_messages_leave_no_descriptors(pair):
     ours, theirs = pair
-    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - as above
+    before = os.listdir("/proc/self/fd")
     socket.send_fds(ours, [b"no pickle"], [ours.fileno()])
     with pytest.raises(pickle.UnpicklingError):
         zygote.receive(theirs)
-    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208 - as above
+    assert os.listdir("/proc/self/fd") == before
 
 
 # -- parts

@@ -55,7 +55,7 @@ def check(spec: Spec, *, task: str, is_async: bool) -> None:
     if how is not None and how.value == "thread":
         _check_thread(spec, how, task=task, is_async=is_async)
     cpus = spec.facet("cpus")
-    if cpus is not None:
+    if cpus is not None and cpus.value is not None:
         _exclude(spec, cpus, ("scheduler",), "each says which CPUs a call gets", task)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from entangle._worker.context import MARK
 from entangle._worker.main import BROKEN_STREAM
-from entangle.errors import ProcessTerminatedException
+from entangle.errors import ProcessTerminatedException, WorkerStartError
 
 if TYPE_CHECKING:
     from .worker import WorkerProcess
@@ -44,6 +44,14 @@ class Deaths:
             out_of_memory=out_of_memory,
             detail=detail,
         )
+
+
+def at_boot(status: int) -> WorkerStartError:
+    """Return the error for what waited for a zygote that never got ready."""
+    return WorkerStartError(
+        detail=f"a new Python interpreter ended at once ({describe(status)}); what it "
+        "said is on stderr"
+    )
 
 
 def describe(status: int) -> str:

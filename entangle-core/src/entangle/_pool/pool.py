@@ -31,7 +31,7 @@ from .snapshot import Snapshots
 from .threads import Threads
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable, Iterator
+    from collections.abc import Generator, Hashable
     from concurrent.futures import Future
 
     from entangle._graph.options import SchedulerOptions
@@ -122,7 +122,7 @@ class Pool:
             self.hub.drive(run, run.begin)
 
     @contextlib.contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None, None, None]:
         """Give back, for a time, what the calling thread needs to run a task."""
         ours = self.threads.blocked()
         lease = self.processes.blocked()
@@ -288,10 +288,10 @@ def _require_linux() -> None:
 @functools.cache
 def _register_once() -> None:
     os.register_at_fork(after_in_child=_in_forked_child)
-    # Before the interpreter refuses new threads, where there is such a moment.
-    register = getattr(threading, "_register_atexit", atexit.register)
-    register(_at_exit)
-    atexit.register(shutdown)
+    # While new threads can still be started, which some versions refuse at exit.
+    with contextlib.suppress(AttributeError, RuntimeError):
+        getattr(threading, "_register_atexit")(_await_submitted)  # noqa: B009
+    atexit.register(_at_exit)
 
 
 def _in_forked_child() -> None:
@@ -301,15 +301,17 @@ def _in_forked_child() -> None:
         pool.abandon()
 
 
-def _at_exit() -> None:
-    """Await submitted runs at a normal exit; cancel them after an uncaught error."""
+def _await_submitted() -> None:
+    """See submitted runs to their end at a normal exit, not after an uncaught error."""
     pool = existing()
-    if pool is None:
-        return
+    if pool is not None and getattr(sys, "last_type", None) is None:
+        for run in list(pool.runs):
+            if run.submitted and run.under_way:
+                pool.finish(run)
+
+
+def _at_exit() -> None:
     try:
-        if getattr(sys, "last_type", None) is None:
-            for run in list(pool.runs):
-                if run.submitted and run.under_way:
-                    pool.finish(run)
+        _await_submitted()
     finally:
         shutdown()

@@ -28,6 +28,7 @@ from entangle._worker.attach import received
 from entangle.errors import WorkerStartError
 
 from . import death
+from .batching import LOW_WATER, MOST_AT_ONCE, TINY_NS, extend
 from .cpus import Processors
 from .fleet import Fleet
 from .jobs import Job, Prepared, frame, shared_frame
@@ -45,13 +46,9 @@ if TYPE_CHECKING:
     from .output import Printer
     from .serial import Serial
     from .shipping import Shipper
-    from .worker import Key, WorkerProcess
+    from .worker import WorkerProcess
     from .zygotes import ZygoteProcess
 
-TINY_NS = 500_000.0
-BUDGET_NS = 1_000_000.0
-MOST_AT_ONCE = 64
-LOW_WATER = 16
 PATIENCE = 0.001  # seconds that a call may keep others waiting behind it
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 NESTING_PRELOAD = ("entangle._run.api",)
@@ -196,23 +193,8 @@ class Processes:
         if queue and first.tiny(TINY_NS):
             shares = self._free + len(self._tiny) + 1
             most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // shares))
-            self._extend(batch, first.prepared.key, most)
+            extend(queue, batch, first.prepared.key, most)
         return batch
-
-    def _extend(self, batch: list[Job], key: Key, most: int) -> None:
-        queue = self._queue
-        budget = BUDGET_NS - sum(job.prepared.shipped.mean_ns or 0 for job in batch)
-        while queue and len(batch) < most:
-            job = queue[0]
-            if job.over:
-                queue.popleft()
-                continue
-            if not job.tiny(TINY_NS) or job.prepared.key != key:
-                break
-            budget -= job.prepared.shipped.mean_ns or 0.0
-            if budget < 0:
-                break
-            batch.append(queue.popleft())
 
     def _top_up(self, first: Job) -> bool:
         """Queue tiny jobs behind running ones; False if no worker has room."""
@@ -228,7 +210,7 @@ class Processes:
                 and not worker.blocked
             ):
                 batch: list[Job] = []
-                self._extend(batch, worker.key, min(room, LOW_WATER * 3))
+                extend(self._queue, batch, worker.key, min(room, LOW_WATER * 3))
                 if batch:
                     self._give(worker, batch)
                     return True
@@ -378,12 +360,7 @@ class Processes:
             self._bury(worker, None)
             for job in jobs:
                 self._finish(job)
-                job.call.failed(
-                    WorkerStartError(
-                        detail="a new Python interpreter ended at once "
-                        f"({death.describe(status)}); what it said is on stderr"
-                    )
-                )
+                job.call.failed(death.at_boot(status))
 
     def _bury(
         self, worker: WorkerProcess, status: int | None, *, zygote: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ from entangle.errors import WorkerStartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+log = logging.getLogger("entangle.pool")
 
 MOST = 32
 _LINGER = 10.0
@@ -36,7 +39,7 @@ class Threads:
         self._local = threading.local()
 
     def run(self, work: Callable[[], None]) -> None:
-        """Have ``work()`` run on a thread of the pool; it must not raise.
+        """Have ``work()`` run on a thread of the pool; what it raises is logged.
 
         Raises:
             RuntimeError: the system has no thread to give, not even one.
@@ -125,7 +128,11 @@ class Threads:
                 continue
             while work is not None:
                 # From the report of the call's end on, what it makes ready is ours.
-                work()
+                try:
+                    work()
+                except BaseException:
+                    # Of a user's callback: no reason to lose the thread.
+                    log.exception("a callback failed")
                 local.spare = False
                 work, local.next = local.next, None
 

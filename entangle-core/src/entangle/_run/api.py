@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._pool.pool import Pool
+
+log = logging.getLogger("entangle.run")
 
 INLINE = "ENTANGLE_INLINE"
 
@@ -56,7 +59,7 @@ def _submitted(
 
     def finished() -> None:
         # Callbacks of the user's run there, and may wait for other runs.
-        pool.threads.run(partial(_settle, pool, under_way, item, future))
+        pool.threads.run(partial(_settled, pool, under_way, item, future))
 
     under_way.on_finished = finished
     pool.start(under_way)
@@ -121,6 +124,15 @@ def _wait_for(pool: Pool, under_way: Run) -> None:
         # Until everything is ended, or the engine's patience with it is.
         pool.finish(under_way)
         raise
+
+
+def _settled(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:
+    try:
+        _settle(pool, under_way, item, future)
+    except BaseException:
+        # A callback of the user's: `concurrent.futures` lets only exceptions pass
+        # that would end the thread.
+        log.exception("a callback failed")
 
 
 def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:

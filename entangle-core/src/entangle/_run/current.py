@@ -12,7 +12,7 @@ from entangle._graph.options import Options
 from entangle._worker import main as worker
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Hashable, Iterator
+    from collections.abc import Container, Generator, Hashable
     from concurrent.futures import Future
 
     from .run import Run
@@ -56,7 +56,7 @@ class Scope:
 
 
 @contextlib.contextmanager
-def outside_limit(pool: Any) -> Iterator[None]:
+def outside_limit(pool: Any) -> Generator[None, None, None]:
     """Not count for the limit of the running call's task, while it waits for a run.
 
     What it waits for may be calls of its own task.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from entangle._graph.options import Options
     from entangle._pool.jobs import Prepared
     from entangle._pool.pool import Pool
+
+
+log = logging.getLogger("entangle.run")
 
 
 class InlineExecutor(Executor):
@@ -211,7 +215,11 @@ class _Relayed(Call):
 
     def _tell(self, tell: Callable[[Any], None], detail: Any) -> None:
         self._pool.printer.flush()
-        tell(detail)
+        try:
+            tell(detail)
+        except BaseException:
+            # A callback of the user's.
+            log.exception("a callback failed")
 
     def _tell_value(self, value: Any) -> None:
         if type(value) is Parcel:
