@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from threading import Event
 
 import pytest
+from worker_kit import until
 
 from entangle._pool import pool
 from entangle.errors import CompositionError, TaskError
@@ -100,6 +101,7 @@ def test_a_call_that_its_executor_drops_has_failed():
 
     future = wait.map(range(3)).submit()
     assert begun.wait(10)
+    until(lambda: executor._work_queue.qsize() == 2)
     executor.shutdown(wait=False, cancel_futures=True)
     go.set()
     error = future.exception(10)
