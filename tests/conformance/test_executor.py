@@ -196,6 +196,49 @@ def test_a_task_in_an_executor_that_was_shut_down():
         task(executor=executor)(add)(1)()
 
 
+class Heard(Call):
+    """A call that takes note of its end."""
+
+    __slots__ = ("how", "over")
+
+    def __init__(self, function, *args):
+        super().__init__(function, args)
+        self.how = []
+        self.over = threading.Event()
+
+    def succeeded(self, value):
+        self.how.append(value)
+        self.over.set()
+
+    def cancelled(self, how):
+        self.how.append(how)
+        self.over.set()
+
+
+def test_ending_a_call_in_a_thread(busy, gate):
+    executor, futures = busy
+    if isinstance(executor, ProcessExecutor):
+        pytest.skip("about threads")
+    waiting = Heard(add, 1)
+    executor.start(waiting)
+    executor.cancel(waiting, 0.0)
+    assert waiting.how == ["already done"]
+    gate.open(len(futures))
+    over = Heard(add, 1)
+    executor.start(over)
+    assert over.over.wait(60)
+    cf.wait([executor.submit(add, 1)])
+    executor.cancel(over, 0.0)
+    assert over.how == [2]
+    assert waiting.how == ["already done"]
+    running = Heard(gates.through, gate.path)
+    executor.start(running)
+    gate.reached()
+    executor.cancel(running, 0.0)
+    assert running.how == ["abandoned"]
+    gate.open()
+
+
 def test_threads_share_and_inline_is_here():
     def ident():
         return threading.get_ident()

@@ -110,6 +110,27 @@ def test_a_taken_monitor_is_worked_off_by_its_owner(hub):
     assert seen == ["owner", thread.ident]
 
 
+def test_what_comes_while_the_monitor_is_left_is_not_left_lying(hub):
+    monitor, seen = hub._monitor, []
+
+    class Leaving:
+        """The monitor, with a poster that comes just too early to enter it."""
+
+        def acquire(self, blocking):
+            return monitor.acquire(blocking)
+
+        def release(self):
+            if not seen:
+                seen.append("late")
+                hub._inbox.append((seen.append, ("run",)))
+            monitor.release()
+
+    hub._monitor = Leaving()
+    elsewhere(lambda: hub.post(lambda: None))
+    hub._monitor = monitor
+    assert seen == ["late", "run"]
+
+
 def test_inside(hub):
     seen = []
     drive(hub, lambda: seen.append(not hub.may_wait()))

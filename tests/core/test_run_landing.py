@@ -86,6 +86,21 @@ def test_drawn_no_further_than_ahead():
     assert next(drawn) <= 203
 
 
+@pytest.mark.parametrize("ahead", [1, 2, 7])
+def test_exactly_as_many_are_drawn_as_may_be_under_way(event, ahead):
+    drawn = []
+
+    def waiting():
+        while True:
+            drawn.append(1)
+            yield number(1) if len(drawn) == 1 else wait_for(event)
+
+    landed = as_completed(waiting(), ahead=ahead)
+    next(landed)
+    assert len(drawn) == ahead
+    landed.close()
+
+
 def test_one_ahead_is_one_after_the_other():
     landed = as_completed((number(n) for n in range(20)), ahead=1)
     assert values(landed) == list(range(20))

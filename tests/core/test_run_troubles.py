@@ -69,12 +69,17 @@ def test_trouble_in_ending_the_calls_of_such_a_run(event, monkeypatch):
     def refuse(self, call):
         raise OSError("not now")
 
+    alone = thread(limit=1)(threading.Event.wait)
     with monkeypatch.context() as patch:
         patch.setattr(ThreadPlace, "cancel", refuse)
         lose_state(patch)
         with pytest.raises(InternalError) as caught:
-            gather(number(), wait_for(event))()
-    assert "and in ending wait_for: OSError('not now')" in caught.value.__notes__
+            gather(number(), alone(event))()
+    assert "and in ending Event.wait: OSError('not now')" in caught.value.__notes__
+    # It holds up no other call of its task.
+    done = threading.Event()
+    done.set()
+    assert alone(done)()
     event.set()
     assert number(2)() == 2
 
