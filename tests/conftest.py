@@ -8,6 +8,7 @@ no thread, process, descriptor, shared memory or temporary file.
 import gc
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -17,6 +18,11 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 
 from leaks import Ledger, shutdown_pool
+
+# What a shell starts in the background is born with SIGINT ignored, and so would be the
+# programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 
