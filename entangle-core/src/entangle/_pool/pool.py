@@ -11,7 +11,7 @@ import sys
 import threading
 from functools import partial
 from queue import Empty
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.scheduling import make_scheduler
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from entangle._graph.options import SchedulerOptions
 
 IDLE = "ENTANGLE_IDLE"
+_SETTLING = 5.0  # seconds that callbacks of futures have at exit
 _IDLE_SECONDS = 10.0
 
 
@@ -61,6 +62,7 @@ class Pool:
         self.threads = Threads()
         self.limits = Limits()
         self.runs: set[Any] = set()  # those that have begun and are not over
+        self.unsettled: set[Any] = set()  # runs whose futures are not resolved yet
         self.closed = False
         self._expecting = False
         self._groups: dict[Hashable, Group] = {}
@@ -305,9 +307,12 @@ def _await_submitted() -> None:
     """See submitted runs to their end at a normal exit, not after an uncaught error."""
     pool = existing()
     if pool is not None and getattr(sys, "last_type", None) is None:
-        for run in list(pool.runs):
-            if run.submitted and run.under_way:
-                pool.finish(run)
+        for run in list(pool.unsettled):
+            pool.finish(run)
+        # The future is resolved, and its callbacks are called, on another thread.
+        deadline = monotonic() + _SETTLING
+        while pool.unsettled and monotonic() < deadline:
+            sleep(0.002)
 
 
 def _at_exit() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._pool import pool as pools
+from entangle.errors import WorkerStartError
 
 from . import current
 from .discover import discover
@@ -56,10 +57,16 @@ def _submitted(
     under_way, item = _made(pool, node, workers, timeout)
     future: RunFuture[Any] = RunFuture(under_way)
     under_way.submitted = True
+    pool.unsettled.add(under_way)
 
     def finished() -> None:
         # Callbacks of the user's run there, and may wait for other runs.
-        pool.threads.run(partial(_settled, pool, under_way, item, future))
+        settle = partial(_settled, pool, under_way, item, future)
+        try:
+            pool.threads.run(settle)
+        except WorkerStartError:
+            # The interpreter starts no thread any more; this one makes do.
+            pool.notifier.call(settle)
 
     under_way.on_finished = finished
     pool.start(under_way)
@@ -133,6 +140,8 @@ def _settled(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> 
         # A callback of the user's: `concurrent.futures` lets only exceptions pass
         # that would end the thread.
         log.exception("a callback failed")
+    finally:
+        pool.unsettled.discard(under_way)
 
 
 def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:

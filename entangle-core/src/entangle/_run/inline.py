@@ -115,6 +115,7 @@ class InlinePool:
         self.printer = _Prints()
         self.limits = Limits()
         self.runs: set[Any] = set()
+        self.unsettled: set[Any] = set()
         failures.task_error = TaskError
 
     def start(self, run: Run, *, more: bool = False) -> None:
