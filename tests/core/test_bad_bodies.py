@@ -101,6 +101,17 @@ def test_a_body_that_damages_descriptors_ends_in_a_value_or_a_clear_error(make, 
             assert double.map(range(20))() == [*range(0, 40, 2)]
 
 
+def test_a_body_that_damages_descriptors_is_never_run_twice(tmp_path, capfd):
+    @process
+    def damage(folder):
+        (folder / str(os.getpid())).touch()
+        write_everywhere.fn(bytes(8))
+
+    with within(), pytest.raises(LOST):
+        damage(tmp_path)()
+    assert len([*tmp_path.iterdir()]) == 1
+
+
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_closing_a_standard_stream_harms_no_later_call(number, capfd):
     for _ in range(3):
