@@ -9,6 +9,8 @@ from entangle._worker import codec, frames
 from entangle._worker import main as protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from entangle._graph.options import SchedulerOptions
     from entangle._seam.call import Call
 
@@ -52,6 +54,8 @@ class Job:
     """A call in the pool: queued, then with a worker, then over. Monitor only."""
 
     __slots__ = (
+        "above",
+        "below",
         "call",
         "cancelled",
         "deaths",
@@ -60,6 +64,7 @@ class Job:
         "over",
         "prepared",
         "processor",
+        "report",
         "token",
         "worker",
     )
@@ -75,6 +80,12 @@ class Job:
         self.deaths = 0
         self.limited = False  # whether it counts for the limit of its task
         self.processor: int | None = None
+        # How its end is told, as soon as the calls that it made in turn are over:
+        # so many of them are being ended, and this one's own end is waited for by
+        # the one above.
+        self.report: Callable[[], None] | None = None
+        self.below = 0
+        self.above: Job | None = None
 
     def tiny(self, limit_ns: float) -> bool:
         """Tell whether the call may be queued behind another one."""

@@ -78,7 +78,6 @@ class Pool:
             self.processes = Processes(
                 self.hub,
                 self.printer,
-                self.notifier,
                 self.shipper,
                 self.limits,
                 self.capacity,

@@ -12,7 +12,7 @@ from entangle._graph.options import Options
 from entangle._worker import main as worker
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Generator, Hashable
+    from collections.abc import Callable, Container, Generator, Hashable
     from concurrent.futures import Future
 
     from .run import Run
@@ -32,6 +32,8 @@ class Scope:
         self._lock = threading.Lock()
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._ended = False
+        self._awaited: set[Run] = set()
+        self._then: Callable[[], None] | None = None
 
     def adopt(self, run: Run) -> None:
         """Take charge of a new run; one that comes too late is cancelled at once."""
@@ -43,16 +45,35 @@ class Scope:
 
     def release(self, run: Run) -> None:
         """A run is over."""
+        then = None
         with self._lock:
             self._runs.discard(run)
+            self._awaited.discard(run)
+            if not self._awaited:
+                then, self._then = self._then, None
+        if then is not None:
+            then()
 
-    def end(self, keep: Container[Any] = ()) -> None:
-        """The call is over: cancel what still runs, but for what it has returned."""
+    def end(
+        self, keep: Container[Any] = (), then: Callable[[], None] | None = None
+    ) -> None:
+        """The call is over: cancel what still runs.
+
+        Args:
+            keep: Runs that the call has returned: they go on.
+            then: Called when all that could be ended of the others has been.
+        """
         with self._lock:
             self._ended = True
             runs = [run for run in self._runs if run not in keep]
+            if then is not None:
+                self._awaited = {run for run in runs if run.under_way}
+                if self._awaited:
+                    self._then, then = then, None
         for run in runs:
             run.hub.post(run.cancel)
+        if then is not None:
+            then()
 
 
 @contextlib.contextmanager

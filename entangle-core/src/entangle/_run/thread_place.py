@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class _Dropped:
-    """Stands for a call that was cancelled before a thread took it."""
+    """Stands for a call that was cancelled."""
 
 
 _DROPPED = _Dropped()
@@ -55,8 +55,9 @@ class ThreadPlace:
         """Drop a call that has not begun, else abandon it."""
         claim = self._claims.setdefault(call, _DROPPED)
         if isinstance(claim, current.Scope):
-            claim.end()
-            call.cancelled("abandoned")
+            # What becomes of the body is of no interest any more.
+            self._claims[call] = _DROPPED
+            claim.end(then=partial(call.cancelled, "abandoned"))
         else:
             call.cancelled("already done")
 
@@ -82,7 +83,8 @@ class ThreadPlace:
         if os.getpid() != self._run.pool.pid:
             end_forked_child(error)
         scope.end(keep=runs_in(value))
-        self._claims.pop(call, None)
+        if self._claims.pop(call, None) is not scope:
+            return
         self._threads.about_to_report()
         if error is None:
             call.succeeded(value)
@@ -222,10 +224,10 @@ class AsyncPlace:
             args, kwargs = arguments(call)
             value = await call.function(*args, **kwargs)
         except BaseException as error:
-            scope.end()
             if call in self._cancelled:
-                call.cancelled("killed")
+                scope.end(then=partial(call.cancelled, "killed"))
             else:
+                scope.end()
                 call.failed(told(error))
         else:
             scope.end(keep=runs_in(value))

@@ -1,0 +1,246 @@
+"""Which worker gets which call, under leases of processors.
+
+Queued calls go to workers first come first served, as far as processors are free. A
+call whose function has lately taken well under a millisecond may be queued in the
+worker behind others like it, to a millisecond of work. Its token then lies in a pipe:
+what runs longer than expected, blocks or is to be ended has the calls behind it taken
+back first, so that no call ever waits for, or dies with, somebody else's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING
+
+from entangle._worker import frames
+from entangle._worker import main as protocol
+from entangle.errors import WorkerStartError
+
+from .batching import LOW_WATER, MOST_AT_ONCE, TINY_NS, extend
+from .cpus import Processors
+from .jobs import Job, Prepared, frame, shared_frame
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .fleet import Fleet
+    from .hub import Hub
+    from .shipping import Shipper
+    from .worker import WorkerProcess
+
+PATIENCE = 0.001  # seconds that a call may keep others waiting behind it
+
+
+class Dispatcher:
+    """The queue of calls, the leases, and the workers that are given both.
+
+    Inside the monitor only.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        fleet: Fleet,
+        shipper: Shipper,
+        capacity: int,
+        failed: Callable[[Job, BaseException], None],
+    ) -> None:
+        self._hub = hub
+        self._fleet = fleet
+        self._shipper = shipper
+        self._failed = failed
+        self._free = capacity
+        self._processors = Processors()
+        self._queue: deque[Job] = deque()
+        self._tiny: dict[int, WorkerProcess] = {}
+        self._refused = False
+
+    def append(self, job: Job) -> None:
+        """Queue a job."""
+        self._queue.append(job)
+
+    def put_back(self, jobs: list[Job]) -> None:
+        """Queue jobs again, ahead of all others; cancelled ones are just let go."""
+        for job in reversed(jobs):
+            job.worker = None
+            if not job.cancelled:
+                self._queue.appendleft(job)
+
+    def pump(self) -> None:
+        """Give queued jobs to workers as far as there is room."""
+        queue = self._queue
+        while queue:
+            job = queue[0]
+            if job.over:
+                queue.popleft()
+            elif job.prepared.cpus <= self._free and not self._refused:
+                worker = self._worker_for(job)
+                if worker is None:
+                    return
+                self._free -= job.prepared.cpus
+                worker.leases = job.prepared.cpus
+                batch = self._batch(job)
+                self._give(worker, batch)
+            elif not self._top_up(job):
+                return
+
+    def _batch(self, first: Job) -> list[Job]:
+        """Take the next job and, if it is tiny, others like it off the queue."""
+        queue = self._queue
+        queue.popleft()
+        batch = [first]
+        if queue and first.tiny(TINY_NS):
+            shares = self._free + len(self._tiny) + 1
+            most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // shares))
+            extend(queue, batch, first.prepared.key, most)
+        return batch
+
+    def _top_up(self, first: Job) -> bool:
+        """Queue tiny jobs behind running ones; False if no worker has room."""
+        if not first.tiny(TINY_NS):
+            return False
+        for worker in self._tiny.values():
+            room = MOST_AT_ONCE - len(worker.outstanding)
+            if (
+                len(worker.outstanding) <= LOW_WATER
+                and worker.key == first.prepared.key
+                and not worker.killed
+                and not worker.dirty
+                and not worker.blocked
+            ):
+                batch: list[Job] = []
+                extend(self._queue, batch, worker.key, min(room, LOW_WATER * 3))
+                if batch:
+                    self._give(worker, batch)
+                    return True
+        return False
+
+    def _give(self, worker: WorkerProcess, batch: list[Job]) -> None:
+        """Send jobs, and before them what they need, to a worker."""
+        behind = bool(worker.outstanding)
+        tokens: list[int] = []
+        for job in batch:
+            job.worker = worker
+            job.number = worker.next_sequence()
+            job.token = behind
+            if behind:
+                tokens.append(job.number)
+            behind = True
+            self._provide(worker, job.prepared)
+            worker.outstanding.append(job)
+        if tokens:
+            worker.grant(tokens)
+        worker.send(frame(batch))
+        if batch[0].tiny(TINY_NS):
+            self._tiny[worker.number] = worker
+        if worker.waiting() and worker.watch is None:
+            self._watch(worker)
+
+    def _provide(self, worker: WorkerProcess, prepared: Prepared) -> None:
+        """Send what a call needs and the worker does not have yet."""
+        snapshot, shipped = prepared.snapshot, prepared.shipped
+        if snapshot.number != worker.snapshot:
+            worker.snapshot = snapshot.number
+            worker.send(frames.pack(frames.CONTEXT, snapshot.data))
+        if shipped.number not in worker.functions:
+            worker.forget_functions(self._shipper.forgotten)
+            worker.functions.add(shipped.number)
+            number = protocol.NUMBER.pack(shipped.number)
+            worker.send(frames.pack(frames.FUNCTION, number + shipped.data))
+        if prepared.payload is not None:
+            for blob in prepared.payload.shared:
+                if blob.number not in worker.shared:
+                    worker.shared.add(blob.number)
+                    worker.send(shared_frame(blob))
+
+    def _worker_for(self, job: Job) -> WorkerProcess | None:
+        """Return a worker without work; None if none can be had now."""
+        key = job.prepared.key
+        processors: tuple[int, ...] = ()
+        if job.prepared.bound:
+            processors = self._processors.least_used(job.prepared.bound)
+            key = key.bound(processors)
+        try:
+            worker = self._fleet.take(key)
+        except (OSError, WorkerStartError) as error:
+            self.cannot_start(error)
+            return None
+        worker.processors = processors
+        self._processors.use(processors)
+        return worker
+
+    def cannot_start(self, error: BaseException) -> None:
+        """Wait for another worker's end if there is one, else fail the next call."""
+        self._refused = self._fleet.end_idle() or any(
+            worker.outstanding for worker in self._fleet
+        )
+        if self._refused:
+            return
+        job = self._queue.popleft()
+        if isinstance(error, WorkerStartError):
+            self._failed(job, error)
+        else:
+            failure = WorkerStartError(detail=str(error))
+            failure.__cause__ = error
+            self._failed(job, failure)
+
+    def blocked(self, worker: WorkerProcess) -> None:
+        """The call of a worker waits for others: its processors are free meanwhile."""
+        self.withdraw(worker)
+        self._free += worker.leases
+
+    def resumed(self, worker: WorkerProcess) -> None:
+        """The call of a worker goes on."""
+        # Maybe below zero: then nothing new starts until others have ended.
+        self._free -= worker.leases
+
+    def settle(self, worker: WorkerProcess) -> None:
+        """Let a worker rest that has nothing left to do."""
+        if not worker.outstanding and not worker.killed:
+            self.release(worker)
+            self._fleet.rest(worker)
+
+    def release(self, worker: WorkerProcess) -> None:
+        """Take back what a worker holds: it has nothing to do, or is gone."""
+        self._tiny.pop(worker.number, None)
+        if not worker.blocked:
+            self._free += worker.leases
+        worker.leases = 0
+        worker.blocked = 0
+        worker.outside = False
+        self._processors.release(worker.processors)
+        worker.processors = ()
+        self._refused = False
+
+    # -- taking back -------------------------------------------------------------
+
+    def _watch(self, worker: WorkerProcess) -> None:
+        worker.watched = worker.begun()[0]
+        worker.watch = self._hub.at(
+            time.monotonic() + PATIENCE, partial(self._look_at, worker)
+        )
+
+    def _look_at(self, worker: WorkerProcess) -> None:
+        """Take back what waits behind a call that takes longer than expected."""
+        worker.watch = None
+        if not worker.waiting() or worker.killed:
+            return
+        entered, _ = worker.begun()
+        if entered == worker.watched:
+            self.withdraw(worker)
+        else:
+            self._watch(worker)
+
+    def withdraw(self, worker: WorkerProcess) -> None:
+        """Take back all calls whose token the worker has not taken."""
+        numbers = worker.take_back()
+        if numbers:
+            back = [job for job in worker.outstanding if job.number in numbers]
+            worker.outstanding = deque(
+                job for job in worker.outstanding if job.number not in numbers
+            )
+            self._tiny.pop(worker.number, None)
+            self.put_back(back)
+            self.settle(worker)
