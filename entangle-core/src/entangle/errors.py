@@ -172,6 +172,9 @@ class ProcessTerminatedException(EntangleError):
         elif exit_code is not None:
             how = f"exited with code {exit_code}"
             advice = "let the task return or raise, not leave the process"
+        elif detail:
+            how = "had to be ended"
+            advice = "let the task leave descriptors alone that it has not opened"
         else:
             how = "died"
             advice = "look for a crash in native code"

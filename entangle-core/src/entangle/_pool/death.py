@@ -39,7 +39,8 @@ class Deaths:
         return ProcessTerminatedException(
             node=node,
             pid=worker.pid,
-            signal=-code if code < 0 else None,
+            # That it was us who then ended it is not what the user looks for.
+            signal=-code if code < 0 and not worker.broken else None,
             exit_code=code if code >= 0 else None,
             out_of_memory=out_of_memory,
             detail=detail,

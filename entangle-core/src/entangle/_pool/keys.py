@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 
     from .pool import Pool
     from .shipping import Shipped
+    from .snapshot import Snapshot
 
 
-def prepare(options: Options, shipped: Shipped, pool: Pool, name: str) -> Prepared:
+def prepare(
+    options: Options, shipped: Shipped, snapshot: Snapshot, pool: Pool, name: str
+) -> Prepared:
     """Return what all calls of a task have in common on their way to a worker.
 
     Args:
         options: What the task asks for.
         shipped: Its function.
+        snapshot: The state of this process that its workers take over.
         pool: The process's pool.
         name: Of the task, for messages.
 
@@ -63,7 +67,7 @@ def prepare(options: Options, shipped: Shipped, pool: Pool, name: str) -> Prepar
     )
     return Prepared(
         shipped,
-        pool.snapshots.now(),
+        snapshot,
         key,
         lease,
         None,

@@ -151,6 +151,8 @@ class NestedCalls:
 
     def _shipped(self, worker: WorkerProcess, request: dict[str, Any]) -> Shipped:
         digest, data, by_value = request["function"]
+        if request["anew"]:
+            worker.nested_functions.clear()
         if data is not None:
             worker.nested_functions[digest] = self._shipper.adopt(
                 digest, data, by_value=by_value

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from .hub import Hub
     from .jobs import Prepared
 
+MOST_FUNCTIONS = 1000  # that the caller's pool is to remember for this worker
+
 
 class Relay:
     """Stands in for `Processes` inside of a worker. Inside the monitor only."""
@@ -50,6 +52,9 @@ class Relay:
             payload = (prepared.payload.data, prepared.payload.own)
             buffers = prepared.payload.buffers
         digest = shipped.digest
+        anew = len(self._functions) >= MOST_FUNCTIONS
+        if anew:
+            self._functions.clear()
         data = None if digest in self._functions else shipped.data
         self._functions.add(digest)
         snapshot = prepared.snapshot
@@ -62,6 +67,7 @@ class Relay:
             "kwargs": None if payload else call.kwargs,
             "payload": payload,
             "function": (digest, data, shipped.by_value),
+            "anew": anew,
             "snapshot": (snapshot.number, state),
             "key": (key.env, key.cwd, key.nice, key.preload, key.fresh),
             "limit": prepared.limit,

@@ -138,7 +138,9 @@ class ProcessExecutor(Executor):
         packed = None
         if not _plain(call):
             packed = payload(call.args, call.kwargs, call.function, call.name)
-        prepared = prepare(options, shipped, pool, call.name)._replace(payload=packed)
+        snapshot = pool.snapshots.now()
+        prepared = prepare(options, shipped, snapshot, pool, call.name)
+        prepared = prepared._replace(payload=packed)
         relayed = _Relayed(call, pool, self._over)
         with self._guard:
             self._relays[call] = relayed

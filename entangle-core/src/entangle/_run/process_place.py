@@ -41,8 +41,8 @@ class ProcessPlace:
             raise UnpicklableError(
                 path=error.path, reason=error.reason, node=task.name
             ) from error
-        self._prepared = prepare(task.options, shipped, run.pool, task.name)._replace(
-            snapshot=run.snapshot()
+        self._prepared = prepare(
+            task.options, shipped, run.snapshot(), run.pool, task.name
         )
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
