@@ -29,7 +29,7 @@ class Status(NamedTuple):
 
     parent: int
     state: str
-    command: str
+    name: str
 
 
 class Ledger(NamedTuple):
@@ -76,7 +76,8 @@ class Ledger(NamedTuple):
                 pool_may_live and belongs_to_pool(process, statuses)
             ):
                 status = statuses[process]
-                yield f"process {process.pid} ({status.state}) {status.command}"
+                command = command_of(process, status)
+                yield f"process {process.pid} ({status.state}) {command}"
         for number, target in sorted(now.descriptors - self.descriptors):
             if not (pool_may_live and target.startswith(POOL_DESCRIPTORS)):
                 yield f"descriptor {number}: {target}"
@@ -87,31 +88,67 @@ class Ledger(NamedTuple):
 def processes():
     """Return every process of the machine with its status."""
     found = {}
-    for folder in PROC.glob("[0-9]*"):
-        try:
-            name, _, rest = (folder / "stat").read_text().rpartition(")")
-            fields = rest.split()
-            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
-        except OSError:
-            continue
-        process = Process(int(folder.name), fields[19])
-        shown = command.decode(errors="replace")[:200] or name.partition("(")[2]
-        found[process] = Status(int(fields[1]), fields[0], shown)
+    # By the plainest means: this runs before and after every test.
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:
+                    about, _, rest = file.read().rpartition(b")")
+            except OSError:
+                continue
+            fields = rest.decode().split()
+            short = about.partition(b"(")[2].decode(errors="replace")
+            process = Process(int(name), fields[19])
+            found[process] = Status(int(fields[1]), fields[0], short)
     return found
+
+
+def command_of(process, status):
+    """Return what a process was started with, its short name if that is not known."""
+    try:
+        command = (PROC / str(process.pid) / "cmdline").read_bytes()
+    except OSError:
+        command = b""
+    shown = command.replace(b"\0", b" ").decode(errors="replace")
+    return shown[:200] or status.name
+
+
+class Marked:
+    """Which processes carry the mark in their environment."""
+
+    def __init__(self):
+        self._known = {}
+        with open("/proc/self/stat", "rb") as file:
+            self._begun = int(file.read().rpartition(b")")[2].split()[19])
+
+    def __contains__(self, process):
+        """Look it up; only what is not the tests' own can be remembered."""
+        if process not in self._known:
+            mark = f"{MARK}={os.environ.get(MARK)}".encode()
+            try:
+                with open(f"/proc/{process.pid}/environ", "rb") as file:
+                    found = mark in file.read()
+            except OSError:
+                return False
+            if found:
+                return True
+            # Of a process that started before the tests did it is so for ever.
+            if int(process.started) < self._begun:
+                self._known[process] = False
+            return False
+        return self._known[process]
+
+
+MARKED = Marked()
 
 
 def ours():
     """Return the processes that these tests started, whoever is their parent now."""
     statuses = processes()
-    mark = f"{MARK}={os.environ.get(MARK)}".encode()
     known = {os.getpid()}
     found = set()
     for process in statuses:
-        try:
-            marked = mark in (PROC / str(process.pid) / "environ").read_bytes()
-        except OSError:
-            marked = False
-        if marked and process.pid != os.getpid():
+        if process.pid != os.getpid() and process in MARKED:
             found.add(process)
             known.add(process.pid)
     # Descendants whose environment was replaced, and the dead that nobody reaped.
@@ -128,13 +165,14 @@ def ours():
 
 def belongs_to_pool(process, statuses):
     """Tell whether a process is this process's zygote or one of its workers."""
-    by_pid = {other.pid: status for other, status in statuses.items()}
-    status = by_pid[process.pid]
+    status = statuses[process]
     if status.state == "Z":
         return False
     if status.parent != os.getpid():
-        status = by_pid.get(status.parent, status)
-    return status.parent == os.getpid() and ZYGOTE in status.command
+        for other, its in statuses.items():
+            if other.pid == status.parent:
+                process, status = other, its
+    return status.parent == os.getpid() and ZYGOTE in command_of(process, status)
 
 
 def descriptors():

@@ -93,7 +93,7 @@ def test_timeouts_say_what_took_too_long(phase, words):
         ({"signal": 250}, "was killed by signal 250"),
         ({"exit_code": 3}, "exited with code 3"),
         ({"signal": 9, "out_of_memory": True}, "memory ran out"),
-        ({"detail": "while idle"}, "died (while idle)"),
+        ({"detail": "while idle"}, "had to be ended (while idle)"),
     ],
 )
 def test_deaths_say_how(known, words):

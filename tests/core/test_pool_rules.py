@@ -225,7 +225,7 @@ class FakePool:
 
 def prepare(pool=None, *, by_value=False, **options):
     shipped = Shipped(1, b"d", b"", by_value=by_value)
-    return keys.prepare(Options(**options), shipped, pool or FakePool(), "name")
+    return keys.prepare(Options(**options), shipped, None, pool or FakePool(), "name")
 
 
 def test_keys_of_workers():
