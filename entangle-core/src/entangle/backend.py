@@ -9,6 +9,7 @@ from __future__ import annotations
 from entangle._run.executors import InlineExecutor, ProcessExecutor, ThreadExecutor
 from entangle._seam.call import Call
 from entangle._seam.executor import Capabilities, Executor
+from entangle._seam.making import context, infrastructure
 
 __all__ = [
     "Call",
@@ -17,4 +18,6 @@ __all__ = [
     "InlineExecutor",
     "ProcessExecutor",
     "ThreadExecutor",
+    "context",
+    "infrastructure",
 ]

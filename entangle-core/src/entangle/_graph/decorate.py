@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import TypedDict
 
+    from entangle._graph.configured import Infrastructure
+
     class Policy(TypedDict, total=False):
         """The options of every decorator that says how a task runs."""
 
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     class TaskOptions(ProcessOptions, total=False):
         """The options of the general form."""
 
-        executor: Executor | None
+        executor: Executor | Decorator | Infrastructure[...] | str | None
 
 
 P = ParamSpec("P")
@@ -80,6 +82,14 @@ class Decorator:
                 decorators.
         """
         return _apply(self._name, fn, self._facets)
+
+    @property
+    def target(self) -> object:
+        """The place that the decorator states; None if it states none."""
+        for facet in self._facets:
+            if facet.key == "where" and not isinstance(facet.value, str):
+                return facet.value
+        return None
 
     def __repr__(self) -> str:
         """Show the name and what it states."""

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from entangle._graph.callables import kind_of
 from entangle._graph.frames import getframe
+from entangle._graph.target import Settings
 
 
 class Facet(NamedTuple):
@@ -29,12 +30,14 @@ class Facet(NamedTuple):
 
     def __str__(self) -> str:
         """Show the decorator, what it says and where it was written."""
-        if self.key in _NAMES_ITSELF:
-            return f"{self.decorator} ({self.origin})"
+        if self.key in _NAMES_ITSELF or isinstance(self.value, Settings):
+            return f"{self.summary()} ({self.origin})"
         return f"{self.key}={_shown(self.value)} of {self.decorator} ({self.origin})"
 
     def summary(self) -> str:
         """Show what is stated, without who and where."""
+        if isinstance(self.value, Settings):
+            return f"@{self.value!r}" if self.value.options else self.decorator
         if self.key in _NAMES_ITSELF:
             return self.decorator
         return f"{self.key}={_shown(self.value)}"

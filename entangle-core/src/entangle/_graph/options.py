@@ -24,7 +24,8 @@ class Options(NamedTuple):
     Attributes:
         how: ``'process'``, ``'thread'``, ``'workflow'`` or, for nodes whose value is
             only put together from their inputs, ``'assemble'``.
-        executor: The `concurrent.futures.Executor` that was given, if any.
+        executor: The place that was given, if any: a `Target`, the name of an
+            executor, or a `concurrent.futures.Executor`.
         timeout: How long the body of one attempt may run.
         wait: How long the arguments may take.
         start: How long a place may take from ready to started.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._graph.target import Settings, Target
 from entangle.errors import CompositionError, UnmetCapabilityError
 
 if TYPE_CHECKING:
@@ -50,7 +51,15 @@ def check(spec: Spec, *, task: str, is_async: bool) -> None:
         _check_workflow(spec, firing, task=task, is_async=is_async)
     executor = spec.facet("executor")
     if executor is not None and executor.value is not None:
+        _exclude(spec, executor, ("where",), "each says where the task runs", task)
         _check_executor(spec, executor, task=task)
+    for facet in spec.facets:
+        if isinstance(facet.value, Settings) and facet.value.of.excludes:
+            why = f"{facet.decorator} does not go with it"
+            _exclude(spec, facet, tuple(facet.value.of.excludes), why, task)
+    where = spec.facet("where")
+    if where is not None and isinstance(where.value, Target):
+        _check_executor(spec, where, task=task)
     how = spec.facet("how")
     if how is not None and how.value == "thread":
         _check_thread(spec, how, task=task, is_async=is_async)
@@ -103,24 +112,45 @@ def _check_thread(spec: Spec, thread: Facet, *, task: str, is_async: bool) -> No
 
 
 def _check_executor(spec: Spec, executor: Facet, *, task: str) -> None:
-    """Refuse what an executor does not honour; a foreign one tells nothing of itself."""
-    _exclude(spec, executor, ("where",), "each says where the task runs", task)
-    ours = _capabilities(executor.value)
-    if ours is None or spec.value("how") == "thread":
+    """Refuse what a place does not honour; a foreign executor tells nothing."""
+    place = executor.value
+    named = isinstance(place, str)  # what it honours is known when it is looked up
+    ours = capabilities_of(place)
+    if (ours is None and not named) or spec.value("how") == "thread":
         _exclude(spec, executor, ("how",), "an executor decides how it runs", task)
-    for key, capability, why in _NEEDS:
-        if not getattr(ours, capability, False):
-            _refuse(spec, executor, (key,), f"{why}: use @process", task)
+    if not named:
+        advice = ": use @process" if ours is None else "; drop one of them"
+        for key, why in unmet(ours):
+            _refuse(spec, executor, (key,), why + advice, task)
 
 
-def _capabilities(executor: object) -> object:
-    """Read what an executor honours; None for a foreign one, which cannot tell."""
+def capabilities_of(place: object) -> object:
+    """Read what a place honours; None for a foreign executor, which cannot tell."""
+    if isinstance(place, Target):
+        place = place.of.make
     # The module is of a higher layer, and loaded wherever such an object exists.
     seam: Any = sys.modules.get("entangle._seam.executor")
-    if seam is None or not isinstance(executor, seam.Executor):
+    if seam is None:
         return None
-    capabilities: object = getattr(executor, "capabilities", None)
+    ours = isinstance(place, type) and issubclass(place, seam.Executor)
+    if not ours and not isinstance(place, seam.Executor):
+        return None
+    capabilities: object = getattr(place, "capabilities", None)
     return capabilities
+
+
+def unmet(capabilities: object) -> list[tuple[str, str]]:
+    """Return the options that a place cannot honour, each with the reason."""
+    return [
+        (key, why)
+        for key, capability, why in _NEEDS
+        if not getattr(capabilities, capability, False)
+    ]
+
+
+def asked(value: object) -> bool:
+    """Tell whether the value of an option asks for anything."""
+    return value not in _NOTHING_ASKED
 
 
 def _exclude(

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, cast
 
 from entangle._graph.options import Options, SchedulerOptions
+from entangle._graph.target import Target
 from entangle.errors import CompositionError
 
 if TYPE_CHECKING:
@@ -107,6 +108,11 @@ class Spec:
             for facet in self.facets
             if facet.key in Options._fields
         }
+        place = self.value("where", None)
+        if not isinstance(place, Target):
+            place = stated.get("executor")
+        if isinstance(place, Target):
+            stated["executor"] = place.beside(dict(self._stated()))
         stated["how"] = self.value("firing") or self.value("how", "process")
         scheduler = self.value("scheduler")
         if scheduler is not None:

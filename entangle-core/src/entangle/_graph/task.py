@@ -20,6 +20,7 @@ from entangle._graph import callables, naming, rules
 from entangle._graph.arity import Arity
 from entangle._graph.frames import getframe
 from entangle._graph.node import Node, build
+from entangle._graph.target import Target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -177,7 +178,9 @@ class Task(Generic[P, R_co]):
         """Check the arguments of a call against the function's parameters."""
         arity = self._arity
         if arity is None:
-            arity = self._arity = Arity(self.fn, self.name)
+            place = self.options.executor
+            like = place.of.calls_like if type(place) is Target else None
+            arity = self._arity = Arity(like or self.fn, self.name)
             self._low, self._high = arity.low, arity.high
         arity.check(args, kwargs)
 

@@ -195,21 +195,27 @@ def directory(value: Any) -> str | None:
 
 
 def executor(value: object) -> object:
-    """An executor object, or None."""
+    """The name of an executor, a target, an executor object, or None."""
     if value is None:
         return None
     if isinstance(value, str):
-        _refuse(
-            f"names {value!r}, but no executor named {value!r} is registered; names "
-            "come with plugins: give a concurrent.futures.Executor object instead"
-        )
+        # Which names there are is for plugins to say, which are not loaded yet.
+        if not value.isidentifier():
+            _refuse(f"must be the name of an executor, not {value!r}")
+        return value
+    target = getattr(value, "target", None)
+    if kind_of(value).__module__.startswith("entangle._graph.") and target is not None:
+        return target  # a decorator of an infrastructure
     # Imported here: only who gives an executor needs it.
     from concurrent.futures import Executor
 
     if not isinstance(value, Executor):
         if isinstance(value, type) and issubclass(value, Executor):
             _refuse(f"must be an executor, not its class {value.__qualname__}: call it")
-        _refuse("must be the name of an executor or a concurrent.futures.Executor")
+        _refuse(
+            "must be the name of an executor, a target such as docker(image=...), or "
+            "a concurrent.futures.Executor"
+        )
     return value
 
 

@@ -34,7 +34,7 @@ class InlineExecutor(Executor):
     """Runs each call at once, in the thread that submits it."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        started=True, shared_objects=True
+        started=True, shared_objects=True, output=True, concurrent=False
     )
 
     def start(self, call: Call) -> None:
@@ -59,7 +59,7 @@ class ThreadExecutor(Executor):
     """Runs calls in the threads that all of Entangle shares in this process."""
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        started=True, shared_objects=True
+        started=True, shared_objects=True, output=True
     )
 
     def __init__(self) -> None:
@@ -112,7 +112,7 @@ class ProcessExecutor(Executor):
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
-        kill=True, started=True, process=True, fresh=True, cpus=True
+        kill=True, started=True, process=True, fresh=True, cpus=True, output=True
     )
 
     def __init__(self, options: Options | None = None) -> None:

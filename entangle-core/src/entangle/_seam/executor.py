@@ -30,6 +30,8 @@ class Capabilities(NamedTuple):
         fresh: It can give a call a process that has run nothing before.
         cpus: It can set CPUs aside for a call.
         shared_objects: Calls get the very objects of the caller, not copies.
+        output: What a call prints is passed on to the caller while it runs.
+        concurrent: Several calls run at once.
     """
 
     kill: bool = False
@@ -38,6 +40,8 @@ class Capabilities(NamedTuple):
     fresh: bool = False
     cpus: bool = False
     shared_objects: bool = False
+    output: bool = False
+    concurrent: bool = True
 
 
 class Executor(concurrent.futures.Executor):

@@ -1,0 +1,70 @@
+"""Whether a value fits the type that an option was declared with."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+
+def hints_of(function: Any) -> dict[str, Any]:
+    """Return the resolved annotations of a function's parameters.
+
+    Those that name what exists for type checkers alone are left out, with all others
+    of that function: Python resolves all or none.
+    """
+    try:
+        return get_type_hints(function)
+    except Exception:  # noqa: BLE001 - an annotation may be any expression
+        return {}
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Tell whether a value is of a type; what can't be checked fits."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if origin is Union or origin is types.UnionType:
+        return any(fits(value, choice) for choice in arguments)
+    if origin is Literal:
+        return any(value is choice or _same(value, choice) for choice in arguments)
+    if origin is None:
+        return _is_a(value, type(None) if hint is None else hint)
+    return _is_a(value, origin) and _items_fit(value, origin, arguments)
+
+
+def _same(value: object, choice: object) -> bool:
+    return type(value) is type(choice) and value == choice
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    if not isinstance(kind, type):
+        return True
+    if kind is float:
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if isinstance(value, (str, bytes)) and kind not in {str, bytes, object}:
+        # A string is a sequence of strings, and never meant as one.
+        return issubclass(type(value), kind) and kind not in {Iterable, Sequence}
+    try:
+        return isinstance(value, kind)
+    except TypeError:
+        return True  # a protocol, say
+
+
+def _items_fit(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
+    if not arguments or not isinstance(origin, type):
+        return True
+    if issubclass(origin, Mapping):
+        keys, values = arguments
+        return all(fits(k, keys) and fits(v, values) for k, v in value.items())
+    if issubclass(origin, tuple) and arguments[-1] is not Ellipsis:
+        return len(value) == len(arguments) and all(map(fits, value, arguments))
+    if issubclass(origin, (Sequence, AbstractSet)) or origin is Iterable:
+        return all(fits(item, arguments[0]) for item in value)
+    return True
+
+
+def shown(hint: Any) -> str:
+    """Show a type as people write it."""
+    return hint.__qualname__ if isinstance(hint, type) else str(hint)
