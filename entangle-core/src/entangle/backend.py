@@ -1,23 +1,34 @@
 """The seam for places where calls run: what a backend is made of.
 
 `ThreadExecutor`, `ProcessExecutor` and `InlineExecutor` are the places that core has,
-as executors that may be used by themselves or given to ``@task(executor=...)``.
+as executors that may be used by themselves or given to ``@task(executor=...)``;
+`ForeignExecutor` wraps any `concurrent.futures.Executor`.
+
+A backend is a subclass of `Executor`, of which `infrastructure` makes a decorator;
+`pack_call`, `run_payload` and `deliver` carry a call to another process and back. See
+"Write a backend" in the documentation.
 """
 
 from __future__ import annotations
 
 from entangle._run.executors import InlineExecutor, ProcessExecutor, ThreadExecutor
+from entangle._run.foreign import ForeignExecutor
 from entangle._seam.call import Call
 from entangle._seam.executor import Capabilities, Executor
 from entangle._seam.making import context, infrastructure
+from entangle._seam.payload import deliver, pack_call, run_payload
 
 __all__ = [
     "Call",
     "Capabilities",
     "Executor",
+    "ForeignExecutor",
     "InlineExecutor",
     "ProcessExecutor",
     "ThreadExecutor",
     "context",
+    "deliver",
     "infrastructure",
+    "pack_call",
+    "run_payload",
 ]

@@ -19,6 +19,7 @@ __all__ = [
     "InternalError",
     "OptionError",
     "PlatformError",
+    "PluginError",
     "ProcessRetryException",
     "ProcessTerminatedException",
     "ProcessTimeoutException",
@@ -308,6 +309,19 @@ class WorkerStartError(EntangleError):
             "processes and memory (ulimit -a, cgroups)"
         )
         self.detail = detail
+
+
+class PluginError(EntangleError):
+    """A plugin that is missing, broken, or in another's way.
+
+    Attributes:
+        plugin: The name of the plugin; empty if it is not there.
+    """
+
+    def __init__(self, reason: str, *, plugin: str) -> None:
+        """Build the error from its message and the plugin it is about."""
+        super().__init__(reason)
+        self.plugin = plugin
 
 
 class InternalError(EntangleError):

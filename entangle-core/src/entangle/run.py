@@ -1,7 +1,30 @@
-"""What belongs to a run under way: its future."""
+"""What belongs to a run: its future, its plan, the events that observers get.
+
+The event types are new and may still change until they are declared stable.
+"""
 
 from __future__ import annotations
 
 from entangle._run.future import RunFuture
+from entangle._run.plan import Plan
+from entangle._seam.events import (
+    Event,
+    NodeEnded,
+    NodeOutput,
+    NodeStarted,
+    RunEnded,
+    RunStarted,
+)
+from entangle._seam.planned import PlannedTask
 
-__all__ = ["RunFuture"]
+__all__ = [
+    "Event",
+    "NodeEnded",
+    "NodeOutput",
+    "NodeStarted",
+    "Plan",
+    "PlannedTask",
+    "RunEnded",
+    "RunFuture",
+    "RunStarted",
+]

@@ -9,7 +9,9 @@ import tempfile
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+from entangle._seam.extensions import Finding
 
 from .versions import version_of
 
@@ -22,30 +24,13 @@ VARIABLES: Final = (
     "ENTANGLE_INLINE",
     "ENTANGLE_IDLE",
     "ENTANGLE_FULL_TRACEBACK",
+    "ENTANGLE_TARGETS",
+    "ENTANGLE_DISABLE_PLUGINS",
 )
 FEWEST_DESCRIPTORS: Final = 1024
 FEWEST_PROCESSES: Final = 64
 LEAST_SHARED_MEMORY: Final = 64 << 20
 SHARED: Final = Path("/dev/shm")  # noqa: S108 - looked at, not written to
-
-
-Verdict = Literal["ok", "warn", "fail"]
-
-
-class Finding(NamedTuple):
-    """One line of the report.
-
-    Attributes:
-        verdict: ok, warn (works, but) or fail (doesn't work).
-        subject: what was looked at, in a word or two.
-        text: what was found.
-        remedy: what to do about it; empty when ok.
-    """
-
-    verdict: Verdict
-    subject: str
-    text: str
-    remedy: str = ""
 
 
 def python() -> Iterator[Finding]:
@@ -217,6 +202,35 @@ def environment() -> Iterator[Finding]:
             yield Finding("ok", name, os.environ[name])
 
 
+def installed_plugins() -> Iterator[Finding]:
+    """Load every plugin, pass on what is wrong, and ask each for its own checks."""
+    try:
+        from entangle._seam.plugins import SLOW, plugins
+
+        listed = plugins.all()
+        plugins.executors()
+    except Exception as error:  # noqa: BLE001 - pluggy itself may be broken
+        text = f"{type(error).__name__}: {error}"
+        yield Finding("fail", "plugins", text, "see the lines above")
+        return
+    for plugin in listed:
+        subject = f"plugin {plugin.name}"
+        for problem in plugin.problems:
+            remedy = (
+                f"upgrade or remove {plugin.distribution}, or set "
+                f"ENTANGLE_DISABLE_PLUGINS={plugin.name}"
+            )
+            yield Finding("warn", subject, problem, remedy)
+        if plugin.seconds > SLOW:
+            text = f"takes {plugin.seconds:.1f} s to import"
+            remedy = f"ask {plugin.distribution} to import what is heavy in functions"
+            yield Finding("warn", subject, text, remedy)
+        elif not plugin.problems:
+            yield Finding("ok", subject, f"{plugin.distribution} {plugin.version}")
+    for _, finding in plugins.each("entangle_doctor", Finding):
+        yield finding
+
+
 def round_trip() -> Iterator[Finding]:
     """Run one call in a worker process, twice: cold, then warm."""
     import time
@@ -254,5 +268,6 @@ CHECKS: Final = (
     packages,
     namespace,
     environment,
+    installed_plugins,
     round_trip,
 )

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .checks import CHECKS, Finding
+from .checks import CHECKS
 from .exits import INVALID, OK
 
 if TYPE_CHECKING:
     import argparse
+
+    from entangle._seam.extensions import Finding
 
 
 def configure(parser: argparse.ArgumentParser) -> None:

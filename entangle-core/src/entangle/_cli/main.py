@@ -18,10 +18,15 @@ from .exits import INTERRUPTED, USAGE, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from entangle._seam.extensions import Command
+
 COMMANDS = {
     "demo": "run a small graph and show what happens",
     "run": "run a file's graph and print its value",
+    "plan": "say what would run where, and what is refused, without running",
+    "plugins": "list the plugins, what each adds, and what is wrong",
     "doctor": "check whether this machine is ready, and say what to do",
+    "sweep": "remove what runs that are gone have left elsewhere",
 }
 
 EXAMPLES = """\
@@ -29,6 +34,7 @@ examples:
   entangle demo
   entangle run pipeline.py          the file's graph: its only node, `result` or `main`
   entangle run pipeline.py:report year=2024
+  entangle plan pipeline.py
   entangle doctor
 
 exit codes: 0 ok, 1 a node failed, 2 usage, 3 invalid graph or configuration,
@@ -91,26 +97,43 @@ def _dispatch(arguments: list[str]) -> int:
     if parsed.command is None:
         parser.print_help(sys.stderr)
         return USAGE
-    if parsed.command not in COMMANDS:
-        raise UsageError(f"no command {parsed.command!r}{suggest(parsed.command)}")
-    module = import_module(f"entangle._cli.{parsed.command}")
+    found = _command(parsed.command)
     command = Parser(
         prog=f"entangle {parsed.command}",
-        description=COMMANDS[parsed.command],
+        description=found.summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    module.configure(command)
-    code: int = module.execute(command.parse_args(parsed.arguments))
-    return code
+    found.configure(command)
+    return found.execute(command.parse_args(parsed.arguments))
+
+
+def _command(name: str) -> Command:
+    """Find a command: of core, else of a plugin, which is only then loaded."""
+    from entangle._seam.extensions import Command
+
+    if name in COMMANDS:
+        module = import_module(f"entangle._cli.{name}")
+        return Command(name, COMMANDS[name], module.configure, module.execute)
+    from entangle._seam.plugins import plugins
+
+    known = list(COMMANDS)
+    if plugins.may_exist():
+        for _, command in plugins.each("entangle_commands", Command):
+            if command.name == name:
+                return command
+            known.append(command.name)
+    raise UsageError(f"no command {name!r}{suggest(name, known)}")
 
 
 def _listing() -> str:
     width = max(map(len, COMMANDS))
     lines = (f"  {name:{width}}  {text}" for name, text in COMMANDS.items())
-    return "commands (`entangle COMMAND --help` for each):\n" + "\n".join(lines) + "\n"
+    more = "`entangle plugins` lists the commands that plugins add\n"
+    head = "commands (`entangle COMMAND --help` for each):\n"
+    return head + "\n".join(lines) + "\n" + more
 
 
-def suggest(name: str, known: Sequence[str] = tuple(COMMANDS)) -> str:
+def suggest(name: str, known: Sequence[str]) -> str:
     """Return " (did you mean …?)" for a misspelt name, or what there is."""
     from difflib import get_close_matches
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 from .exits import INVALID, NODE_FAILED, OK, InvalidError, UsageError
 from .load import find, load, split
+from .plan import HERE, here
 from .report import describe
 
 if TYPE_CHECKING:
@@ -35,6 +36,9 @@ def configure(parser: ArgumentParser) -> None:
         "constants", metavar="KEY=VALUE", nargs="*", help="arguments for a task"
     )
     parser.add_argument(
+        "--here", action="store_true", help=HERE.replace("as if", "run as if")
+    )
+    parser.add_argument(
         "--workers", type=positive, metavar="N", help="at most N calls at once"
     )
     parser.add_argument(
@@ -44,6 +48,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(arguments: Namespace) -> int:
     """Run what the command line names and return the exit code."""
+    if arguments.here:
+        here()
     path, name = split(arguments.target)
     label = f"{path}:{name}" if name else str(path)
     constants = dict(map(constant, arguments.constants))

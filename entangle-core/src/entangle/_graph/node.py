@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.task import Task
     from entangle._run.future import RunFuture
+    from entangle._run.plan import Plan
 
 R_co = TypeVar("R_co", covariant=True)
 
@@ -145,6 +146,14 @@ class Node(_Typed[R_co]):
             runs.
         """
         return running.submit(self, workers=workers, timeout=timeout)
+
+    def plan(self) -> Plan:
+        """Say what would run where, and what is refused; nothing runs.
+
+        Returns:
+            An entry for each task of the graph; printed, a paragraph for each.
+        """
+        return running.plan(self)
 
     def __await__(self) -> Generator[Any, None, R_co]:
         """Run the graph while the event loop goes on.

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.node import Node
     from entangle._run.future import RunFuture
+    from entangle._run.plan import Plan
 
 
 def _api() -> Any:
@@ -47,6 +48,14 @@ def as_completed(
         nodes, timeout=timeout, ahead=ahead
     )
     return pairs
+
+
+def plan(node: Node[Any]) -> Plan:
+    """Say what would run where."""
+    from importlib import import_module
+
+    planned: Plan = import_module("entangle._run.plan").plan(node)
+    return planned
 
 
 def shutdown() -> None:

@@ -98,7 +98,7 @@ class Job:
             and prepared.payload is None
             and prepared.group is None
             and not prepared.key.fresh
-            and not self.call.wants_start
+            and not self.call.alone
         )
 
     def entry(self) -> tuple[Any, ...]:

@@ -129,6 +129,7 @@ class NestedCalls:
         call = NestedCall(
             worker, number, request["name"], wants_start=request["wants_start"]
         )
+        call.alone = request["alone"]
         call.args, call.kwargs = request["args"], request["kwargs"]
         worker.children[number] = call
         env, cwd, nice, preload, fresh = request["key"]

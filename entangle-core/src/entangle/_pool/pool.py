@@ -20,6 +20,7 @@ from entangle._worker import main as worker
 from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
 
 from . import cpus
+from .hosted import Hosted
 from .hub import DEAFNESS, Hub
 from .limits import Limits
 from .output import Printer
@@ -61,6 +62,7 @@ class Pool:
         self.snapshots = Snapshots()
         self.threads = Threads()
         self.limits = Limits()
+        self.hosted = Hosted(self.hub, idle)
         self.runs: set[Any] = set()  # those that have begun and are not over
         self.unsettled: set[Any] = set()  # runs whose futures are not resolved yet
         self.closed = False
@@ -199,6 +201,7 @@ class Pool:
         for run in runs:
             run.wait(3.0)
         self.closed = True
+        self.hosted.close()
         self.threads.close()
         self.hub.stop()
         self.processes.close()

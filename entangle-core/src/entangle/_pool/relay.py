@@ -63,6 +63,7 @@ class Relay:
         request = {
             "name": call.name,
             "wants_start": call.wants_start,
+            "alone": call.alone,
             "args": () if payload else call.args,
             "kwargs": None if payload else call.kwargs,
             "payload": payload,

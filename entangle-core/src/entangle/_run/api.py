@@ -116,8 +116,14 @@ def _made(
     """Build a run up to the point where nothing has begun yet."""
     made = Run(pool, workers=workers, timeout=timeout)
     found = discover(node, made.knows)
-    made.prepare(found)
+    try:
+        made.prepare(found)
+    except BaseException:
+        # It never begins, and gives back what it has taken so far.
+        made.hub.post(made.places.close)
+        raise
     made.add(found)
+    made.observe(len(found.order), node.name)
     return made, made.root(node)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from entangle._engine_moves import HOW
 from entangle._seam.call import Call
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
 from entangle.errors import TaskError, UnpicklableError
 
 from .discover import discover, has_edges
+from .told import told
 from .values import Encoded
 
 if TYPE_CHECKING:
@@ -37,16 +39,21 @@ class NodeCall(Call):
         self.args: tuple[Any, ...] = node.args
         self.kwargs = node.kwargs
         self.name = node.task.name
-        self.options: Options = node.task.options
-        self.wants_start = item.wants_start
-        self.captures = False
+        self.options: Options = item.options
+        self.captures = watched = run.watch is not None
+        self.alone = item.wants_start
+        self.wants_start = watched or item.wants_start
 
     def started(self, at: float | None = None) -> None:
-        run = self.run
-        run.hub.post(run.call_started, self, run.clock() if at is None else at)
+        run, now = self.run, self.run.clock()
+        if type(at) is float:
+            now = min(at, now)
+        run.hub.post(run.call_started, self, now)
 
     def output(self, stream: str, text: str) -> None:
         self.run.pool.printer.take(stream, self, text)
+        if self.run.watch is not None:
+            self.run.hub.post(self.run.call_printed, self, stream, text)
 
     def succeeded(self, value: Any) -> None:
         run = self.run
@@ -58,6 +65,9 @@ class NodeCall(Call):
         run.hub.post(run.call_succeeded, self, value)
 
     def failed(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            # An executor of somebody else's may report what would end the caller.
+            error = told(error)
         if isinstance(error, codec.EncodeError):
             unpicklable = UnpicklableError(
                 path=error.path, reason=error.reason, node=self.name
@@ -67,6 +77,8 @@ class NodeCall(Call):
         self.run.hub.post(self.run.call_failed, self, error)
 
     def cancelled(self, how: str) -> None:
+        if how not in HOW:
+            how = "unconfirmed"  # whatever an executor of somebody else's means by it
         self.run.hub.post(self.run.call_cancelled, self, how)
 
     def failed_encoded(self, data: bytes) -> None:

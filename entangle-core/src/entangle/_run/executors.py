@@ -16,7 +16,7 @@ from entangle._worker.attach import Parcel
 from entangle.errors import TaskError, UnpicklableError
 
 from .arguments import payload
-from .thread_place import told
+from .told import told
 from .values import Encoded
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from entangle._worker import codec, failures
 from entangle.errors import TaskError, UnpicklableError
 
 from . import current
-from .thread_place import arguments, told
+from .thread_place import arguments
+from .told import told
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -117,6 +118,11 @@ class InlinePool:
         self.runs: set[Any] = set()
         self.unsettled: set[Any] = set()
         failures.task_error = TaskError
+
+    def serial(self, name: str) -> _Direct:
+        """Return what runs at once what other pools give to a thread."""
+        del name
+        return _Direct()
 
     def start(self, run: Run, *, more: bool = False) -> None:
         """Run everything now, unless more is to come."""

@@ -56,6 +56,7 @@ class Landing:
             SimpleQueue()
         )
         self._run = Run(pool)
+        self._run.observe(0, "")
         self._run.on_delivery = self._delivered
         self._run.on_finished = self._finished
         self._pairs: dict[Item, deque[tuple[Node[Any], RunFuture[Any]]]] = {}

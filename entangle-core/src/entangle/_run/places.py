@@ -9,12 +9,28 @@ from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+
     from entangle._graph.node import Node
+    from entangle._graph.options import Options
     from entangle._graph.task import Task
 
     from .arguments import Batch
     from .calls import NodeCall
     from .run import Run
+
+
+def warn_relaxed(task: str, place: str, left_out: tuple[tuple[str, str], ...]) -> None:
+    """Say once for a task what the place that replaces its own can't honour."""
+    import warnings
+
+    options = "; ".join(f"{option}: {why}" for option, why in left_out)
+    warnings.warn(
+        f"{task} runs in {place}, which replaces its own place and cannot honour all "
+        f"of its options ({options}): left out for this run",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 # How a call stands with the limit of its task.
@@ -46,7 +62,10 @@ class Places:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._of_task: dict[Task[..., Any], Place] = {}
-        self._shared: dict[str, Place] = {}
+        self._shared: dict[Hashable, Place] = {}
+        self._targets: dict[str, str] | None = None
+        # Options of tasks whose place was replaced by one that can't honour all.
+        self.relaxed: dict[Task[..., Any], Options] = {}
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Prepare a node that is about to be added to the run."""
@@ -106,14 +125,39 @@ class Places:
 
             return self._common("inline", InlinePlace)
         if options.executor is not None:
-            from .executor_place import ExecutorPlace
-
-            return ExecutorPlace(run, options.executor)
+            place = self._elsewhere(task)
+            if place is not None:
+                return place
         if options.how == "process":
             return ProcessPlace(run, task)
         if options.is_async and options.how == "thread":
             return self._common("async", AsyncPlace)
         return self._common("thread", ThreadPlace)
+
+    def _elsewhere(self, task: Task[..., Any]) -> Place | None:
+        """Return the place of a task that says where it runs; None for here."""
+        from .executor_place import ExecutorPlace
+        from .replaced import replacements
+        from .resolved import resolve
+
+        if self._targets is None:
+            self._targets = replacements()
+        resolved = resolve(task, self._targets)
+        if resolved is None:
+            return None
+        if resolved.relaxed:
+            self.relaxed[task] = resolved.options
+            warn_relaxed(task.name, resolved.name, resolved.relaxed)
+        run, key = self._run, resolved.key
+        if key is None:
+            return ExecutorPlace(run, resolved.make())
+        if key not in self._shared:
+            hosted = run.pool.hosted
+            executor = hosted.take(key, resolved.make, resolved.label)
+            self._shared[key] = ExecutorPlace(
+                run, executor, partial(hosted.give_back, key)
+            )
+        return self._shared[key]
 
     def _common(self, name: str, make: Any) -> Place:
         if name not in self._shared:

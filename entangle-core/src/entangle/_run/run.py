@@ -30,6 +30,7 @@ from .arguments import Batch, Encoder
 from .calls import Expansion, NodeCall, node_of
 from .discover import discover, is_node
 from .notes import note_path
+from .observers import watch
 from .pins import Pins
 from .places import Places
 from .values import assemble, objects
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from entangle._pool.snapshot import Snapshot
 
     from .discover import Discovered
+    from .observers import Watch
 
 _NEVER = float("inf")
 
@@ -78,6 +80,7 @@ class Run:
         self.items: dict[Any, Item] = {}
         self.encoder = Encoder(pool.shared_number)
         self.places = Places(self)
+        self.watch: Watch | None = None
         self.context = contextvars.copy_context()
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
@@ -110,6 +113,15 @@ class Run:
             if is_node(edge):
                 prepare(edge, batch)
 
+    def observe(self, nodes: int, name: str) -> None:
+        """Have plugins observe the run, if any wants to; before it begins.
+
+        Args:
+            nodes: How many nodes its graph has.
+            name: The task whose value is asked for; empty if there are several.
+        """
+        self.watch = watch(self.pool, nodes, name)
+
     def knows(self, edge: Any) -> bool:
         """Tell whether an edge was added and its value is still to be had."""
         item = self.items.get(edge)
@@ -123,9 +135,12 @@ class Run:
 
     def _add(self, found: Discovered) -> None:
         engine, items = self.engine, self.items
+        relaxed = self.places.relaxed
         for edge in found.order:
             if is_node(edge):
                 options = edge.task.options
+                if relaxed:
+                    options = relaxed.get(edge.task, options)
                 item = engine.add(edge, options, assemble=options.how == "assemble")
                 items[edge] = item
                 for other in edges(edge):
@@ -203,6 +218,8 @@ class Run:
         """Start the run with what was added."""
         self._active = True
         self.hub.active(1)
+        if self.watch is not None:
+            self.watch.began()
         if more:
             self.pins.grow(self)
         self._feed(self.engine.begin, self.clock(), more=more)
@@ -254,7 +271,14 @@ class Run:
 
     def call_started(self, call: NodeCall, at: float) -> None:
         """A body was entered."""
+        if self.watch is not None and self._calls.get(call.item) is call:
+            self.watch.started(call, self.clock() - at)
         self._feed(self.engine.started, call.item, call.attempt, at)
+
+    def call_printed(self, call: NodeCall, stream: str, text: str) -> None:
+        """A body has printed lines, and somebody observes."""
+        if self.watch is not None and not self.finished:
+            self.watch.printed(call, stream, text)
 
     def call_succeeded(self, call: NodeCall, value: Any) -> None:
         """A body returned a value without nodes."""
@@ -262,7 +286,7 @@ class Run:
             self._feed(self._succeeded, call, value)
 
     def _succeeded(self, call: NodeCall, value: Any) -> None:
-        self._left(call)
+        self._left(call, "succeeded")
         item = call.item
         self.engine.succeeded(item, call.attempt, value, self.clock())
         self.pins.settle(item)
@@ -273,7 +297,7 @@ class Run:
             self._feed(self._failed, call, error)
 
     def _failed(self, call: NodeCall, error: BaseException) -> None:
-        self._left(call)
+        self._left(call, "failed", error)
         # What doesn't pickle doesn't pickle the next time either.
         final = isinstance(error, UnpicklableError)
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
@@ -284,7 +308,7 @@ class Run:
             self._feed(self._ended, call, how)
 
     def _ended(self, call: NodeCall, how: str) -> None:
-        self._left(call)
+        self._left(call, how)
         item, now = call.item, self.clock()
         if item.status in {ISSUED, RUNNING}:
             # Somebody else's executor was shut down, say.
@@ -299,7 +323,7 @@ class Run:
             self._feed(self._expanded, call, value)
 
     def _expanded(self, call: NodeCall, value: Any) -> None:
-        self._left(call)
+        self._left(call, "expanded")
         # Found anew: what was known may have been spent in the meantime.
         found = discover(value, self.knows)
         self.add(found)
@@ -316,9 +340,13 @@ class Run:
         else:
             self._feed(self.engine.failed, item, item.attempt, error, self.clock())
 
-    def _left(self, call: NodeCall) -> None:
+    def _left(
+        self, call: NodeCall, outcome: str, error: BaseException | None = None
+    ) -> None:
         """Let go of a call that is over."""
         del self._calls[call.item]
+        if self.watch is not None:
+            self.watch.ended(call, outcome, error)
         self.places.left(call)
 
     def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
@@ -474,6 +502,8 @@ class Run:
         for call in self._calls.values():
             # Nobody will hear of its end: what it holds of others must not wait.
             self.places.left(call)
+            if self.watch is not None:
+                self.watch.ended(call, "unconfirmed")
         self.places.close()
         self._calls.clear()
         self._alarms.clear()
@@ -481,6 +511,8 @@ class Run:
             self._alarm.cancel()
         if self._parent is not None:
             self._parent.release(self)
+        if self.watch is not None and self._active:
+            self.watch.finished(self.outcome or "cancelled", self.failure)
         self._done.release()
         self.hub.wake_poller()
         if self.on_finished is not None:

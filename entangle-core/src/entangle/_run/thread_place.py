@@ -8,10 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import edges_in
-from entangle._worker import failures
 from entangle._worker.main import end_forked_child
 
 from . import current
+from .told import told
 from .values import objects
 
 if TYPE_CHECKING:
@@ -112,17 +112,6 @@ def arguments(call: NodeCall) -> tuple[Any, dict[str, Any]]:
         args = tuple([objects(value) for value in args])
         kwargs = {name: objects(value) for name, value in kwargs.items()}
     return args, kwargs
-
-
-def told(error: BaseException) -> BaseException:
-    """Return an error as the caller gets it.
-
-    What would end the caller's own program, loop or iteration if it were raised there
-    becomes a `TaskError`, as it does when it comes from a process.
-    """
-    if isinstance(error, failures.steering()):
-        return failures.decode_failure(failures.encode_failure(error))
-    return error
 
 
 def runs_in(value: Any) -> set[Any]:

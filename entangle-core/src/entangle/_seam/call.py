@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.options import Options
-from entangle._worker import failures
+from entangle._worker import codec, failures
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -36,10 +36,13 @@ class Call:
         name: The name of the task, for messages.
         options: How the task wants to be run.
         wants_start: Whether `started` is needed.
+        alone: Whether it must not be given to a worker that is still busy, since the
+            time until it starts counts.
         captures: Whether output is to be reported instead of printed.
     """
 
     __slots__ = (
+        "alone",
         "args",
         "captures",
         "function",
@@ -64,7 +67,7 @@ class Call:
         self.kwargs = kwargs
         self.name = name or getattr(function, "__qualname__", repr(function))
         self.options = options if options is not None else Options()
-        self.wants_start = wants_start
+        self.wants_start = self.alone = wants_start
         self.captures = False
 
     def invoke(self) -> Any:
@@ -103,4 +106,6 @@ class Call:
 
     def returned_graph(self, blob: Any) -> None:
         """The function returned nodes, still encoded, as they came from a worker."""
-        raise NotImplementedError
+        from entangle._graph.pack import unpack
+
+        self.succeeded(unpack(codec.decode(blob)))

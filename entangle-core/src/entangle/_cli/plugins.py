@@ -1,0 +1,71 @@
+"""`entangle plugins`: lists what is installed, what it adds, and what is wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from entangle._seam.extensions import Command
+
+from .exits import INVALID, OK
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from entangle._seam.plugins import Plugin, Plugins
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `entangle plugins`."""
+    parser.epilog = (
+        "Loads every plugin. Exits with 3 when something is wrong with one.\n"
+        "ENTANGLE_DISABLE_PLUGINS=name,… switches some off, =1 all."
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Print a paragraph for each plugin and return the exit code."""
+    del arguments
+    from entangle._seam.plugins import plugins
+
+    listed = plugins.all()
+    adds = added(plugins)
+    for plugin in listed:
+        print("\n".join(lines(plugin, adds.get(plugin.name, []))))
+    for name in plugins.off:
+        print(f"{name}: switched off by ENTANGLE_DISABLE_PLUGINS")
+    broken = sum(bool(plugin.problems) for plugin in listed)
+    print(f"{len(listed)} plugins, {broken} with problems")
+    return INVALID if broken else OK
+
+
+def added(plugins: Plugins) -> dict[str, list[str]]:
+    """Return what each plugin adds, in words, by its name."""
+    adds: dict[str, list[str]] = {}
+    for name, offers in sorted(plugins.executors().items()):
+        for plugin, _ in offers:
+            adds.setdefault(plugin.name, []).append(f"executor {name}")
+    for plugin, command in plugins.each("entangle_commands", Command):
+        adds.setdefault(plugin.name, []).append(f"command {command.name}")
+    words = {
+        "entangle_observe": "observes runs",
+        "entangle_doctor": "doctor checks",
+        "entangle_estimate": "estimates",
+        "entangle_sweep": "sweeps",
+    }
+    for plugin in plugins.all():
+        for hook in plugin.hooks:
+            if hook in words:
+                adds.setdefault(plugin.name, []).append(words[hook])
+    return adds
+
+
+def lines(plugin: Plugin, adds: list[str]) -> Iterator[str]:
+    """Yield the lines about one plugin."""
+    took = f"{plugin.seconds * 1e3:.0f} ms to import"
+    version = f" {plugin.version}" if plugin.version else ""
+    yield f"{plugin.name} ({plugin.distribution}{version}, {plugin.module}, {took})"
+    if adds:
+        yield f"  adds: {', '.join(adds)}"
+    for problem in plugin.problems:
+        yield f"  wrong: {problem}"

@@ -1,0 +1,142 @@
+"""Executors that were made for targets: shared by runs, shut down when unused."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from entangle._worker import main as worker
+from entangle.errors import PluginError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
+    from .hub import Hub, Timer
+
+log = logging.getLogger("entangle.pool")
+
+GRACE = 5.0  # seconds that an executor has to shut down
+
+
+class _Entry:
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.lock = threading.Lock()
+        self.executor: Any = None
+        self.users = 0
+        self.timer: Timer | None = None
+
+
+class Hosted:
+    """Owns one executor for each target. Thread-safe as far as it says so."""
+
+    def __init__(self, hub: Hub, idle: float) -> None:
+        self._hub = hub
+        self._idle = idle
+        self._lock = threading.Lock()
+        self._entries: dict[Hashable, _Entry] = {}
+        self._ending = False
+
+    def take(self, key: Hashable, make: Callable[[], Any], label: str) -> Any:
+        """Return the executor of a target, made if need be; `give_back` must follow.
+
+        Any thread, but not inside the monitor: making one may take its time.
+
+        Args:
+            key: The target.
+            make: Makes the executor.
+            label: Whose it is, for messages.
+
+        Raises:
+            PluginError: it can't be made.
+        """
+        with self._lock:
+            entry = self._entries.setdefault(key, _Entry(label))
+            entry.users += 1
+        try:
+            with entry.lock:
+                if entry.executor is None:
+                    entry.executor = make()
+                    self._end_with_task()
+                return entry.executor
+        except BaseException as error:
+            with self._lock:
+                entry.users -= 1
+                if not entry.users:
+                    self._entries.pop(key, None)
+            if not isinstance(error, Exception):
+                raise
+            reason = f"{label} can't make its executor: {type(error).__name__}: {error}"
+            raise PluginError(reason, plugin=label) from error
+
+    def give_back(self, key: Hashable) -> None:
+        """A run is done with an executor; inside the monitor only."""
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None:
+                return
+            entry.users -= 1
+            unused = not entry.users
+        if unused:
+            if entry.timer is not None:
+                entry.timer.cancel()
+            moment = time.monotonic() + self._idle
+            entry.timer = self._hub.at(moment, partial(self._trim, key, entry))
+
+    def _trim(self, key: Hashable, entry: _Entry) -> None:
+        entry.timer = None
+        with self._lock:
+            if entry.users or self._entries.get(key) is not entry:
+                return
+            del self._entries[key]
+        _shut_down(entry)
+
+    def close(self) -> None:
+        """Shut all executors down and wait for that, for some seconds."""
+        with self._lock:
+            entries = list(self._entries.values())
+            self._entries.clear()
+        threads = [(entry, _shut_down(entry)) for entry in entries]
+        deadline = time.monotonic() + GRACE
+        for entry, thread in threads:
+            if thread is not None:
+                thread.join(max(0.0, deadline - time.monotonic()))
+                if thread.is_alive():
+                    log.warning(
+                        "%s: shutdown() has not returned within %g s; it is left alone",
+                        entry.label,
+                        GRACE,
+                    )
+
+    def _end_with_task(self) -> None:
+        """Inside of a task: nothing may outlive it."""
+        if worker.current is not None and not self._ending:
+            self._ending = True
+            worker.current.endings.append(self._task_ended)
+
+    def _task_ended(self) -> None:
+        self._ending = False
+        self.close()
+
+
+def _shut_down(entry: _Entry) -> threading.Thread | None:
+    """Shut an executor down on a thread of its own: it may block, or raise."""
+    if entry.executor is None:
+        return None
+
+    def shut() -> None:
+        try:
+            entry.executor.shutdown(wait=True, cancel_futures=True)
+        except BaseException:
+            log.exception("%s: shutdown() failed", entry.label)
+
+    thread = threading.Thread(target=shut, name="entangle-shutdown", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        shut()  # the interpreter starts no thread any more
+        return None
+    return thread

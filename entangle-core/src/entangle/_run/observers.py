@@ -1,0 +1,150 @@
+"""Telling observers what happens in a run: the source of all its events."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from entangle._seam import events
+from entangle._seam.plugins import plugins
+from entangle._worker import main as worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entangle._pool.serial import Serial
+    from entangle._seam.plugins import Plugin
+
+    from .calls import NodeCall
+
+MOST_BEHIND = 100_000  # events that wait for one observer
+
+_count = itertools.count(1).__next__
+
+
+def watch(pool: Any, nodes: int, name: str) -> Watch | None:
+    """Ask plugins whether they want to observe a run; None if nobody does.
+
+    Args:
+        pool: The pool that the run is in.
+        nodes: How many nodes its graph has.
+        name: The task whose value is asked for.
+    """
+    if worker.current is not None or not plugins.may_exist():
+        return None
+    number = f"{time.time_ns():x}-{os.getpid():x}-{_count()}"
+    begun = events.RunStarted(number, time.time(), nodes, name)
+    observers = [
+        _Observer(plugin, function)
+        for plugin, function in plugins.ask("entangle_observe", run=begun)
+        if function is not None
+    ]
+    return Watch(begun, observers, pool.serial("observers")) if observers else None
+
+
+class _Observer:
+    """One function of a plugin that is called with events."""
+
+    def __init__(self, plugin: Plugin, function: Callable[[Any], object]) -> None:
+        self._plugin = plugin
+        self._function = function
+        self._broken = False
+        self.sent = 0  # written inside the monitor
+        self.seen = 0  # written on the observers' thread
+        self.dropped = 0
+
+    def take(self, event: events.Event) -> None:
+        """Pass an event on; on the observers' thread."""
+        self.seen += 1
+        if self._broken:
+            return
+        try:
+            self._function(event)
+        except BaseException as error:
+            self._broken = True
+            self._plugin.trouble("an observer failed", error)
+
+
+class Watch:
+    """Makes the events of one run. Inside the monitor only."""
+
+    def __init__(
+        self, begun: events.RunStarted, observers: list[_Observer], serial: Serial
+    ) -> None:
+        self._begun = begun
+        self._run = begun.run
+        self._observers = observers
+        self._serial = serial
+        self._numbers: dict[Any, int] = {}
+
+    def began(self) -> None:
+        """The run begins."""
+        self._tell(self._begun)
+
+    def started(self, call: NodeCall, ago: float) -> None:
+        """The body of a call was entered, some seconds ago."""
+        number, name, attempt = self._of(call)
+        place = call.options.executor
+        shown = call.options.how if place is None else str(place)
+        self._tell(
+            events.NodeStarted(
+                self._run, time.time() - ago, number, name, attempt, shown
+            )
+        )
+
+    def printed(self, call: NodeCall, stream: str, text: str) -> None:
+        """A call has printed lines."""
+        number, name, _ = self._of(call)
+        self._tell(
+            events.NodeOutput(self._run, time.time(), number, name, stream, text)
+        )
+
+    def ended(
+        self, call: NodeCall, outcome: str, error: BaseException | None = None
+    ) -> None:
+        """A call is over."""
+        text = "" if error is None else line(error)
+        number, name, attempt = self._of(call)
+        self._tell(
+            events.NodeEnded(
+                self._run, time.time(), number, name, attempt, outcome, text
+            )
+        )
+
+    def finished(self, outcome: str, error: BaseException | None) -> None:
+        """The run is over."""
+        text = "" if error is None else line(error)
+        now = time.time()
+        for observer in self._observers:
+            self._send(
+                observer,
+                events.RunEnded(self._run, now, outcome, text, observer.dropped),
+            )
+
+    def _of(self, call: NodeCall) -> tuple[int, str, int]:
+        numbers = self._numbers
+        number = numbers.setdefault(call.item, len(numbers) + 1)
+        return number, call.name, call.attempt
+
+    def _tell(self, event: events.Event) -> None:
+        for observer in self._observers:
+            if observer.sent - observer.seen < MOST_BEHIND:
+                self._send(observer, event)
+            else:
+                observer.dropped += 1
+
+    def _send(self, observer: _Observer, event: events.Event) -> None:
+        observer.sent += 1
+        self._serial.call(observer.take, event)
+
+
+def line(error: BaseException) -> str:
+    """Return an error as one line, even if it can't be shown."""
+    try:
+        text = str(error).partition("\n")[0]
+    except Exception:
+        text = "(its message cannot be shown)"
+    name = type(error).__name__
+    return f"{name}: {text}" if text else name

@@ -1,0 +1,149 @@
+"""What would run where, and what is refused: without running."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from entangle._graph import rules
+from entangle._graph.target import Target
+from entangle._seam.planned import PlannedTask
+from entangle._seam.plugins import plugins
+from entangle.errors import EntangleError
+
+from .discover import discover, is_node
+from .replaced import replacements
+from .resolved import Resolved, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from entangle._graph.node import Node
+    from entangle._graph.task import Task
+
+_HERE = {"process": "process", "thread": "thread", "workflow": "caller"}
+
+
+class Plan:
+    """What would become of a graph.
+
+    Attributes:
+        tasks: One entry for each task of the graph, in the order of their first
+            nodes. What workflows return is not known before they run.
+    """
+
+    __slots__ = ("tasks",)
+
+    def __init__(self, tasks: tuple[PlannedTask, ...]) -> None:
+        """Keep the entries."""
+        self.tasks = tasks
+
+    @property
+    def refused(self) -> tuple[PlannedTask, ...]:
+        """The tasks that can't run where they say; the run would fail at its start."""
+        return tuple(task for task in self.tasks if task.refused)
+
+    def __str__(self) -> str:
+        """Show it as text, a paragraph for each task."""
+        return "\n".join(line for task in self.tasks for line in _lines(task))
+
+    def __repr__(self) -> str:
+        """Show how much there is."""
+        return f"<plan of {len(self.tasks)} tasks, {len(self.refused)} refused>"
+
+
+def plan(node: Node[Any]) -> Plan:
+    """Say what would run where; see `Node.plan`."""
+    targets = replacements()
+    nodes: dict[Task[..., Any], list[Node[Any]]] = {}
+    for edge in discover(node, lambda _: False).order:
+        if is_node(edge) and edge.task.options.how != "assemble":
+            nodes.setdefault(edge.task, []).append(edge)
+    return Plan(tuple(_planned(task, calls, targets) for task, calls in nodes.items()))
+
+
+def _planned(
+    task: Task[..., Any], calls: list[Node[Any]], targets: dict[str, str]
+) -> PlannedTask:
+    entry = _entry(task, calls, targets)
+    if not entry.target or entry.refused:
+        return entry
+    notes = plugins.each("entangle_estimate", str, task=entry)
+    return _replaced(entry, notes=tuple(text for _, text in notes))
+
+
+def _entry(
+    task: Task[..., Any], calls: list[Node[Any]], targets: dict[str, str]
+) -> PlannedTask:
+    options = task.options
+    own = PlannedTask(
+        name=task.name,
+        calls=len(calls),
+        built_at=calls[0].where,
+        place=_HERE.get(options.how, options.how),
+        asks=tuple(_asked(task)),
+    )
+    place: Any = options.executor
+    if os.environ.get("ENTANGLE_INLINE", "0") not in {"", "0"}:
+        return _replaced(own, place="inline", instead_of=own.place, relaxed=own.asks)
+    if place is None:
+        return own
+    try:
+        resolved = resolve(task, targets)
+    except EntangleError as error:
+        return _replaced(own, place=_shown(place), refused=str(error))
+    if resolved is None:
+        return _replaced(own, instead_of=_shown(place))
+    return _elsewhere(own, place, resolved)
+
+
+def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
+    target = resolved.key if isinstance(resolved.key, Target) else None
+    options: dict[str, object] = {}
+    if target is not None:
+        secret = target.of.secrets
+        options = {
+            name: value
+            for name, value in target.arguments().items()
+            if name not in secret
+        }
+    named = place.of.name if isinstance(place, Target) else place
+    replaced = isinstance(named, str) and named != resolved.name
+    return _replaced(
+        own,
+        place=resolved.name if target is None and resolved.name else _shown(place),
+        target=resolved.name,
+        options=options,
+        instead_of=_shown(place) if replaced else "",
+        relaxed=tuple(f"{option}: {why}" for option, why in resolved.relaxed),
+    )
+
+
+def _shown(place: object) -> str:
+    return place if isinstance(place, str) else repr(place)
+
+
+def _asked(task: Task[..., Any]) -> Iterator[str]:
+    """Yield the options of a task that ask for something, as they are written."""
+    said = {"how", "firing", "where", "executor"}
+    for facet in task.spec.facets:
+        if facet.key not in said and rules.asked(facet.value):
+            yield facet.summary()
+
+
+def _replaced(entry: PlannedTask, **changes: Any) -> PlannedTask:
+    from dataclasses import replace
+
+    return replace(entry, **changes)
+
+
+def _lines(task: PlannedTask) -> Iterator[str]:
+    calls = "1 call" if task.calls == 1 else f"{task.calls:,} calls"
+    asks = f", {', '.join(task.asks)}" if task.asks else ""
+    yield f"{task.name}: {calls} in {task.place}{asks} ({task.built_at})"
+    if task.refused:
+        yield f"  refused: {task.refused}"
+    if task.instead_of:
+        yield f"  instead of {task.instead_of}"
+    yield from (f"  left out: {text}" for text in task.relaxed)
+    yield from (f"  {note}" for note in task.notes)

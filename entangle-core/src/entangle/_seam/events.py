@@ -1,0 +1,103 @@
+"""What happens in a run, as values that observers are given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened in a run.
+
+    Attributes:
+        run: The run's identifier: unique among all runs of all processes.
+        time: When, in seconds since the epoch.
+    """
+
+    run: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class RunStarted(Event):
+    """A run has begun: the first of its events.
+
+    Attributes:
+        nodes: How many nodes its graph has, as far as it is known; tasks may return
+            more.
+        name: The name of the task whose value was asked for, empty if there are
+            several.
+    """
+
+    nodes: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(Event):
+    """The body of a node's task was entered.
+
+    Attributes:
+        node: The node's number in the run, from 1 on.
+        name: The name of its task.
+        attempt: Which attempt this is, from 1 on.
+        place: Where it runs: ``'process'``, ``'thread'`` or a target.
+    """
+
+    node: int
+    name: str
+    attempt: int
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOutput(Event):
+    """A node's task has printed whole lines.
+
+    Attributes:
+        node: The node's number in the run.
+        name: The name of its task.
+        stream: ``'stdout'`` or ``'stderr'``.
+        text: What was printed.
+    """
+
+    node: int
+    name: str
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEnded(Event):
+    """An attempt to run a node's task is over.
+
+    Attributes:
+        node: The node's number in the run.
+        name: The name of its task.
+        attempt: Which attempt this was, from 1 on.
+        outcome: ``'succeeded'``; ``'expanded'``: it has returned nodes, which run
+            next; ``'failed'``; or how it was cancelled: ``'killed'``,
+            ``'abandoned'``, ``'already done'``, ``'cannot kill'``.
+        error: What was raised, in one line; empty unless it has failed.
+    """
+
+    node: int
+    name: str
+    attempt: int
+    outcome: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded(Event):
+    """A run is over: the last of its events.
+
+    Attributes:
+        outcome: ``'succeeded'``, ``'failed'`` or ``'cancelled'``.
+        error: Why it has failed, in one line; empty unless it has.
+        dropped: How many events this observer was not given, since it was too slow.
+    """
+
+    outcome: str
+    error: str
+    dropped: int
