@@ -216,7 +216,7 @@ class Context(Configured, Generic[Q]):
         return self._applied(args, kwargs)
 
 
-class Infrastructure(Configured, Generic[Q]):
+class Located(Configured):
     """A decorator that says where a task runs.
 
     Attributes:
@@ -225,17 +225,6 @@ class Infrastructure(Configured, Generic[Q]):
     """
 
     calls_like: Callable[..., Any] | None = None
-
-    # That options are given by name alone is not to be seen from a ParamSpec.
-    @overload
-    def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> Decorator: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Decorate a function, or give the options for that."""
-        return self._applied(args, kwargs)
 
     @property
     def target(self) -> Target:
@@ -255,11 +244,26 @@ class Infrastructure(Configured, Generic[Q]):
         return {"where": settings}
 
 
-class Proxy(Infrastructure[Q], Generic[Q, S, T]):
+class Infrastructure(Located, Generic[Q]):
+    """A decorator that says where a task runs."""
+
+    # That options are given by name alone is not to be seen from a ParamSpec.
+    @overload
+    def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    @overload
+    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> Decorator: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Decorate a function, or give the options for that."""
+        return self._applied(args, kwargs)
+
+
+class Proxy(Located, Generic[Q, S, T]):
     """An infrastructure whose place has the work already: calls are like its own."""
 
-    @overload  # type: ignore[override]
-    def __call__(self, fn: Callable[P, R], /) -> Task[S, T]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[S, T]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> ProxyDecorator[S, T]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -301,5 +305,5 @@ def _keywords_of(
             "parameters, without *args and **kwargs"
         )
     names = code.co_varnames[own : own + code.co_kwonlyargcount]
-    defaults = function.__kwdefaults__ or {}
+    defaults: dict[str, Any] = function.__kwdefaults__ or {}
     return names, tuple(each for each in names if each not in defaults)

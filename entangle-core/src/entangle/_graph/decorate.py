@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
     from typing import TypedDict
 
-    from entangle._graph.configured import Infrastructure
+    from entangle._graph.configured import Located
 
     class Policy(TypedDict, total=False):
         """The options of every decorator that says how a task runs."""
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     class TaskOptions(ProcessOptions, total=False):
         """The options of the general form."""
 
-        executor: Executor | Decorator | Infrastructure[...] | str | None
+        executor: Executor | Decorator | Located | str | None
 
 
 P = ParamSpec("P")

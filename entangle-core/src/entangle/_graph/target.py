@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from entangle._graph.configured import Configured, Infrastructure
+    from entangle._graph.configured import Configured, Located
 
 
 class FrozenMapping(tuple[Any, ...]):
@@ -21,17 +21,20 @@ def frozen(value: Any) -> Any:
     Raises:
         TypeError: it has none.
     """
+    # What a container holds may be anything.
+    items: list[Any]
+    several: Any = value
     if isinstance(value, Mapping):
-        items: list[Any] = [(key, frozen(item)) for key, item in value.items()]
+        items = [(key, frozen(several[key])) for key in several]
         try:
             items.sort()
         except TypeError:
             pass  # then as written
         return FrozenMapping(items)
     if isinstance(value, (list, tuple)):
-        return tuple(map(frozen, value))
+        return tuple(map(frozen, several))
     if isinstance(value, (set, frozenset)):
-        return frozenset(map(frozen, value))
+        return frozenset(map(frozen, several))
     hash(value)
     return value
 
@@ -41,7 +44,8 @@ def thawed(value: Any) -> Any:
     if type(value) is FrozenMapping:
         return {key: thawed(item) for key, item in value}
     if type(value) is tuple:
-        return tuple(map(thawed, value))
+        several: Any = value
+        return tuple(map(thawed, several))
     return value
 
 
@@ -100,7 +104,7 @@ class Target(Settings):
 
     __slots__ = ("partners",)
 
-    of: Infrastructure[...]
+    of: Located
 
     def __init__(
         self,

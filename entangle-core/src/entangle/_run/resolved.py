@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entangle._graph import rules
-from entangle._graph.configured import Infrastructure
+from entangle._graph.configured import Located
 from entangle._graph.target import Target
 from entangle._seam.executor import Executor
 from entangle._seam.plugins import plugins
@@ -90,7 +90,7 @@ def _of_target(place: Target, options: Options) -> Resolved:
 
 def _by_name(name: str, options: Options) -> Resolved:
     plugin, factory = plugins.executor(name)
-    if isinstance(factory, Infrastructure):
+    if isinstance(factory, Located):
         target = factory.target
         return Resolved(target, target.made, plugin.label(), name, options)
 

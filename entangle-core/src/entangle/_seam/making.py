@@ -83,9 +83,9 @@ def infrastructure(
     if not (isinstance(executor, type) and issubclass(executor, Executor)):
         raise TypeError(f"{executor!r} is no subclass of entangle.backend.Executor")
     name = name or executor.__name__.lower().removesuffix("executor")
-    kind = Infrastructure if calls_like is None else Proxy
+    kind: Any = Infrastructure if calls_like is None else Proxy
     module = str(getframe(1).f_globals.get("__name__", ""))
-    made: Any = kind(
+    made = kind(
         name,
         executor,
         module=module,

@@ -100,8 +100,7 @@ def deliver(call: Call, answer: bytes) -> None:
 def _written(head: bytes, kind: Any, blob: codec.Blob | None) -> bytes:
     parts = None
     if blob is not None:
-        views = map(memoryview, blob.buffers)
-        parts = (blob.data, [(bytes(view), view.readonly) for view in views])
+        parts = (blob.data, [(bytes(b), memoryview(b).readonly) for b in blob.buffers])
     return pickle.dumps((head, kind, parts), 5)
 
 

@@ -36,7 +36,7 @@ class PlannedTask:
     built_at: str
     place: str
     target: str = ""
-    options: Mapping[str, object] = field(default_factory=dict)
+    options: Mapping[str, object] = field(default_factory=dict[str, object])
     asks: tuple[str, ...] = ()
     instead_of: str = ""
     relaxed: tuple[str, ...] = ()
