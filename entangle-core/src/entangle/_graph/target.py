@@ -44,8 +44,8 @@ def thawed(value: Any) -> Any:
     if type(value) is FrozenMapping:
         return {key: thawed(item) for key, item in value}
     if type(value) is tuple:
-        several: Any = value
-        return tuple(map(thawed, several))
+        several: tuple[Any, ...] = value
+        return tuple([thawed(item) for item in several])
     return value
 
 

@@ -173,12 +173,20 @@ class Dispatcher:
 
     def cannot_start(self, error: BaseException) -> None:
         """Wait for another worker's end if there is one, else fail the next call."""
+        # One that waits for a nested run may wait for the very call that can't start.
         self._refused = self._fleet.end_idle() or any(
-            worker.outstanding for worker in self._fleet
+            worker.outstanding and not worker.blocked for worker in self._fleet
         )
-        if self._refused:
+        queue = self._queue
+        while queue and queue[0].over:
+            queue.popleft()
+        if queue and not self._refused:
+            self.refuse(queue.popleft(), error)
+
+    def refuse(self, job: Job, error: BaseException) -> None:
+        """Fail a job that no worker can be had for; drop it where it is queued."""
+        if job.over:
             return
-        job = self._queue.popleft()
         if isinstance(error, WorkerStartError):
             self._failed(job, error)
         else:

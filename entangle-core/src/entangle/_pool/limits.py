@@ -17,6 +17,39 @@ class _Limit:
         self.waiting: deque[Callable[[], bool]] = deque()
 
 
+class Slot:
+    """What one call takes of its limit. Inside the monitor only."""
+
+    __slots__ = ("_depth", "_key", "_limits", "_over")
+
+    def __init__(self, limits: Limits, key: Hashable) -> None:
+        self._limits = limits
+        self._key = key
+        self._depth = 0  # of waiting for what may be calls of its own task
+        self._over = False
+
+    def step_out(self) -> None:
+        """The call waits for a run: it does not count meanwhile."""
+        if not self._over:
+            self._depth += 1
+            if self._depth == 1:
+                self._limits.leave(self._key)
+
+    def step_in(self) -> None:
+        """The call goes on, whoever is inside by now."""
+        if not self._over:
+            self._depth -= 1
+            if not self._depth:
+                self._limits.step_in(self._key)
+
+    def end(self) -> None:
+        """The call is over, or of no interest any more."""
+        if not self._over:
+            self._over = True
+            if not self._depth:
+                self._limits.leave(self._key)
+
+
 class Limits:
     """Lets calls through, first come first served. Inside the monitor only."""
 

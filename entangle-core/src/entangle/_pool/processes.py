@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .worker import WorkerProcess
     from .zygotes import ZygoteProcess
 
+MOST_WAITING = 0.5  # seconds that a call's end waits for that of its nested calls
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 NESTING_PRELOAD = ("entangle._run.api",)
 GRACE_AFTER_END = 0.02  # seconds a worker may outlive its connection
@@ -101,6 +102,9 @@ class Processes:
         if not job.over:
             worker.kill()
             self._end_children(worker, job)
+            if not worker.may_exist():
+                # Its zygote is starting, maybe slowly, and will end it unasked.
+                self._over(job, partial(call.cancelled, "killed"))
 
     def expect(self, preload: tuple[str, ...]) -> None:
         """Have a zygote start, since calls that need it are being prepared."""
@@ -170,7 +174,7 @@ class Processes:
         group = job.prepared.group
         if processor is not None and group is not None and job.over:
             group.release(processor)
-        elif error is not None:
+        elif error is not None and not job.over:
             self._failed(job, error)
         elif processor is not None:
             job.processor = processor
@@ -191,6 +195,14 @@ class Processes:
         """
         self._finish(job)
         job.report = report
+        self._report(job)
+        if job.report is not None:
+            # Not for ever: a zygote may be stopped, or busy with an import.
+            late = partial(self._report_anyway, job)
+            self._hub.at(time.monotonic() + MOST_WAITING, late)
+
+    def _report_anyway(self, job: Job) -> None:
+        job.below = 0
         self._report(job)
 
     def _report(self, job: Job | None) -> None:
@@ -224,7 +236,9 @@ class Processes:
             child.orphaned()
             self.cancel(child)
             below = self._jobs.get(child)
-            if below is not None and job is not None:
+            if below is None or job is None:
+                continue
+            if below.worker is None or below.worker.may_exist():
                 below.above = job
                 job.below += 1
 
@@ -241,11 +255,17 @@ class Processes:
         worker = self._fleet.get(number)
         if worker is None:
             return
+        jobs = list(worker.outstanding)
         self._bury(worker, None)
         text = os.strerror(error)
-        if error == errno.EMSGSIZE:
-            text += ": env= and cwd= of a task may have 200 KB together"
-        self._dispatcher.cannot_start(OSError(error, text))
+        if error != errno.EMSGSIZE:
+            self._dispatcher.cannot_start(OSError(error, text))
+            return
+        text += ": env= and cwd= of a task may have 200 KB together"
+        failure = OSError(error, text)
+        for job in jobs:
+            # No worker's end would help these.
+            self._dispatcher.refuse(job, failure)
 
     def worker_died(self, number: int, status: int) -> None:
         """Deliver what a dead worker had answered, and settle the rest."""
@@ -293,6 +313,8 @@ class Processes:
         again: list[Job] = []
         for job in jobs:
             job.worker = None
+            if job.over:
+                continue
             if job.cancelled:
                 how = "already done" if status is None else "killed"
                 self._over(job, partial(job.call.cancelled, how))
@@ -307,6 +329,8 @@ class Processes:
                 self._failed(job, error)
         self._fleet.forget(worker)
         self._dispatcher.put_back(again)
+        for job in worker.answered:
+            self._report(job)
 
     # -- answers -----------------------------------------------------------------
 
@@ -389,6 +413,13 @@ class Processes:
         self._jobs.pop(job.call, None)
         if worker.children:
             self._end_children(worker)
+        if job.above is not None:
+            # It was faster than its own end, which others wait for.
+            job.report = _nothing
+            if worker.killed:
+                worker.answered.append(job)
+            else:
+                self._report(job)
         if item.flags & frames.DIRTY or job.prepared.key.fresh:
             worker.dirty = True
             self._dispatcher.withdraw(worker)
@@ -437,3 +468,7 @@ class Processes:
                     job = worker.outstanding[0]
                     job.limited = True
                     self._limits.step_in(job.prepared.shipped.digest)
+
+
+def _nothing() -> None:
+    """Report nothing: it was said already."""

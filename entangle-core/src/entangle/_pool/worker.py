@@ -113,6 +113,7 @@ class WorkerProcess:
         self.functions: set[int] = set()
         self.shared: set[int] = set()
         self.children: dict[int, Any] = {}
+        self.answered: list[Job] = []  # whose answers came while it was being ended
         self.nested_functions: dict[bytes, Any] = {}
         self.nested_snapshots: dict[int, Any] = {}
         self._hub = hub
@@ -288,6 +289,10 @@ class WorkerProcess:
         """Pass on unfinished lines: the call that printed them is over."""
         for source in self.sources:
             source.finish()
+
+    def may_exist(self) -> bool:
+        """Tell whether its process may exist: not while its zygote still starts."""
+        return bool(self.pid) or self.zygote.ready
 
     def begun(self) -> tuple[int, int]:
         """Return the number of the body entered last, and when (monotonic ns)."""

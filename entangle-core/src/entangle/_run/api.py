@@ -81,10 +81,10 @@ def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
     future = _submitted(pool, node)
     pool.until_done(future)
     inner = current.scope.get()
-    if inner is not None and inner.limited is not None:
-        key = inner.limited
-        pool.hub.post(pool.limits.leave, key)
-        future.add_done_callback(lambda _: pool.hub.post(pool.limits.step_in, key))
+    slot = None if inner is None else inner.slot
+    if slot is not None:
+        pool.hub.post(slot.step_out)
+        future.add_done_callback(lambda _: pool.hub.post(slot.step_in))
     return asyncio.wrap_future(future).__await__()
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
+    from entangle._pool.limits import Slot
 
     from .run import Run
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class NodeCall(Call):
     """Reports what becomes of an attempt to the run that it belongs to."""
 
-    __slots__ = ("attempt", "item", "limit_state", "node", "run", "task")
+    __slots__ = ("attempt", "item", "limit_state", "node", "run", "slot", "task")
 
     def __init__(self, run: Run, item: Item, node: Node[Any]) -> None:
         # As fast as can be: one is made for every call.
@@ -33,6 +34,7 @@ class NodeCall(Call):
         self.node = node
         self.task = node.task
         self.limit_state = 0
+        self.slot: Slot | None = None
         self.item = item
         self.attempt = item.attempt
         self.function = node.task.fn

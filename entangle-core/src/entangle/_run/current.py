@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 import weakref
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -12,23 +13,26 @@ from entangle._graph.options import Options
 from entangle._worker import main as worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Generator, Hashable
+    from collections.abc import Callable, Container, Generator
     from concurrent.futures import Future
+
+    from entangle._pool.limits import Slot
 
     from .run import Run
 
 NO_OPTIONS = Options()
+MOST_WAITING = 0.25  # seconds that an abandoned call's end waits for that of its runs
 
 
 class Scope:
     """The runs that one call has started. Thread-safe.
 
     Attributes:
-        limited: The key of the limit that the call counts for, None without one.
+        slot: What the call takes of its task's limit, None without one.
     """
 
-    def __init__(self, limited: Hashable = None) -> None:
-        self.limited = limited
+    def __init__(self, slot: Slot | None = None) -> None:
+        self.slot = slot
         self._lock = threading.Lock()
         self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
         self._ended = False
@@ -61,7 +65,9 @@ class Scope:
 
         Args:
             keep: Runs that the call has returned: they go on.
-            then: Called when all that could be ended of the others has been.
+            then: Called when all that could be ended of the others has been, at the
+                latest after a quarter of a second; where it is given, inside the
+                monitor only.
         """
         with self._lock:
             self._ended = True
@@ -70,8 +76,18 @@ class Scope:
                 self._awaited = {run for run in runs if run.under_way}
                 if self._awaited:
                     self._then, then = then, None
+                    hub = next(iter(self._awaited)).hub
+                    # A coroutine, say, may refuse to end.
+                    hub.at(time.monotonic() + MOST_WAITING, self._anyway)
         for run in runs:
             run.hub.post(run.cancel)
+        if then is not None:
+            then()
+
+    def _anyway(self) -> None:
+        with self._lock:
+            self._awaited.clear()
+            then, self._then = self._then, None
         if then is not None:
             then()
 
@@ -83,14 +99,14 @@ def outside_limit(pool: Any) -> Generator[None, None, None]:
     What it waits for may be calls of its own task.
     """
     inner = scope.get()
-    limited = None if inner is None else inner.limited
-    if limited is not None:
-        pool.hub.post(pool.limits.leave, limited)
+    slot = None if inner is None else inner.slot
+    if slot is not None:
+        pool.hub.post(slot.step_out)
     try:
         yield
     finally:
-        if limited is not None:
-            pool.hub.post(pool.limits.step_in, limited)
+        if slot is not None:
+            pool.hub.post(slot.step_in)
 
 
 scope: ContextVar[Scope | None] = ContextVar("entangle_scope", default=None)

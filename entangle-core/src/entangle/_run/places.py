@@ -5,6 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from entangle._pool.limits import Slot
+
 from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
@@ -98,8 +100,8 @@ class Places:
 
     def left(self, call: NodeCall) -> None:
         """A call is over."""
-        if call.limit_state == INSIDE:
-            self._run.pool.limits.leave(call.task)
+        if call.slot is not None:
+            call.slot.end()
         if call.limit_state != WAITING:
             self._place(call).left(call)
 
@@ -112,6 +114,7 @@ class Places:
         if not self._run.wanted(call):
             return False
         call.limit_state = INSIDE
+        call.slot = Slot(self._run.pool.limits, call.task)
         place.start(call)
         return True
 

@@ -95,7 +95,7 @@ def _by_name(name: str, options: Options) -> Resolved:
         return Resolved(target, target.made, plugin.label(), name, options)
 
     def make() -> Executor:
-        made = factory()
+        made: Any = factory()
         if isinstance(made, Executor):
             return made
         return ForeignExecutor(made, owned=True)

@@ -216,6 +216,10 @@ class Run:
 
     def begin(self, *, more: bool = False) -> None:
         """Start the run with what was added."""
+        if self.finished:
+            # Cancelled before it began: the call that made it was over.
+            self.pool.runs.discard(self)
+            return
         self._active = True
         self.hub.active(1)
         if self.watch is not None:

@@ -100,8 +100,7 @@ def _body(call: NodeCall, scope: current.Scope) -> Any:
 
 def scope_of(call: NodeCall) -> current.Scope:
     """Return a new scope for a call that begins here."""
-    limited = call.options.limit is not None
-    return current.Scope(call.task if limited else None)
+    return current.Scope(call.slot)
 
 
 def arguments(call: NodeCall) -> tuple[Any, dict[str, Any]]:
@@ -214,19 +213,23 @@ class AsyncPlace:
             value = await call.function(*args, **kwargs)
         except BaseException as error:
             if call in self._cancelled:
-                scope.end(then=partial(call.cancelled, "killed"))
+                self._end_scope(scope, call)
             else:
                 scope.end()
                 call.failed(told(error))
         else:
-            scope.end(keep=runs_in(value))
             if call in self._cancelled:
-                call.cancelled("killed")
+                self._end_scope(scope, call)
             else:
+                scope.end(keep=runs_in(value))
                 call.succeeded(value)
         finally:
             self._tasks.pop(call, None)
             self._cancelled.discard(call)
+
+    def _end_scope(self, scope: current.Scope, call: NodeCall) -> None:
+        then = partial(call.cancelled, "killed")
+        self._run.hub.post(partial(scope.end, then=then))
 
     def _over(self, call: NodeCall, _task: asyncio.Task[None]) -> None:
         """Tell of a call that was cancelled before its body was entered."""

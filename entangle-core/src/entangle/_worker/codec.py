@@ -275,7 +275,7 @@ def decode(blob: Blob, owned: bool = False) -> Any:  # noqa: FBT001, FBT002 - ho
             return loads(blob.data)
         buffers = blob.buffers if owned else [_copy(b) for b in blob.buffers]
         return loads(blob.data, buffers=buffers)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # whatever rebuilding an object raises
         raise DecodeError(describe(error)) from error
 
 
