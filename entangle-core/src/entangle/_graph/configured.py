@@ -263,7 +263,7 @@ class Proxy(Located, Generic[Q, S, T]):
     """An infrastructure whose place has the work already: calls are like its own."""
 
     @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[S, T]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fn: Callable[P, R], /) -> Task[S, T]: ...
     @overload
     def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> ProxyDecorator[S, T]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -39,13 +39,14 @@ def frozen(value: Any) -> Any:
     return value
 
 
-def thawed(value: Any) -> Any:
+def thawed(frozen_value: Any) -> Any:
     """Return what was frozen: mappings as dicts, sequences as tuples."""
+    value: Any = frozen_value
     if type(value) is FrozenMapping:
         return {key: thawed(item) for key, item in value}
     if type(value) is tuple:
-        several: tuple[Any, ...] = value
-        return tuple([thawed(item) for item in several])
+        items: list[Any] = [*frozen_value]
+        return tuple(map(thawed, items))
     return value
 
 

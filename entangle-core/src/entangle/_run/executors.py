@@ -50,9 +50,7 @@ class InlineExecutor(Executor):
             call.succeeded(value)
 
     def cancel(self, call: Call, grace: float) -> None:
-        """Nothing can be running."""
-        del grace
-        call.cancelled("already done")
+        """Nothing can be running: the call is over."""
 
 
 class ThreadExecutor(Executor):
@@ -80,8 +78,8 @@ class ThreadExecutor(Executor):
             begun = self._begun.get(call)
             if begun is None:
                 return
-            if not begun:
-                del self._begun[call]
+            # What becomes of its body is of no interest any more.
+            del self._begun[call]
         call.cancelled("abandoned" if begun else "already done")
 
     def _work(self, call: Call) -> None:
@@ -90,15 +88,19 @@ class ThreadExecutor(Executor):
                 return
             self._begun[call] = True
         call.started()
+        value: Any = None
+        failure: BaseException | None = None
         try:
             value = call.invoke()
         except BaseException as error:
-            call.failed(told(error))
-        else:
+            failure = told(error)
+        with self._guard:
+            if self._begun.pop(call, None) is None:
+                return
+        if failure is None:
             call.succeeded(value)
-        finally:
-            with self._guard:
-                del self._begun[call]
+        else:
+            call.failed(failure)
 
 
 class ProcessExecutor(Executor):

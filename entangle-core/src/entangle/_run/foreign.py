@@ -62,7 +62,11 @@ class ForeignExecutor(Executor):
         del grace
         with self._guard:
             future = self._landing.get(call)
-        if future is not None and not future.cancel():
+        if future is None or future.cancel():
+            return
+        with self._guard:
+            abandoned = self._landing.pop(call, None) is not None
+        if abandoned:
             call.cancelled("abandoned")
 
     def shutdown(
@@ -78,7 +82,8 @@ class ForeignExecutor(Executor):
 
     def _landed(self, call: Call, future: Future[Any]) -> None:
         with self._guard:
-            self._landing.pop(call, None)
+            if self._landing.pop(call, None) is None:
+                return  # it was abandoned
         if future.cancelled():
             call.cancelled("already done")
             return

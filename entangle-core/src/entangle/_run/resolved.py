@@ -89,13 +89,14 @@ def _of_target(place: Target, options: Options) -> Resolved:
 
 
 def _by_name(name: str, options: Options) -> Resolved:
-    plugin, factory = plugins.executor(name)
-    if isinstance(factory, Located):
-        target = factory.target
+    plugin, offered = plugins.executor(name)
+    if isinstance(offered, Located):
+        target = offered.target
         return Resolved(target, target.made, plugin.label(), name, options)
+    factory: Any = offered
 
     def make() -> Executor:
-        made: Any = factory()
+        made = factory()
         if isinstance(made, Executor):
             return made
         return ForeignExecutor(made, owned=True)

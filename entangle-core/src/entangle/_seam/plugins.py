@@ -70,7 +70,7 @@ class Plugins:
         self._manager: Any = None
         self._plugins: dict[str, Plugin] = {}
         self._listed: list[Plugin] = []
-        self._executors: dict[str, list[tuple[Plugin, Callable[[], Any]]]] | None = None
+        self._executors: dict[str, list[tuple[Plugin, Any]]] | None = None
         self._may_exist: bool | None = None
         self.off: tuple[str, ...] = ()
 
@@ -126,7 +126,7 @@ class Plugins:
                 else:
                     plugin.trouble(f"{hook}() gave {thing!r}, no {kind.__name__}")
 
-    def executor(self, name: str) -> tuple[Plugin, Callable[[], Any]]:
+    def executor(self, name: str) -> tuple[Plugin, Any]:
         """Look up an executor by its name.
 
         Raises:
@@ -161,7 +161,7 @@ class Plugins:
         there = f"there are {', '.join(known)}" if known else "no plugin registers any"
         return f"{text}: {there}; install the distribution that brings it"
 
-    def executors(self) -> dict[str, list[tuple[Plugin, Callable[[], Any]]]]:
+    def executors(self) -> dict[str, list[tuple[Plugin, Any]]]:
         """Return all executors that plugins offer, by name."""
         with self._lock:
             if self._executors is None:
@@ -174,7 +174,7 @@ class Plugins:
         self,
         plugin: Plugin,
         offered: Any,
-        executors: dict[str, list[tuple[Plugin, Callable[[], Any]]]],
+        executors: dict[str, list[tuple[Plugin, Any]]],
     ) -> None:
         try:
             items = list(dict(offered).items())

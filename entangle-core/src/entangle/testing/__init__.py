@@ -1,0 +1,49 @@
+"""The kit for authors of backends: a suite that judges executors, fakes, guards.
+
+A backend's own tests inherit the suite and give it one fixture::
+
+    import pytest
+    from entangle.testing import ExecutorConformance
+
+    class TestOnprem(ExecutorConformance):
+        @pytest.fixture
+        def executor(self):
+            with OnpremExecutor(host="queue.example") as executor:
+                yield executor
+
+Installed backends are judged from the command line:
+``pytest --entangle-target='onprem(host="queue.example")'``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .conformance import ExecutorConformance
+    from .fakes import FakeExecutor, ManualClock, RecordedCall
+    from .leaks import Ledger
+
+__all__ = [
+    "ExecutorConformance",
+    "FakeExecutor",
+    "Ledger",
+    "ManualClock",
+    "RecordedCall",
+]
+
+_WHERE = {
+    "ExecutorConformance": "conformance",
+    "FakeExecutor": "fakes",
+    "Ledger": "leaks",
+    "ManualClock": "fakes",
+    "RecordedCall": "fakes",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for: pytest loads this package with every session."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
