@@ -24,6 +24,7 @@ SAMPLES = [
     errors.WorkerStartError(detail="no fork"),
     errors.InternalError("two and two is five"),
     errors.PlatformError(platform="win32"),
+    errors.PluginError("no such executor", plugin="onprem"),
 ]
 
 

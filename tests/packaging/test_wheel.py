@@ -79,7 +79,11 @@ def test_metadata(wheel):
     assert metadata["License-Expression"] == "MIT"
     assert metadata["License-File"] == "LICENSE"
     assert metadata["Requires-Python"] == ">=3.11"
-    needed = {line.partition(">")[0] for line in metadata.get_all("Requires-Dist")}
+    needed = {
+        line.partition(">")[0]
+        for line in metadata.get_all("Requires-Dist")
+        if "extra ==" not in line
+    }
     assert needed == {"cloudpickle", "pluggy"}
     assert metadata.get_payload().startswith("# entangle-core")
 
@@ -116,11 +120,14 @@ def test_every_module_imports_alone(alone):
     program = """
 import importlib, pkgutil, sys, threading, entangle
 bare = set(sys.modules)
+PLAIN = {f"entangle.testing.{part}" for part in ("bodies", "fakes", "leaks")}
 names = [m.name for m in pkgutil.walk_packages(entangle.__path__, "entangle.")]
 assert len(names) > 10, names
 for name in names:
     if name.endswith("__main__"):
         continue
+    if name.startswith("entangle.testing.") and name not in PLAIN:
+        continue  # needs pytest, which only authors of backends have
     for loaded in [m for m in sys.modules if m not in bare and "entangle" in m]:
         del sys.modules[loaded]
     importlib.import_module(name)

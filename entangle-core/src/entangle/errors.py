@@ -175,14 +175,13 @@ class ProcessTerminatedException(EntangleError):
             advice = "let the task return or raise, not leave the process"
         elif detail:
             how = "had to be ended"
-            advice = "let the task leave descriptors alone that it has not opened"
+            advice = ""
         else:
             how = "died"
             advice = "look for a crash in native code"
         more = f" ({detail})" if detail else ""
-        super().__init__(
-            f"the worker process {pid} that ran {node} {how}{more}; {advice}"
-        )
+        what = f"the worker process {pid} that ran {node} {how}{more}"
+        super().__init__(f"{what}; {advice}" if advice else what)
         self.node = node
         self.pid = pid
         self.signal = signal

@@ -32,6 +32,8 @@ class Deaths:
             out_of_memory = kills > self._killed_for_memory
             self._killed_for_memory = kills
         detail = worker.broken
+        if detail:
+            detail += ": a task must leave descriptors alone that it has not opened"
         if zygote:
             detail = "the process that starts the workers was ended"
         elif code == BROKEN_STREAM and not detail:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._seam import events
 from entangle._seam.plugins import plugins
-from entangle._worker import main as worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,8 +31,6 @@ def watch(pool: Any, nodes: int, name: str) -> Watch | None:
         nodes: How many nodes its graph has.
         name: The task whose value is asked for.
     """
-    if worker.current is not None or not plugins.may_exist():
-        return None
     number = f"{time.time_ns():x}-{os.getpid():x}-{_count()}"
     begun = events.RunStarted(number, time.time(), nodes, name)
     observers = [

@@ -17,7 +17,9 @@ from entangle._engine import Engine
 from entangle._engine_items import ISSUED, RUNNING
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
+from entangle._seam import discovery
 from entangle._worker import codec
+from entangle._worker import main as worker
 from entangle.errors import (
     EntangleError,
     InternalError,
@@ -30,7 +32,6 @@ from .arguments import Batch, Encoder
 from .calls import Expansion, NodeCall, node_of
 from .discover import discover, is_node
 from .notes import note_path
-from .observers import watch
 from .pins import Pins
 from .places import Places
 from .values import assemble, objects
@@ -120,7 +121,11 @@ class Run:
             nodes: How many nodes its graph has.
             name: The task whose value is asked for; empty if there are several.
         """
-        self.watch = watch(self.pool, nodes, name)
+        if worker.current is None and discovery.wanted():
+            # Imported here: most programs have no plugin.
+            from .observers import watch
+
+            self.watch = watch(self.pool, nodes, name)
 
     def knows(self, edge: Any) -> bool:
         """Tell whether an edge was added and its value is still to be had."""

@@ -38,7 +38,8 @@ class Call:
         wants_start: Whether `started` is needed.
         alone: Whether it must not be given to a worker that is still busy, since the
             time until it starts counts.
-        captures: Whether output is to be reported instead of printed.
+        captures: Whether output has to be reported even by an executor of this
+            machine that could print it by itself.
     """
 
     __slots__ = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,7 +14,14 @@ GROUP = "entangle"
 DISABLE = "ENTANGLE_DISABLE_PLUGINS"
 _HEADER = b"[entangle]"
 _LONGEST = 1 << 20  # bytes of a file of entry points
-_METADATA = (".dist-info", ".egg-info")
+_METADATA = (".dist-info", ".egg-info", "EGG-INFO")
+
+
+class _Looked:
+    """Where somebody has looked last, and whether there was anything."""
+
+    path: ClassVar[list[str]] = []
+    found: ClassVar[bool] = False
 
 
 class Found(NamedTuple):
@@ -32,6 +39,19 @@ def disabled() -> frozenset[str] | None:
         return None
     names = (name.strip() for name in text.split(","))
     return frozenset(name for name in names if name and name != "0")
+
+
+def wanted() -> bool:
+    """Tell, fast, whether there may be a plugin that is not switched off.
+
+    Metadata is looked at again when the path has changed.
+    """
+    if disabled() is None:
+        return False
+    if sys.path != _Looked.path:
+        _Looked.path = sys.path.copy()
+        _Looked.found = may_exist()
+    return _Looked.found
 
 
 def may_exist() -> bool:

@@ -7,6 +7,7 @@ a `concurrent.futures.Executor` too, so it works wherever Python takes one.
 from __future__ import annotations
 
 import concurrent.futures
+import sys
 import threading
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
@@ -48,15 +49,16 @@ class Executor(concurrent.futures.Executor):
     """Runs calls somewhere.
 
     Subclasses implement `start` and `cancel`; `submit`, `map` and `shutdown` are
-    derived from them.
+    derived from them. What this class keeps for itself has mangled names: subclasses
+    are free to use any.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._futures: set[concurrent.futures.Future[Any]] = set()
-        self._shut = False
+        self.__lock = threading.Lock()
+        self.__futures: set[concurrent.futures.Future[Any]] = set()
+        self.__shut = False
 
     @abstractmethod
     def start(self, call: Call) -> None:
@@ -83,12 +85,12 @@ class Executor(concurrent.futures.Executor):
             RuntimeError: after `shutdown`.
         """
         future: concurrent.futures.Future[Any] = concurrent.futures.Future()
-        with self._lock:
-            if self._shut:
+        with self.__lock:
+            if self.__shut:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            self._futures.add(future)
+            self.__futures.add(future)
         function = fn.fn if isinstance(fn, Task) else fn
-        call = _FutureCall(self, future, function, args, kwargs)
+        call = _FutureCall(self, self.__discard, future, function, args, kwargs)
         future.add_done_callback(call.settled)
         try:
             self.start(call)
@@ -103,29 +105,30 @@ class Executor(concurrent.futures.Executor):
         cancel_futures: bool = False,
     ) -> None:
         """Take no more calls; see `concurrent.futures.Executor.shutdown`."""
-        with self._lock:
-            self._shut = True
-            futures = list(self._futures)
+        with self.__lock:
+            self.__shut = True
+            futures = list(self.__futures)
         if cancel_futures:
             for future in futures:
                 future.cancel()
         if wait:
             concurrent.futures.wait(futures)
 
-    def discard(self, future: concurrent.futures.Future[Any]) -> None:
+    def __discard(self, future: concurrent.futures.Future[Any]) -> None:
         """Forget a future that is done."""
-        with self._lock:
-            self._futures.discard(future)
+        with self.__lock:
+            self.__futures.discard(future)
 
 
 class _FutureCall(Call):
     """A call whose end is told to a future."""
 
-    __slots__ = ("_executor", "_future", "_notified", "_switch")
+    __slots__ = ("_discard", "_executor", "_future", "_notified", "_switch")
 
     def __init__(
         self,
         executor: Executor,
+        discard: Callable[[concurrent.futures.Future[Any]], None],
         future: concurrent.futures.Future[Any],
         function: Callable[..., Any],
         args: tuple[Any, ...],
@@ -133,6 +136,7 @@ class _FutureCall(Call):
     ) -> None:
         super().__init__(function, args, kwargs or None)
         self._executor = executor
+        self._discard = discard
         self._future = future
         self.wants_start = True
         # A future is to be told just once that it has left the pending state.
@@ -141,7 +145,7 @@ class _FutureCall(Call):
 
     def settled(self, future: concurrent.futures.Future[Any]) -> None:
         """The future is done; if by a cancel, nobody needs the call any more."""
-        self._executor.discard(future)
+        self._discard(future)
         if future.cancelled():
             with self._switch:
                 if not self._notified:
@@ -152,6 +156,12 @@ class _FutureCall(Call):
     def started(self, at: float | None = None) -> None:
         del at
         self._begin()
+
+    def output(self, stream: str, text: str) -> None:
+        target = sys.stderr if stream == "stderr" else sys.stdout
+        if target is not None:
+            target.write(text)
+            target.flush()
 
     def succeeded(self, value: Any) -> None:
         if self._begin():

@@ -18,6 +18,8 @@ from entangle.errors import TaskError, UnpicklableError
 from .call import awaited
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from .call import Call
 
 _VALUE, _GRAPH, _FAILED = range(3)
@@ -42,16 +44,26 @@ def pack_call(call: Call) -> bytes:
     return _written(function, call.options.is_async, blob)
 
 
-def run_payload(payload: bytes) -> bytes:
+def run_payload(payload: bytes, entered: Callable[[], object] | None = None) -> bytes:
     """Run a packed call here and return its answer; what it raises is in there.
 
-    Output goes to this process's own streams. Call it on a main thread in a process
-    of its own, so that the call can be ended.
+    To be called once, on the main thread of a process that has nothing else to do, so
+    that the call can be ended; what arrives by value replaces the process's
+    ``__main__``. Output goes to the process's own streams. Functions that can be
+    imported come by name: the process needs the caller's modules on its path.
+
+    Args:
+        payload: What `pack_call` returned.
+        entered: Called when the body is about to be entered: function and arguments
+            are there, and a timeout counts from here.
     """
     try:
         function, is_async, blob = _read(payload)
+        functions.enter_main()
         body = functions.decode_function(function)
         args, kwargs = codec.decode(blob, owned=True)
+        if entered is not None:
+            entered()
         value = body(*args, **kwargs)
         if is_async:
             value = awaited(value)

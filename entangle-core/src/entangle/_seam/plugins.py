@@ -71,17 +71,13 @@ class Plugins:
         self._plugins: dict[str, Plugin] = {}
         self._listed: list[Plugin] = []
         self._executors: dict[str, list[tuple[Plugin, Any]]] | None = None
-        self._may_exist: bool | None = None
         self.off: tuple[str, ...] = ()
 
     def may_exist(self) -> bool:
         """Tell, fast, whether there may be a plugin that is not switched off."""
         if self._manager is not None:
             return len(self._plugins) > 1
-        if self._may_exist is None:
-            switched_off = discovery.disabled() is None
-            self._may_exist = not switched_off and discovery.may_exist()
-        return self._may_exist
+        return discovery.wanted()
 
     def all(self) -> list[Plugin]:
         """Return every plugin found, also those that can't be used."""

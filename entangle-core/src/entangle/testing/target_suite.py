@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from entangle_pytest import OPTION
 
 from entangle.testing.conformance import ExecutorConformance
-from entangle.testing.pytest_plugin import OPTION, make
+from entangle.testing.targets import make
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What pytest learns of Entangle: ``--entangle-target``."""
+"""The backend that ``pytest --entangle-target`` names."""
 
 from __future__ import annotations
 
@@ -8,36 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from entangle_pytest import OPTION
 
 if TYPE_CHECKING:
     from entangle._graph.configured import Located
     from entangle.backend import Executor
 
-OPTION = "--entangle-target"
 SUITE = Path(__file__).with_name("target_suite.py")
 
-pytest.register_assert_rewrite(
-    *(f"entangle.testing.{name}" for name in ("base", "values", "protocol", "places"))
-)
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
-    parser.getgroup("entangle").addoption(
-        OPTION,
-        metavar="TARGET",
-        help="judge an installed backend by Entangle's conformance suite: the name of "
-        "an executor, with options where it needs some, as in 'onprem(host=\"x\")'",
-    )
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Without further arguments, run the suite alone."""
-    text = config.getoption(OPTION)
-    if text is not None:
-        parse(text)  # a mistake is told before anything runs
-        if config.args_source is not pytest.Config.ArgsSource.ARGS:
-            config.args[:] = [str(SUITE)]
+def configure(config: pytest.Config) -> None:
+    """Have the suite run alone, if no other tests were asked for."""
+    text: str = config.getoption(OPTION) or ""
+    parse(text)  # a mistake is told before anything runs
+    if config.args_source is not pytest.Config.ArgsSource.ARGS:
+        config.args[:] = [str(SUITE)]
 
 
 def _target(decorator: Located, **options: Any) -> Any:
