@@ -142,7 +142,7 @@ def test_nodes_nested_in_arguments(place):
 
 
 def test_a_hundred_calls_at_once(place):
-    calls = 30 if place.name == "@process(fresh)" else 100
+    calls = 10 if place.name == "@process(fresh)" else 100
     assert place.task(number).map(range(calls))() == list(range(calls))
 
 

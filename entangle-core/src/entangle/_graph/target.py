@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
+
+from entangle.errors import CompositionError, OptionError
 
 if TYPE_CHECKING:
     from entangle._graph.configured import Configured, Located
@@ -125,29 +128,45 @@ class Target(Settings):
         return self.of, self.options, self.partners
 
     def beside(self, stated: Mapping[str, object]) -> Target:
-        """Return this place with its partners' settings.
+        """Return this place with its partners' settings, as far as they are known.
 
         Args:
             stated: What other decorators of the task say, by key.
-
-        Raises:
-            OptionError: a partner that is missing has no defaults.
         """
         if not self.of.partners:
             return self
         partners: list[Settings] = []
         for partner in self.of.partners:
             found = stated.get(partner.name)
-            partners.append(
-                found if isinstance(found, Settings) else partner.settings({})
-            )
+            if isinstance(found, Settings):
+                partners.append(found)
+            else:
+                # One without defaults may still be added, by another decorator.
+                with suppress(OptionError):
+                    partners.append(partner.settings({}))
         return Target(self.of, self.options, tuple(partners))
+
+    def check_partners(self) -> None:
+        """Refuse a place one of whose partners is missing.
+
+        Raises:
+            CompositionError: it has no defaults, so the task has to carry it.
+        """
+        there = {settings.of for settings in self.partners}
+        for partner in self.of.partners:
+            if partner not in there:
+                raise CompositionError(
+                    f"@{self.of.name} needs its partner @{partner.name}, which has no "
+                    f"defaults: decorate the task with @{partner.name}(...), too"
+                )
 
     def made(self) -> Any:
         """Return an executor for this place; who asks for it owns it.
 
         Raises:
+            CompositionError: a partner is missing.
             Exception: what the executor's constructor raises.
         """
+        self.check_partners()
         partners = {settings.of.name: settings.made() for settings in self.partners}
         return self.of.make(**self.arguments(), **partners)

@@ -84,6 +84,7 @@ def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved | None
 
 
 def _of_target(place: Target, options: Options) -> Resolved:
+    place.check_partners()
     label = f"@{place.of.name} of {place.of.module}"
     return Resolved(place, place.made, label, place.of.name, options)
 

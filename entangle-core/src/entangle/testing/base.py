@@ -56,10 +56,11 @@ class Suite:
         """Look for threads, processes, descriptors and files that are left behind."""
         before = Ledger.taken()
         yield
-        gc.collect()
         left = before.left_behind(pool_may_live=True)
         if left:
-            # What the process-wide pool keeps warm is no leak of the executor's.
+            # What the process-wide pool keeps warm is no leak of the executor's, nor
+            # is what nobody holds any more.
+            gc.collect()
             shutdown()
             left = before.left_behind()
         assert not left, "left behind:\n" + "\n".join(left)
