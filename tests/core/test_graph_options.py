@@ -61,7 +61,7 @@ BAD = [
     (process, "cwd", "", "path of a directory"),
     (process, "nice", 20, "between -20 and 19"),
     (process, "nice", 1.0, "must be an integer"),
-    (task, "executor", "dask", "no executor named 'dask' is registered"),
+    (task, "executor", "da sk", "must be the name of an executor, not 'da sk'"),
     (task, "executor", 3, "concurrent.futures.Executor"),
     (task, "executor", ThreadPoolExecutor, "not its class"),
     (local, "cpus", 0, "at least 1"),

@@ -10,6 +10,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, reveal_type
 
+from entangle.backend import Call, Executor, context, infrastructure
 from entangle.local import local
 from entangle.process import process
 from entangle.scheduler import scheduler
@@ -118,6 +119,98 @@ class Model:
         return size
 
 
+class OnpremExecutor(Executor):
+    """Runs calls on a host."""
+
+    def __init__(self, *, host: str = "", port: int | None = None, who: str) -> None:
+        super().__init__()
+
+    def start(self, call: Call) -> None:
+        call.succeeded(call.invoke())
+
+    def cancel(self, call: Call, grace: float) -> None:
+        call.cancelled("cannot kill")
+
+
+class NeedyExecutor(OnpremExecutor):
+    """Runs calls in a region."""
+
+    def __init__(self, *, region: str, zones: list[str] | None = None) -> None:
+        super().__init__(host=region, who="")
+
+
+def _who(*, name: str = "nobody") -> str:
+    """Say who: name."""
+    return name
+
+
+def service(event: dict[str, int], /, *, dry: bool = False) -> list[str]:
+    """What calls of the work look like."""
+    return [*event]
+
+
+who = context(_who, name="who")
+onprem = infrastructure(OnpremExecutor, partners=[who])
+needy = infrastructure(NeedyExecutor, excludes=["who"], secrets=["region"])
+proxied = infrastructure(NeedyExecutor, name="proxied", calls_like=service)
+
+
+@onprem
+def far(a: int, b: str = "") -> float:
+    return a + len(b)
+
+
+@who(name="me")
+@process(retry=2)
+@onprem(host="x", port=3, who="ignored")
+def farther(a: int, *, b: str = "") -> float:
+    return a + len(b)
+
+
+@needy(region="eu", zones=["a"])
+async def farthest(a: int) -> bytes:
+    return bytes(a)
+
+
+@who
+@onprem(host="x", who="")
+@task(limit=2)
+def same_far(value: T) -> T:
+    return value
+
+
+# The work is there already: what the function takes does not matter.
+@proxied(region="eu")
+def work() -> None: ...
+
+
+@task(executor=onprem(host="x", who=""))
+def by_executor(a: int) -> int:
+    return a
+
+
+@task(executor=needy)
+def by_bare_executor(a: int) -> int:
+    return a
+
+
+@task(executor="onprem")
+def by_name(a: int) -> int:
+    return a
+
+
+class Yard:
+    @onprem(host="x", who="")
+    def store(self, item: str) -> int:
+        return len(item)
+
+    @who
+    @staticmethod
+    @onprem
+    def empty(size: int) -> bool:
+        return size > 0
+
+
 # Calls.
 reveal_type(add(1, 2)())  # int
 reveal_type(add(one(), 2)())  # int
@@ -189,6 +282,27 @@ reveal_type(process(Model)(3)())  # Model
 reveal_type(thread(len)([1])())  # int
 reveal_type(process(json.dumps)([1], indent=2)())  # str
 reveal_type(process(timeout=3)(add)(1, 2)())  # int
+
+# Places of somebody else's.
+reveal_type(far(1)())  # float
+reveal_type(far(1, b="x"))  # Node[float]
+reveal_type(far.map([1], ["x"])())  # list[float]
+reveal_type(farther(add(1, 2), b="x")())  # float
+reveal_type(farthest(1)())  # bytes
+reveal_type(same_far("x")())  # str
+reveal_type(same_far([1])())  # list[int]
+reveal_type(work({"a": 1}, dry=True)())  # list[str]
+reveal_type(work.map([{"a": 1}])())  # list[list[str]]
+reveal_type(proxied(work)({"a": 1})())  # list[str]
+reveal_type(by_executor(1)())  # int
+reveal_type(by_bare_executor(1)())  # int
+reveal_type(by_name(1)())  # int
+reveal_type(onprem(host="x", who="")(add)(1, 2)())  # int
+reveal_type(who(add)(1, 2)())  # int
+reveal_type(who(name="x")(name)(1, "x")())  # str
+reveal_type(Yard().store("x")())  # int
+reveal_type(Yard.empty(1)())  # bool
+reveal_type(add(1, 2).plan())  # Plan
 
 # Where a plain function is wanted.
 function: Callable[[int, int], int] = add

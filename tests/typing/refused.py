@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from entangle.backend import Call, Executor, context, infrastructure
 from entangle.local import local
 from entangle.process import process
 from entangle.scheduler import scheduler
@@ -42,6 +43,45 @@ class Model:
         return size
 
 
+class OnpremExecutor(Executor):
+    """Runs calls on a host."""
+
+    def __init__(self, *, host: str, port: int = 22) -> None:
+        super().__init__()
+
+    def start(self, call: Call) -> None:
+        call.succeeded(call.invoke())
+
+    def cancel(self, call: Call, grace: float) -> None:
+        call.cancelled("cannot kill")
+
+
+def _who(*, name: str = "nobody") -> str:
+    """Say who: name."""
+    return name
+
+
+def service(event: dict[str, int], /, *, dry: bool = False) -> list[str]:
+    """What calls of the work look like."""
+    return [*event]
+
+
+who = context(_who, name="who")
+onprem = infrastructure(OnpremExecutor)
+proxied = infrastructure(OnpremExecutor, name="proxied", calls_like=service)
+
+
+@who(name="me")
+@onprem(host="x")
+def far(a: int) -> float:
+    return a
+
+
+@proxied(host="x")
+def work(a: int) -> float:
+    return a
+
+
 # Calls.
 add("x", 2)  # refused
 add(1)  # refused
@@ -79,9 +119,31 @@ process(env=["A"])  # refused
 process(3)  # refused
 thread(fresh=True)  # refused
 workflow(nice=3)  # refused
-task(executor="x")  # refused
+task(executor=3)  # refused
 local(cpus="2")  # refused
 scheduler(impl=3)  # refused
+
+# Places of somebody else's.
+onprem(hots="x")  # refused
+onprem(host=3)  # refused
+onprem(host="x", port="22")  # refused
+onprem(port=22)  # refused
+onprem("x")  # refused
+who(nam="x")  # refused
+who(name=3)  # refused
+proxied(host=3)  # refused
+far("x")  # refused
+far(1, 2)  # refused
+onprem(host="x")(add)("x", 2)  # refused
+who(add)("x", 2)  # refused
+work(1)  # refused
+work({"a": "b"})  # refused
+work({}, True)  # refused
+number = work({})()  # refused
+infrastructure(dict)  # refused
+infrastructure(OnpremExecutor, partner=[who])  # refused
+infrastructure(OnpremExecutor, partners=[_who])  # refused
+context(3)  # refused
 
 # Runs.
 add(1, 2).run(worker=2)  # refused

@@ -213,6 +213,7 @@ def installed_plugins() -> Iterator[Finding]:
         text = f"{type(error).__name__}: {error}"
         yield Finding("fail", "plugins", text, "see the lines above")
         return
+    findings = [each for _, each in plugins.each("entangle_doctor", Finding)]
     for plugin in listed:
         subject = f"plugin {plugin.name}"
         for problem in plugin.problems:
@@ -227,8 +228,7 @@ def installed_plugins() -> Iterator[Finding]:
             yield Finding("warn", subject, text, remedy)
         elif not plugin.problems:
             yield Finding("ok", subject, f"{plugin.distribution} {plugin.version}")
-    for _, finding in plugins.each("entangle_doctor", Finding):
-        yield finding
+    yield from findings
 
 
 def round_trip() -> Iterator[Finding]:

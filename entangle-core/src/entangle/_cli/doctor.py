@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from .checks import CHECKS
 from .exits import INVALID, OK
 
+VERDICTS = ("ok", "warn", "fail")
+
 if TYPE_CHECKING:
     import argparse
 
@@ -25,7 +27,7 @@ def execute(arguments: argparse.Namespace) -> int:
     count: Counter[str] = Counter()
     for check in CHECKS:
         for finding in check():
-            count[finding.verdict] += 1
+            count[finding.verdict if finding.verdict in VERDICTS else "warn"] += 1
             print(line(finding), flush=True)
     print(f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures")
     return INVALID if count["fail"] else OK
@@ -33,5 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
 
 def line(finding: Finding) -> str:
     """Return a finding as text: verdict, subject, what was found, what to do."""
-    text = f"{finding.verdict:5} {finding.subject:14} {finding.text}"
+    # A plugin may have put anything there.
+    verdict = finding.verdict if finding.verdict in VERDICTS else "warn"
+    text = f"{verdict:5} {finding.subject!s:14} {finding.text}"
     return f"{text}\n{'':21}{finding.remedy}" if finding.remedy else text

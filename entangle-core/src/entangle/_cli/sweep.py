@@ -51,7 +51,10 @@ def execute(arguments: argparse.Namespace) -> int:
                 print(f"entangle: {text}", file=sys.stderr)
                 continue
             done = "removed"
-        age = f"{leftover.age:.0f} s old"
+        try:
+            age = f"{leftover.age:.0f} s old"
+        except (TypeError, ValueError):
+            age = "of unknown age"  # a plugin may have put anything there
         print(f"{done} {leftover.kind} {leftover.name} ({age}, {plugin.name})")
     for plugin in plugins.all():
         for problem in plugin.problems:

@@ -174,6 +174,19 @@ class Configured:
             return f"{text}; did you mean {close[0]!r}?"
         return f"{text}; its options are {', '.join(self.options) or 'none'}"
 
+    def __eq__(self, other: object) -> bool:
+        """Compare by what it is made of: it may have travelled by value."""
+        if not isinstance(other, Configured):
+            return NotImplemented
+        return self is other or self._made_of() == other._made_of()
+
+    def _made_of(self) -> dict[str, Any]:
+        return {**vars(self), "make": _identity(self.make), "kind": type(self)}
+
+    def __hash__(self) -> int:
+        """Hash the names."""
+        return hash((self.name, self.module))
+
     def __repr__(self) -> str:
         """Show the name."""
         return f"<decorator @{self.name} of {self.module}>"
@@ -189,6 +202,15 @@ class Configured:
 def _found(module: str, name: str) -> Configured:
     found: Configured = getattr(import_module(module), name)
     return found
+
+
+def _identity(make: Any) -> object:
+    """Return what is equal for copies of a function; a class comes back as itself."""
+    code = getattr(make, "__code__", None)
+    if code is None:
+        return make
+    cells = [cell.cell_contents for cell in make.__closure__ or ()]
+    return code, make.__kwdefaults__, cells
 
 
 def _decoratable(fn: object) -> bool:

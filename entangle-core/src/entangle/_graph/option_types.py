@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -23,6 +23,8 @@ def hints_of(function: Any) -> dict[str, Any]:
 def fits(value: Any, hint: Any) -> bool:
     """Tell whether a value is of a type; what can't be checked fits."""
     origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any:
+        return True
     if origin is Union or origin is types.UnionType:
         return any(fits(value, choice) for choice in arguments)
     if origin is Literal:
@@ -37,13 +39,14 @@ def _same(value: object, choice: object) -> bool:
 
 
 def _is_a(value: object, kind: Any) -> bool:
-    if not isinstance(kind, type):
+    if not isinstance(kind, type) or kind is object:
         return True
-    if kind is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if isinstance(value, (str, bytes)) and kind not in {str, bytes, object}:
+    if isinstance(value, Iterator):
+        return False  # it could be looked at only once
+    if kind in {int, float}:
+        kinds = (int, float) if kind is float else int
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    if isinstance(value, (str, bytes)) and kind not in {str, bytes}:
         # A string is a sequence of strings, and never meant as one.
         return issubclass(type(value), kind) and kind not in {Iterable, Sequence}
     try:
@@ -52,10 +55,10 @@ def _is_a(value: object, kind: Any) -> bool:
         return True  # a protocol, say
 
 
-def _items_fit(value: Any, origin: Any, arguments: tuple[Any, ...]) -> bool:
+def _items_fit(value: Any, origin: Any, arguments: Sequence[Any]) -> bool:
     if not arguments or not isinstance(origin, type):
         return True
-    if issubclass(origin, Mapping):
+    if issubclass(origin, Mapping) and len(arguments) > 1:
         keys, values = arguments
         return all(fits(k, keys) and fits(v, values) for k, v in value.items())
     if issubclass(origin, tuple) and arguments[-1] is not Ellipsis:

@@ -56,7 +56,9 @@ def check(spec: Spec, *, task: str, is_async: bool) -> None:
     for facet in spec.facets:
         if isinstance(facet.value, Settings) and facet.value.of.excludes:
             why = f"{facet.decorator} does not go with it"
-            _exclude(spec, facet, tuple(facet.value.of.excludes), why, task)
+            names = facet.value.of.excludes
+            keys = (other.key for other in spec.facets if names & _names_of(other))
+            _exclude(spec, facet, tuple(keys), why, task)
     where = spec.facet("where")
     if where is not None and isinstance(where.value, Target):
         _check_executor(spec, where, task=task)
@@ -122,6 +124,17 @@ def _check_executor(spec: Spec, executor: Facet, *, task: str) -> None:
         advice = ": use @process" if ours is None else "; drop one of them"
         for key, why in unmet(ours):
             _refuse(spec, executor, (key,), why + advice, task)
+
+
+def _names_of(facet: Facet) -> set[str]:
+    """Return the names of decorators that a facet stands for."""
+    if isinstance(facet.value, Settings):
+        return {facet.value.of.name}
+    if facet.key in {"how", "firing", "where"}:
+        return {str(facet.value)}
+    if facet.key == "cpus":
+        return {"local"}
+    return {facet.key}
 
 
 def capabilities_of(place: object) -> object:

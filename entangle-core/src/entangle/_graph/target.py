@@ -17,6 +17,14 @@ class FrozenMapping(tuple[Any, ...]):
 
     __slots__ = ()
 
+    def __eq__(self, other: object) -> bool:
+        """Differ from a tuple of the same pairs, which is no mapping."""
+        return type(other) is FrozenMapping and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        """Hash the items."""
+        return hash(tuple(self))
+
 
 def frozen(value: Any) -> Any:
     """Return a value in a hashable form that `thawed` gives back.
@@ -92,7 +100,9 @@ class Settings:
         return f"{self.of.name}({options})"
 
     def _said(self) -> tuple[Any, ...]:
-        return self.of, self.options
+        # With types: 1 is no True here.
+        kinds: list[object] = [type(value) for _, value in self.options]
+        return self.of, self.options, tuple(kinds)
 
     def arguments(self) -> dict[str, Any]:
         """Return the options as keyword arguments."""
@@ -125,7 +135,7 @@ class Target(Settings):
         return Target, (self.of, self.options, self.partners)
 
     def _said(self) -> tuple[Any, ...]:
-        return self.of, self.options, self.partners
+        return *super()._said(), self.partners
 
     def beside(self, stated: Mapping[str, object]) -> Target:
         """Return this place with its partners' settings, as far as they are known.

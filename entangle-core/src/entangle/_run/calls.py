@@ -48,8 +48,8 @@ class NodeCall(Call):
 
     def started(self, at: float | None = None) -> None:
         run, now = self.run, self.run.clock()
-        if type(at) is float:
-            now = min(at, now)
+        if type(at) is float and at < now:
+            now = at
         run.hub.post(run.call_started, self, now)
 
     def output(self, stream: str, text: str) -> None:
@@ -59,6 +59,8 @@ class NodeCall(Call):
 
     def succeeded(self, value: Any) -> None:
         run = self.run
+        if run.finished:
+            return
         if type(value) is Parcel:
             value = Encoded(value)
         elif type(value) not in codec.ATOMS and has_edges(value):
@@ -67,9 +69,8 @@ class NodeCall(Call):
         run.hub.post(run.call_succeeded, self, value)
 
     def failed(self, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            # An executor of somebody else's may report what would end the caller.
-            error = told(error)
+        # An executor of somebody else's may report what would end the caller.
+        error = told(error)
         if isinstance(error, codec.EncodeError):
             unpicklable = UnpicklableError(
                 path=error.path, reason=error.reason, node=self.name

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from queue import SimpleQueue
 
     from entangle._graph.node import Node
+    from entangle._graph.options import Options
 
     from .arguments import Batch
     from .calls import NodeCall
@@ -152,6 +153,15 @@ class InlinePool:
         return landed.get()
 
 
+def left_out(options: Options) -> list[str]:
+    """Return the names of the options that the calling thread can't honour."""
+    names = (
+        *("timeout", "start", "wait", "fresh", "env", "cwd", "cpus", "scheduler"),
+        *("preload", "nice", "executor"),
+    )
+    return [name for name in names if getattr(options, name)]
+
+
 class InlinePlace:
     """The calling thread, for all calls of one run."""
 
@@ -163,24 +173,11 @@ class InlinePlace:
     def prepare(self, node: Node[Any], _batch: Batch) -> None:
         """Say which options can't be met here."""
         task = node.task
-        options = task.options
-        relaxed = [
-            name
-            for name, asked in (
-                ("timeout", options.timeout),
-                ("start", options.start),
-                ("wait", options.wait),
-                ("fresh", options.fresh),
-                ("env", options.env),
-                ("cwd", options.cwd),
-                ("cpus", options.cpus),
-                ("scheduler", options.scheduler),
-                ("preload", options.preload),
-                ("nice", options.nice),
-                ("executor", options.executor),
-            )
-            if asked
-        ]
+        if task.options.executor is not None:
+            from .resolved import refuse_to_replace
+
+            refuse_to_replace(task, "ENTANGLE_INLINE runs all in the calling thread")
+        relaxed = left_out(task.options)
         if relaxed and task.name not in self._warned:
             self._warned.add(task.name)
             warnings.warn(

@@ -75,13 +75,18 @@ class Watch:
         self._observers = observers
         self._serial = serial
         self._numbers: dict[Any, int] = {}
+        self._count = 0
+        self._started: set[NodeCall] = set()
 
     def began(self) -> None:
         """The run begins."""
         self._tell(self._begun)
 
     def started(self, call: NodeCall, ago: float) -> None:
-        """The body of a call was entered, some seconds ago."""
+        """The body of a call was entered, some seconds ago; told once."""
+        if call in self._started:
+            return
+        self._started.add(call)
         number, name, attempt = self._of(call)
         place = call.options.executor
         shown = call.options.how if place is None else str(place)
@@ -93,6 +98,7 @@ class Watch:
 
     def printed(self, call: NodeCall, stream: str, text: str) -> None:
         """A call has printed lines."""
+        self.started(call, 0.0)  # its output may be read first
         number, name, _ = self._of(call)
         self._tell(
             events.NodeOutput(self._run, time.time(), number, name, stream, text)
@@ -102,6 +108,7 @@ class Watch:
         self, call: NodeCall, outcome: str, error: BaseException | None = None
     ) -> None:
         """A call is over."""
+        self._started.discard(call)
         text = "" if error is None else line(error)
         number, name, attempt = self._of(call)
         self._tell(
@@ -109,6 +116,8 @@ class Watch:
                 self._run, time.time(), number, name, attempt, outcome, text
             )
         )
+        if outcome in {"succeeded", "expanded"}:
+            self.forget(call.item)
 
     def finished(self, outcome: str, error: BaseException | None) -> None:
         """The run is over."""
@@ -121,9 +130,15 @@ class Watch:
             )
 
     def _of(self, call: NodeCall) -> tuple[int, str, int]:
-        numbers = self._numbers
-        number = numbers.setdefault(call.item, len(numbers) + 1)
+        number = self._numbers.get(call.item)
+        if number is None:
+            self._count = number = self._count + 1
+            self._numbers[call.item] = number
         return number, call.name, call.attempt
+
+    def forget(self, item: Any) -> None:
+        """A node will not be heard of again."""
+        self._numbers.pop(item, None)
 
     def _tell(self, event: events.Event) -> None:
         for observer in self._observers:

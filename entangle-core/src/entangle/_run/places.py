@@ -66,7 +66,7 @@ class Places:
         self._of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[Hashable, Place] = {}
         self._targets: dict[str, str] | None = None
-        # Options of tasks whose place was replaced by one that can't honour all.
+        # Options of tasks whose place was replaced.
         self.relaxed: dict[Task[..., Any], Options] = {}
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
@@ -146,11 +146,12 @@ class Places:
         if self._targets is None:
             self._targets = replacements()
         resolved = resolve(task, self._targets)
-        if resolved is None:
-            return None
-        if resolved.relaxed:
+        if resolved.options is not task.options:
             self.relaxed[task] = resolved.options
+        if resolved.relaxed:
             warn_relaxed(task.name, resolved.name, resolved.relaxed)
+        if resolved.make is None:
+            return None
         run, key = self._run, resolved.key
         if key is None:
             return ExecutorPlace(run, resolved.make())

@@ -12,8 +12,9 @@ from entangle._seam.plugins import plugins
 from entangle.errors import EntangleError
 
 from .discover import discover, is_node
+from .inline import left_out
 from .replaced import replacements
-from .resolved import Resolved, resolve
+from .resolved import Resolved, refuse_to_replace, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
     from entangle._graph.task import Task
 
+CORES = frozenset({"inline", "process", "thread"})
 _HERE = {"process": "process", "thread": "thread", "workflow": "caller"}
 
 
@@ -85,16 +87,30 @@ def _entry(
     )
     place: Any = options.executor
     if os.environ.get("ENTANGLE_INLINE", "0") not in {"", "0"}:
-        return _replaced(own, place="inline", instead_of=own.place, relaxed=own.asks)
+        return _inline(task, own)
     if place is None:
         return own
     try:
         resolved = resolve(task, targets)
     except EntangleError as error:
         return _replaced(own, place=_shown(place), refused=str(error))
-    if resolved is None:
+    if resolved.make is None:
         return _replaced(own, instead_of=_shown(place))
     return _elsewhere(own, place, resolved)
+
+
+def _inline(task: Task[..., Any], own: PlannedTask) -> PlannedTask:
+    place = task.options.executor
+    asked_for = own.place if place is None else _shown(place)
+    try:
+        refuse_to_replace(task, "ENTANGLE_INLINE runs all in the calling thread")
+    except EntangleError as error:
+        return _replaced(own, place=asked_for, refused=str(error))
+    why = "the calling thread cannot honour it"
+    relaxed = tuple(
+        f"{name}: {why}" for name in left_out(task.options) if name != "executor"
+    )
+    return _replaced(own, place="inline", instead_of=asked_for, relaxed=relaxed)
 
 
 def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
@@ -112,7 +128,7 @@ def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
     return _replaced(
         own,
         place=resolved.name if target is None and resolved.name else _shown(place),
-        target=resolved.name,
+        target="" if resolved.name in CORES else resolved.name,
         options=options,
         instead_of=_shown(place) if replaced else "",
         relaxed=tuple(f"{option}: {why}" for option, why in resolved.relaxed),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entangle._graph import rules
@@ -22,40 +23,39 @@ if TYPE_CHECKING:
 
 
 class Resolved(NamedTuple):
-    """Where the calls of a task run, if not by its own *how*.
+    """Where the calls of a task run, which says more than its own *how*.
 
     Attributes:
         key: What is equal for tasks that share an executor; None for an executor
             object that was given, which is its owner's.
-        make: Makes the executor, or gives the one that was given.
+        make: Makes the executor, or gives the one that was given; None where the task
+            runs on this machine, by its *how*.
         label: Whose it is, for messages.
         name: The name of the decorator or executor; empty for an object.
-        options: The task's options without those that are left out.
-        relaxed: The names of those, each with the reason.
+        options: The task's options, with the place that replaces its own and without
+            what that can't honour.
+        relaxed: The names of what was left out, each with the reason.
     """
 
     key: Hashable
-    make: Callable[[], Executor]
+    make: Callable[[], Executor] | None
     label: str
     name: str
     options: Options
     relaxed: tuple[tuple[str, str], ...] = ()
 
 
-def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved | None:
+def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved:
     """Find the executor of a task that says where it runs.
 
     Args:
         task: The task.
         targets: What replaces which target, by name.
 
-    Returns:
-        The executor; None where the task runs on this machine, by its own *how*.
-
     Raises:
         PluginError: no executor of that name.
         UnmetCapabilityError: an option that the executor of that name can't honour.
-        CompositionError: a place that can't be replaced is to be.
+        CompositionError: a place that can't be replaced is to be; a partner is missing.
     """
     options = task.options
     place: Any = options.executor
@@ -70,17 +70,28 @@ def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved | None
     if replacement == name:
         if isinstance(place, Target):
             return _of_target(place, options)
-        return _strict(task, _by_name(place, options))
+        return _strict(task, _by_name(place, task, options))
+    refuse_to_replace(task, f"{TARGETS} replaces it by {replacement}")
+    if replacement == LOCAL:
+        return Resolved(LOCAL, None, "", LOCAL, options._replace(executor=None))
+    options = options._replace(executor=replacement)
+    return _relaxed(_by_name(replacement, task, options))
+
+
+def refuse_to_replace(task: Task[..., Any], how: str) -> None:
+    """Refuse another place for a task whose work is at its own.
+
+    Raises:
+        CompositionError: it is.
+    """
+    place = task.options.executor
     if isinstance(place, Target) and place.of.calls_like is not None:
         raise CompositionError(
-            f"{task.name}: {TARGETS} replaces {place!r} by {replacement}, but the work "
-            f"is at that place and not in the body of {task.name}: leave {name} out "
-            "of it",
+            f"{task.name} is done by {place!r}: the work is at that place and not in "
+            f"the body of {task.name}, so no other can do it, and {how}; leave "
+            f"{place.of.name} out of it",
             task=task.name,
         )
-    if replacement == LOCAL:
-        return None
-    return _relaxed(_by_name(replacement, options))
 
 
 def _of_target(place: Target, options: Options) -> Resolved:
@@ -89,10 +100,12 @@ def _of_target(place: Target, options: Options) -> Resolved:
     return Resolved(place, place.made, label, place.of.name, options)
 
 
-def _by_name(name: str, options: Options) -> Resolved:
+def _by_name(name: str, task: Task[..., Any], options: Options) -> Resolved:
     plugin, offered = plugins.executor(name)
     if isinstance(offered, Located):
-        target = offered.target
+        stated = {facet.key: facet.value for facet in task.spec.facets}
+        target = offered.target.beside(stated)
+        target.check_partners()
         return Resolved(target, target.made, plugin.label(), name, options)
     factory: Any = offered
 
@@ -100,30 +113,27 @@ def _by_name(name: str, options: Options) -> Resolved:
         made = factory()
         if isinstance(made, Executor):
             return made
+        if not isinstance(made, concurrent.futures.Executor):
+            raise TypeError(f"{made!r} is no executor")
         return ForeignExecutor(made, owned=True)
 
     return Resolved(("named", name), make, plugin.label(), name, options)
 
 
-def _capabilities(resolved: Resolved) -> Any:
-    """Read what a named executor honours; None where only the object can tell."""
-    if isinstance(resolved.key, Target):
-        return rules.capabilities_of(resolved.key)
-    _, factory = plugins.executor(resolved.name)
-    return rules.capabilities_of(factory)
-
-
-def unmet(resolved: Resolved) -> tuple[tuple[str, str], ...]:
+def _unmet(resolved: Resolved) -> tuple[tuple[str, str], ...]:
     """Return the options that a named executor can't honour, with the reason."""
+    offered: Any = resolved.key
+    if not isinstance(offered, Target):
+        _, offered = plugins.executor(resolved.name)
     return tuple(
         (option, why)
-        for option, why in rules.unmet(_capabilities(resolved))
+        for option, why in rules.unmet(rules.capabilities_of(offered))
         if rules.asked(getattr(resolved.options, option))
     )
 
 
 def _strict(task: Task[..., Any], resolved: Resolved) -> Resolved:
-    for option, why in unmet(resolved):
+    for option, why in _unmet(resolved):
         raise UnmetCapabilityError(
             f"{task.name}: the executor {resolved.name!r} cannot honour "
             f"{option}={getattr(task.options, option)!r}: {why}; leave it out",
@@ -134,9 +144,7 @@ def _strict(task: Task[..., Any], resolved: Resolved) -> Resolved:
 
 
 def _relaxed(resolved: Resolved) -> Resolved:
-    left_out = unmet(resolved)
-    if not left_out:
-        return resolved
+    left_out = _unmet(resolved)
     plain = type(resolved.options)()
     changes = {option: getattr(plain, option) for option, _ in left_out}
     options = resolved.options._replace(**changes)

@@ -86,6 +86,7 @@ class Run:
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
         self._active = False
+        self._begun = 0.0
         self._failure: BaseException | None = None
         self._done = _thread.allocate_lock()
         self._done.acquire()
@@ -226,6 +227,7 @@ class Run:
             self.pool.runs.discard(self)
             return
         self._active = True
+        self._begun = self.clock()
         self.hub.active(1)
         if self.watch is not None:
             self.watch.began()
@@ -257,6 +259,8 @@ class Run:
             lasting: Whether its node may be asked for again.
         """
         self.engine.collected(item)
+        if self.watch is not None:
+            self.watch.forget(item)
         if not lasting:
             self.pins.unpin(item)
         pending = [node_of(item)]
@@ -280,6 +284,8 @@ class Run:
 
     def call_started(self, call: NodeCall, at: float) -> None:
         """A body was entered."""
+        # Somebody else's executor may say what it likes.
+        at = max(at, self._begun)
         if self.watch is not None and self._calls.get(call.item) is call:
             self.watch.started(call, self.clock() - at)
         self._feed(self.engine.started, call.item, call.attempt, at)
@@ -328,6 +334,8 @@ class Run:
 
     def call_expanded(self, call: NodeCall, value: Any) -> None:
         """A body returned nodes, which are prepared."""
+        if self.finished:
+            self.places.close()  # what was prepared came too late
         if self._calls.get(call.item) is call:
             self._feed(self._expanded, call, value)
 

@@ -49,8 +49,9 @@ def wanted() -> bool:
     if disabled() is None:
         return False
     if sys.path != _Looked.path:
-        _Looked.path = sys.path.copy()
+        path = sys.path.copy()
         _Looked.found = may_exist()
+        _Looked.path = path
     return _Looked.found
 
 
@@ -100,14 +101,15 @@ def found() -> Iterator[Found]:
     seen: set[str] = set()
     for distribution in metadata.distributions():
         try:
-            name = distribution.metadata["Name"]
+            # Broken metadata may have neither.
+            name = str(distribution.metadata["Name"] or "an unnamed distribution")
             entries = [
                 entry for entry in distribution.entry_points if entry.group == GROUP
             ]
-            version = distribution.version
+            version = str(distribution.metadata["Version"] or "")
         except Exception:  # noqa: S112 - broken metadata is its owner's
             continue
-        if entries and name not in seen:
+        if name not in seen:
             seen.add(name)
             for entry in sorted(entries, key=lambda entry: entry.name):
                 yield Found(entry, name, version)

@@ -77,7 +77,7 @@ class NodeEnded(Event):
         attempt: Which attempt this was, from 1 on.
         outcome: ``'succeeded'``; ``'expanded'``: it has returned nodes, which run
             next; ``'failed'``; or how it was cancelled: ``'killed'``,
-            ``'abandoned'``, ``'already done'``, ``'cannot kill'``.
+            ``'abandoned'``, ``'already done'``, ``'cannot kill'``, ``'unconfirmed'``.
         error: What was raised, in one line; empty unless it has failed.
     """
 

@@ -54,7 +54,8 @@ def infrastructure(
 
     The keyword-only parameters of the class's constructor are the decorator's
     options: their annotations are checked when it is used, and the class's docstring,
-    which has to describe each, is the decorator's. What only the author can check,
+    which has to describe each, is the decorator's. Lists arrive as tuples, and sets as
+    frozensets, since places are compared. What only the author can check,
     a classmethod ``check_options(**options)`` may refuse with a `ValueError`; it gets
     the options that were given. An executor is made at the first run that needs it,
     one for each different set of options in a process, kept while it is used, and

@@ -59,7 +59,7 @@ class Plugin:
 
     def label(self) -> str:
         """Name the plugin for a message."""
-        return f"plugin {self.name!r} of {self.distribution} {self.version}"
+        return f"plugin {self.name!r} of {self.distribution} {self.version}".rstrip()
 
 
 class Plugins:
@@ -68,6 +68,7 @@ class Plugins:
     def __init__(self) -> None:
         self._lock = threading.RLock()
         self._manager: Any = None
+        self._loading = False
         self._plugins: dict[str, Plugin] = {}
         self._listed: list[Plugin] = []
         self._executors: dict[str, list[tuple[Plugin, Any]]] | None = None
@@ -91,17 +92,18 @@ class Plugins:
             The plugin and what it returned, by order of name.
         """
         self._load()
-        if not self._plugins:
-            return
+        if self._manager is None:
+            return  # asked by a plugin that is being loaded
         caller = getattr(self._manager.hook, hook)
         for implementation in sorted(
-            caller.get_hookimpls(), key=lambda each: each.plugin_name
+            caller.get_hookimpls(),
+            key=lambda each: (each.plugin_name != CORE, each.plugin_name),
         ):
             plugin = self._plugins[implementation.plugin_name]
             given = [arguments[name] for name in implementation.argnames]
             try:
                 value = implementation.function(*given)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 plugin.trouble(f"{hook}() failed", error)
             else:
                 yield plugin, value
@@ -111,9 +113,12 @@ class Plugins:
     ) -> Iterator[tuple[Plugin, T]]:
         """Call a hook that gives several things; leave out what is no such thing."""
         for plugin, given in self.ask(hook, **arguments):
+            if isinstance(given, (str, bytes)):
+                plugin.trouble(f"{hook}() gave one text, {given!r}, not several things")
+                continue
             try:
                 things = list(given)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 plugin.trouble(f"{hook}() failed", error)
                 continue
             for thing in things:
@@ -160,11 +165,14 @@ class Plugins:
     def executors(self) -> dict[str, list[tuple[Plugin, Any]]]:
         """Return all executors that plugins offer, by name."""
         with self._lock:
-            if self._executors is None:
-                self._executors = {}
-                for plugin, offered in self.ask("entangle_executors"):
-                    self._offered(plugin, offered, self._executors)
-            return self._executors
+            if self._executors is not None:
+                return self._executors
+            executors: dict[str, list[tuple[Plugin, Any]]] = {}
+            for plugin, offered in self.ask("entangle_executors"):
+                self._offered(plugin, offered, executors)
+            if self._manager is not None:
+                self._executors = executors
+            return executors
 
     def _offered(
         self,
@@ -195,25 +203,39 @@ class Plugins:
 
     def _load(self) -> None:
         with self._lock:
-            if self._manager is not None:
+            # A plugin that runs a graph when it is imported brings us here again.
+            if self._manager is not None or self._loading:
                 return
-            import pluggy
+            self._loading = True
+            try:
+                self._manager = self._loaded()
+            except BaseException:
+                # An interrupt, say: the next who asks begins anew.
+                self._plugins.clear()
+                self._listed.clear()
+                raise
+            finally:
+                self._loading = False
 
-            from entangle import hooks
+    def _loaded(self) -> Any:
+        """Load everything and return pluggy's manager."""
+        import pluggy
 
-            manager = pluggy.PluginManager("entangle")
-            manager.add_hookspecs(hooks)
-            core = Plugin(CORE, BUILT_IN, "entangle-core", "")
-            self._add(manager, core, partial(import_module, BUILT_IN))
-            off = discovery.disabled()
-            if off is not None:
-                self.off = tuple(sorted(off))
-                for found in discovery.found():
-                    name = found.entry.name
-                    if name not in off:
-                        plugin = Plugin(name, found.entry.value, *found[1:])
-                        self._add(manager, plugin, found.entry.load)
-            self._manager = manager
+        from entangle import hooks
+
+        manager = pluggy.PluginManager("entangle")
+        manager.add_hookspecs(hooks)
+        core = Plugin(CORE, BUILT_IN, "entangle-core", "")
+        self._add(manager, core, partial(import_module, BUILT_IN))
+        off = discovery.disabled()
+        if off is not None:
+            self.off = tuple(sorted(off))
+            for found in discovery.found():
+                name = found.entry.name
+                if name not in off:
+                    plugin = Plugin(name, found.entry.value, *found[1:])
+                    self._add(manager, plugin, found.entry.load)
+        return manager
 
     def _add(self, manager: Any, plugin: Plugin, load: Callable[[], Any]) -> None:
         self._listed.append(plugin)
@@ -229,17 +251,18 @@ class Plugins:
             return
         finally:
             plugin.seconds = time.perf_counter() - begun
-        if _speaks(plugin, module):
-            try:
-                _register(manager, plugin, module)
-            except Exception as error:
-                if manager.has_plugin(plugin.name):
-                    manager.unregister(name=plugin.name)
-                plugin.hooks = ()
-                plugin.trouble(_words(error))
-            else:
-                plugin.loaded = True
-                self._plugins[plugin.name] = plugin
+        try:
+            if not _speaks(plugin, module):
+                return
+            _register(manager, plugin, module)
+        except (Exception, SystemExit) as error:
+            if manager.has_plugin(plugin.name):
+                manager.unregister(name=plugin.name)
+            plugin.hooks = ()
+            plugin.trouble(_words(error))
+        else:
+            plugin.loaded = True
+            self._plugins[plugin.name] = plugin
 
 
 def _words(error: BaseException) -> str:
@@ -278,8 +301,14 @@ def _register(manager: Any, plugin: Plugin, module: Any) -> None:
         Exception: one is unknown, asks for what it isn't given, or is a wrapper.
     """
     specified = {name for name in dir(manager.hook) if name.startswith(PREFIX)}
+    from entangle import hooks
+
     for name in dir(module):
-        if name.startswith(PREFIX) and callable(getattr(module, name)):
+        if not name.startswith(PREFIX):
+            continue
+        found = getattr(module, name)
+        # The specification itself may have been imported with all the rest.
+        if callable(found) and found is not getattr(hooks, name, None):
             _check_name(manager, module, name, specified)
     manager.register(module, name=plugin.name)
     manager.check_pending()
