@@ -22,7 +22,7 @@ from entangle.thread import thread
 
 pytestmark = pytest.mark.process
 
-TOO_LARGE = dict.fromkeys("ABC", "x" * 100000)
+TOO_LARGE = {"LARGE": "x" * 300_000}
 
 
 @process

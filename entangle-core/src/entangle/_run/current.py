@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 import weakref
@@ -24,6 +25,18 @@ NO_OPTIONS = Options()
 MOST_WAITING = 0.25  # seconds that an abandoned call's end waits for that of its runs
 
 
+# One for all scopes: nothing slow is done under it.
+_lock = threading.Lock()
+
+
+def _in_forked_child() -> None:
+    global _lock  # noqa: PLW0603 - it may have been held at the fork
+    _lock = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_forked_child)
+
+
 class Scope:
     """The runs that one call has started. Thread-safe.
 
@@ -31,17 +44,21 @@ class Scope:
         slot: What the call takes of its task's limit, None without one.
     """
 
+    __slots__ = ("_awaited", "_ended", "_runs", "_then", "slot")
+
     def __init__(self, slot: Slot | None = None) -> None:
         self.slot = slot
-        self._lock = threading.Lock()
-        self._runs: weakref.WeakSet[Run] = weakref.WeakSet()
+        # Made when they are needed: every call in a thread has a scope, few start runs.
+        self._runs: weakref.WeakSet[Run] | None = None
         self._ended = False
-        self._awaited: set[Run] = set()
+        self._awaited: set[Run] | None = None
         self._then: Callable[[], None] | None = None
 
     def adopt(self, run: Run) -> None:
         """Take charge of a new run; one that comes too late is cancelled at once."""
-        with self._lock:
+        with _lock:
+            if self._runs is None:
+                self._runs = weakref.WeakSet()
             self._runs.add(run)
             ended = self._ended
         if ended:
@@ -50,11 +67,13 @@ class Scope:
     def release(self, run: Run) -> None:
         """A run is over."""
         then = None
-        with self._lock:
-            self._runs.discard(run)
-            self._awaited.discard(run)
-            if not self._awaited:
-                then, self._then = self._then, None
+        with _lock:
+            if self._runs is not None:
+                self._runs.discard(run)
+            if self._awaited is not None:
+                self._awaited.discard(run)
+                if not self._awaited:
+                    then, self._then = self._then, None
         if then is not None:
             then()
 
@@ -69,10 +88,12 @@ class Scope:
                 latest after a quarter of a second; where it is given, inside the
                 monitor only.
         """
-        with self._lock:
+        runs: list[Run] = []
+        with _lock:
             self._ended = True
-            runs = [run for run in self._runs if run not in keep]
-            if then is not None:
+            if self._runs is not None:
+                runs = [run for run in self._runs if run not in keep]
+            if then is not None and runs:
                 self._awaited = {run for run in runs if run.under_way}
                 if self._awaited:
                     self._then, then = then, None
@@ -85,8 +106,8 @@ class Scope:
             then()
 
     def _anyway(self) -> None:
-        with self._lock:
-            self._awaited.clear()
+        with _lock:
+            self._awaited = None
             then, self._then = self._then, None
         if then is not None:
             then()
