@@ -49,6 +49,13 @@ def pytest_unconfigure(config):
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def pytest_collection_finish(session):
+    """Spare the collector the thousands of tests, which live until the end."""
+    del session
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """In CI a test that is skipped for want of an engine fails: CI has to bring it."""
