@@ -99,18 +99,32 @@ class Ledger(NamedTuple):
         yield from (f"temporary file {name}" for name in now.files - self.files)
 
 
+# Processes that began before this one, so that it can't have started them. They are
+# looked at once: this runs before and after every test.
+_OLDER: Final[set[str]] = set()
+
+
+def _begun() -> int:
+    stat = Path("/proc/self/stat").read_bytes()
+    return int(stat.rpartition(b")")[2].split()[19])
+
+
 def processes() -> dict[Process, Status]:
-    """Return every process of the machine with its status."""
+    """Return every process that began after this one, with its status."""
     found: dict[Process, Status] = {}
-    # By the plainest means: this runs before and after every test.
+    begun = _begun()
+    # By the plainest means, see above.
     for name in os.listdir("/proc"):
-        if name.isdigit():
+        if name.isdigit() and name not in _OLDER:
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:
                     about, _, rest = file.read().rpartition(b")")
             except OSError:
                 continue
             fields = rest.decode().split()
+            if int(fields[19]) < begun:
+                _OLDER.add(name)
+                continue
             short = about.partition(b"(")[2].decode(errors="replace")
             process = Process(int(name), fields[19])
             found[process] = Status(int(fields[1]), fields[0], short)
@@ -127,41 +141,25 @@ def command_of(process: Process, status: Status) -> str:
     return shown[:200] or status.name
 
 
-class Marked:
-    """Which processes carry the mark in their environment."""
-
-    def __init__(self) -> None:
-        self._without: set[Process] = set()
-        stat = Path("/proc/self/stat").read_bytes()
-        self._begun = int(stat.rpartition(b")")[2].split()[19])
-
-    def __contains__(self, process: Process) -> bool:
-        """Look it up; that one from before our time has none is remembered."""
-        value = os.environ.get(MARK)
-        if value is None or process in self._without:
-            return False
-        try:
-            with open(f"/proc/{process.pid}/environ", "rb") as file:
-                found = f"{MARK}={value}".encode() in file.read()
-        except OSError:
-            return False
-        if not found and int(process.started) < self._begun:
-            self._without.add(process)
-        return found
-
-
-_MARKED: Final[list[Marked]] = []
+def _marked(process: Process) -> bool:
+    """Tell whether a process carries the mark in its environment."""
+    value = os.environ.get(MARK)
+    if value is None:
+        return False
+    try:
+        with open(f"/proc/{process.pid}/environ", "rb") as file:
+            return f"{MARK}={value}".encode() in file.read()
+    except OSError:
+        return False
 
 
 def ours() -> set[Process]:
     """Return the processes that this one started, whoever is their parent now."""
-    if not _MARKED:
-        _MARKED.append(Marked())
     statuses = processes()
     known = {os.getpid()}
     found: set[Process] = set()
     for process in statuses:
-        if process.pid != os.getpid() and process in _MARKED[0]:
+        if process.pid != os.getpid() and _marked(process):
             found.add(process)
             known.add(process.pid)
     # Descendants whose environment was replaced, and the dead that nobody reaped.
