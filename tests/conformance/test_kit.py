@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -47,6 +48,24 @@ class TestForeignThreads(ExecutorConformance):
             yield executor
 
 
+PAGE = Path(__file__).parents[2] / "docs" / "write-a-backend.md"
+
+
+class TestTutorial(ExecutorConformance):
+    """The executor that the documentation builds: a new Python for each call."""
+
+    calls_at_once = 8
+    most_bytes = 10_000_000
+
+    @pytest.fixture
+    def executor(self):
+        source = PAGE.read_text().partition("```python\n")[2].partition("```")[0]
+        names = {"__name__": "cellar"}
+        exec(compile(source, str(PAGE), "exec"), names)
+        with names["CellarExecutor"]() as executor:
+            yield executor
+
+
 class TestLoky(ExecutorConformance):
     @pytest.fixture
     def executor(self, loky_pool):
@@ -80,6 +99,25 @@ class SaysFresh(Lying):
 
 class SaysProcess(Lying):
     capabilities = Capabilities(started=True, shared_objects=True, process=True)
+
+
+class SaysCpus(Lying):
+    capabilities = Capabilities(started=True, shared_objects=True, cpus=True)
+
+
+class SwapsValues(Lying):
+    def __init__(self):
+        super().__init__()
+        self._first = None
+
+    def start(self, call):
+        if self._first is None:
+            self._first = call
+            return
+        other, self._first = self._first, None
+        call.args, other.args = other.args, call.args
+        super().start(other)
+        super().start(call)
 
 
 class SaysOutput(Lying):
@@ -154,6 +192,8 @@ LIARS = (
     (SaysCopies, "test_objects_are_shared_or_copied_as_declared", ""),
     (SaysFresh, "test_options_are_honoured_or_refused:fresh", "accepted and ignored"),
     (SaysProcess, "test_options_are_honoured_or_refused:env", "accepted and ignored"),
+    (SaysCpus, "test_cpus_are_set_aside_or_refused", ""),
+    (SwapsValues, "test_many_calls_at_once", ""),
     (SaysOutput, "test_output_arrives_as_declared", ""),
     (SaysConcurrent, "test_calls_run_at_once_as_declared", ""),
     (ReportsTwice, "test_one_end_and_nothing_after_it", ""),

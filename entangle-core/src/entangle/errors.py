@@ -222,17 +222,17 @@ class ProcessRetryException(EntangleError):
         subject = f"{attempts} attempts" if attempts != 1 else "1 attempt"
         whose = f" of {node}" if node else ""
         kinds = dict.fromkeys(type(error).__name__ for error in self.errors)
-        last = f"; the last: {_one_line(self.errors[-1])}" if self.errors else ""
+        last = f"; the last: {one_line(self.errors[-1])}" if self.errors else ""
         super().__init__(
             f"{subject}{whose} failed ({', '.join(kinds) or 'no errors kept'}){last}"
         )
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Show an error as one line, even if it cannot be shown."""
     try:
         text = str(error).partition("\n")[0]
-    except Exception:  # noqa: BLE001 - a user's __str__ may raise anything
+    except BaseException:  # noqa: BLE001 - a user's __str__ may raise anything
         text = "(its message cannot be shown)"
     name = type(error).__name__
     return f"{name}: {text}" if text else name

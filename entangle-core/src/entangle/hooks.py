@@ -98,7 +98,7 @@ def entangle_observe(run: RunStarted) -> Callable[[Event], object] | None:
         that is 100,000 events behind gets no more but the last, which says how many
         were dropped. If it raises, it is logged, named and not called again for that
         run. The caller of a run does not wait until its events are seen; at the exit
-        of the program they are given some seconds. None for none.
+        of the program they are given a second. None for none.
     """
     raise NotImplementedError
 

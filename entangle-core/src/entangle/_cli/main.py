@@ -10,10 +10,11 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from .exits import INTERRUPTED, USAGE, UsageError
+from .exits import INTERRUPTED, NODE_FAILED, USAGE, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,9 +119,11 @@ def _command(name: str) -> Command:
 
     known = list(COMMANDS)
     if plugins.may_exist():
-        for _, command in plugins.each("entangle_commands", Command):
+        for plugin, command in plugins.each("entangle_commands", Command):
             if command.name == name:
-                return command
+                return command._replace(
+                    execute=partial(_guarded, plugin.label(), command)
+                )
             known.append(command.name)
     raise UsageError(f"no command {name!r}{suggest(name, known)}")
 
@@ -131,6 +134,20 @@ def _listing() -> str:
     more = "`entangle plugins` lists the commands that plugins add\n"
     head = "commands (`entangle COMMAND --help` for each):\n"
     return head + "\n".join(lines) + "\n" + more
+
+
+def _guarded(owner: str, command: Command, arguments: argparse.Namespace) -> int:
+    """Carry out a plugin's command; what it raises is told with whose it is."""
+    try:
+        return command.execute(arguments)
+    except (UsageError, BrokenPipeError):
+        raise
+    except Exception as error:  # noqa: BLE001 - somebody else's code
+        from traceback import print_exception
+
+        print_exception(error)
+        print(f"entangle: {command.name} of {owner} has failed", file=sys.stderr)
+        return NODE_FAILED
 
 
 def suggest(name: str, known: Sequence[str]) -> str:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from entangle._seam.discovery import disabled
 from entangle._seam.extensions import Command
 
 from .exits import INVALID, OK
+from .main import COMMANDS
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +34,8 @@ def execute(arguments: argparse.Namespace) -> int:
     adds = added(plugins)
     for plugin in listed:
         print("\n".join(lines(plugin, adds.get(plugin.name, []))))
+    if disabled() is None:
+        print("all others are switched off by ENTANGLE_DISABLE_PLUGINS")
     for name in plugins.off:
         print(f"{name}: switched off by ENTANGLE_DISABLE_PLUGINS")
     broken = sum(bool(plugin.problems) for plugin in listed)
@@ -45,8 +49,17 @@ def added(plugins: Plugins) -> dict[str, list[str]]:
     for name, offers in sorted(plugins.executors().items()):
         for plugin, _ in offers:
             adds.setdefault(plugin.name, []).append(f"executor {name}")
+    owners: dict[str, Plugin] = {}
     for plugin, command in plugins.each("entangle_commands", Command):
-        adds.setdefault(plugin.name, []).append(f"command {command.name}")
+        name = command.name
+        if name in COMMANDS:
+            plugin.trouble(f"the command name {name!r} is taken by core")
+        elif owners.setdefault(name, plugin) is not plugin:
+            plugin.trouble(
+                f"the command name {name!r} is taken by {owners[name].label()}"
+            )
+        else:
+            adds.setdefault(plugin.name, []).append(f"command {name}")
     words = {
         "entangle_observe": "observes runs",
         "entangle_doctor": "doctor checks",

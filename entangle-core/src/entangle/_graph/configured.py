@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, overl
 from entangle._graph.decorate import MISSING, state
 from entangle._graph.options import Options
 from entangle._graph.target import Settings, Target, frozen
-from entangle.errors import OptionError
+from entangle.errors import OptionError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -155,6 +155,8 @@ class Configured:
                 check(**options)
             except (ValueError, TypeError) as error:
                 raise self._refused("", f"{self.name}(): {error}") from error
+            except Exception as error:
+                raise self._refused("", f"{self.name}(): {one_line(error)}") from error
 
     def _refused(self, option: str, reason: str) -> OptionError:
         return OptionError(reason, decorator=self.name, option=option)

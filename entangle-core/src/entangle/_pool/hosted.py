@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._worker import main as worker
-from entangle.errors import PluginError
+from entangle.errors import PluginError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -21,12 +21,16 @@ log = logging.getLogger("entangle.pool")
 GRACE = 5.0  # seconds that an executor has to shut down
 
 
-class _Entry:
-    def __init__(self, label: str) -> None:
+class Entry:
+    """One executor, made or being made, with how many runs use it."""
+
+    def __init__(self, key: Hashable, label: str) -> None:
+        self.key = key
         self.label = label
         self.lock = threading.Lock()
         self.executor: Any = None
         self.users = 0
+        self.closed = False
         self.timer: Timer | None = None
 
 
@@ -37,10 +41,10 @@ class Hosted:
         self._hub = hub
         self._idle = idle
         self._lock = threading.Lock()
-        self._entries: dict[Hashable, _Entry] = {}
+        self._entries: dict[Hashable, Entry] = {}
         self._ending = False
 
-    def take(self, key: Hashable, make: Callable[[], Any], label: str) -> Any:
+    def take(self, key: Hashable, make: Callable[[], Any], label: str) -> Entry:
         """Return the executor of a target, made if need be; `give_back` must follow.
 
         Any thread, but not inside the monitor: making one may take its time.
@@ -54,44 +58,52 @@ class Hosted:
             PluginError: it can't be made.
         """
         with self._lock:
-            entry = self._entries.setdefault(key, _Entry(label))
+            entry = self._entries.get(key)
+            if entry is None:
+                entry = self._entries[key] = Entry(key, label)
             entry.users += 1
         try:
             with entry.lock:
                 if entry.executor is None:
-                    entry.executor = make()
-                    self._end_with_task()
-                return entry.executor
+                    self._make(entry, make)
         except BaseException as error:
             with self._lock:
                 entry.users -= 1
-                if not entry.users:
-                    self._entries.pop(key, None)
+                if not entry.users and self._entries.get(key) is entry:
+                    del self._entries[key]
             if not isinstance(error, Exception):
                 raise
-            reason = f"{label} can't make its executor: {type(error).__name__}: {error}"
+            reason = f"{label} can't make its executor: {one_line(error)}"
             raise PluginError(reason, plugin=label) from error
+        return entry
 
-    def give_back(self, key: Hashable) -> None:
+    def _make(self, entry: Entry, make: Callable[[], Any]) -> None:
+        made = make()
+        with self._lock:
+            entry.executor = made
+            closed = entry.closed
+        if closed:
+            _shut_down(entry)
+            raise RuntimeError("the pool was shut down meanwhile")
+        self._end_with_task()
+
+    def give_back(self, entry: Entry) -> None:
         """A run is done with an executor; inside the monitor only."""
         with self._lock:
-            entry = self._entries.get(key)
-            if entry is None:
-                return
             entry.users -= 1
-            unused = not entry.users
+            unused = not entry.users and not entry.closed
         if unused:
             if entry.timer is not None:
                 entry.timer.cancel()
             moment = time.monotonic() + self._idle
-            entry.timer = self._hub.at(moment, partial(self._trim, key, entry))
+            entry.timer = self._hub.at(moment, partial(self._trim, entry))
 
-    def _trim(self, key: Hashable, entry: _Entry) -> None:
+    def _trim(self, entry: Entry) -> None:
         entry.timer = None
         with self._lock:
-            if entry.users or self._entries.get(key) is not entry:
+            if entry.users or self._entries.get(entry.key) is not entry:
                 return
-            del self._entries[key]
+            del self._entries[entry.key]
         _shut_down(entry)
 
     def close(self) -> None:
@@ -99,6 +111,8 @@ class Hosted:
         with self._lock:
             entries = list(self._entries.values())
             self._entries.clear()
+            for entry in entries:
+                entry.closed = True
         threads = [(entry, _shut_down(entry)) for entry in entries]
         deadline = time.monotonic() + GRACE
         for entry, thread in threads:
@@ -122,7 +136,7 @@ class Hosted:
         self.close()
 
 
-def _shut_down(entry: _Entry) -> threading.Thread | None:
+def _shut_down(entry: Entry) -> threading.Thread | None:
     """Shut an executor down on a thread of its own: it may block, or raise."""
     if entry.executor is None:
         return None

@@ -118,13 +118,13 @@ def _made(
     found = discover(node, made.knows)
     try:
         made.prepare(found)
+        made.add(found)
+        made.observe(len(found.order), node.name)
+        return made, made.root(node)
     except BaseException:
         # It never begins, and gives back what it has taken so far.
         made.hub.post(made.places.close)
         raise
-    made.add(found)
-    made.observe(len(found.order), node.name)
-    return made, made.root(node)
 
 
 def _wait_for(pool: Pool, under_way: Run) -> None:
@@ -152,7 +152,10 @@ def _settled(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> 
 
 def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:
     """Resolve the future of a finished run, after what its tasks have printed."""
-    pool.printer.flush()
+    try:
+        pool.printer.flush()
+    except Exception:
+        log.exception("what tasks have printed can't be passed on")
     if under_way.outcome == "cancelled":
         future.settle_cancelled()
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine_moves import HOW
-from entangle._seam.call import Call
+from entangle._seam.call import Call, printed
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
 from entangle.errors import TaskError, UnpicklableError
@@ -53,6 +53,9 @@ class NodeCall(Call):
         run.hub.post(run.call_started, self, now)
 
     def output(self, stream: str, text: str) -> None:
+        if not self.run.is_open(self):
+            return
+        stream, text = printed(stream, text)
         self.run.pool.printer.take(stream, self, text)
         if self.run.watch is not None:
             self.run.hub.post(self.run.call_printed, self, stream, text)
@@ -113,6 +116,8 @@ class NodeCall(Call):
             run.prepare(discover(value, run.knows))
         except BaseException as error:
             self.failed(error)
+            if run.finished:
+                run.hub.post(run.places.close)
         else:
             run.hub.post(run.call_expanded, self, value)
 

@@ -61,6 +61,9 @@ class ExecutorPlace:
     def _start(self, call: NodeCall) -> None:
         try:
             call.args, call.kwargs = arguments(call)
+            if call.wants_start and not self._executor.capabilities.started:
+                # When it really starts is not to be known: being handed over counts.
+                call.started()
             self._executor.start(call)
         except BaseException as error:
             call.failed(told(error))

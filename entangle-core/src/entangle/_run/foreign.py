@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 class ForeignExecutor(Executor):
     """Runs calls in any `concurrent.futures.Executor`.
 
-    What it can't tell is not declared: a running call is abandoned, and one counts as
-    started when it was taken.
+    What it can't tell is not declared: a running call is abandoned, and nothing is
+    said of starts.
 
     Args:
         executor: The executor.
@@ -52,9 +52,6 @@ class ForeignExecutor(Executor):
         future = self._executor.submit(portable, *call.args, **(call.kwargs or {}))
         with self._guard:
             self._landing[call] = future
-        if call.wants_start:
-            # When it really starts is not to be known here; being taken counts.
-            call.started()
         future.add_done_callback(partial(self._landed, call))
 
     def cancel(self, call: Call, grace: float) -> None:

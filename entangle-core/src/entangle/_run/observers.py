@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._seam import events
 from entangle._seam.plugins import plugins
+from entangle.errors import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entangle._graph.options import Options
     from entangle._pool.serial import Serial
     from entangle._seam.plugins import Plugin
 
@@ -88,8 +90,7 @@ class Watch:
             return
         self._started.add(call)
         number, name, attempt = self._of(call)
-        place = call.options.executor
-        shown = call.options.how if place is None else str(place)
+        shown = shown_place(call.options)
         self._tell(
             events.NodeStarted(
                 self._run, time.time() - ago, number, name, attempt, shown
@@ -109,7 +110,7 @@ class Watch:
     ) -> None:
         """A call is over."""
         self._started.discard(call)
-        text = "" if error is None else line(error)
+        text = "" if error is None else one_line(error)
         number, name, attempt = self._of(call)
         self._tell(
             events.NodeEnded(
@@ -121,7 +122,7 @@ class Watch:
 
     def finished(self, outcome: str, error: BaseException | None) -> None:
         """The run is over."""
-        text = "" if error is None else line(error)
+        text = "" if error is None else one_line(error)
         now = time.time()
         for observer in self._observers:
             self._send(
@@ -152,11 +153,12 @@ class Watch:
         self._serial.call(observer.take, event)
 
 
-def line(error: BaseException) -> str:
-    """Return an error as one line, even if it can't be shown."""
+def shown_place(options: Options) -> str:
+    """Return where calls run, for people; whatever it takes to show it."""
+    place = options.executor
+    if place is None:
+        return options.how
     try:
-        text = str(error).partition("\n")[0]
+        return str(place)
     except Exception:
-        text = "(its message cannot be shown)"
-    name = type(error).__name__
-    return f"{name}: {text}" if text else name
+        return type(place).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -63,6 +64,7 @@ class Places:
 
     def __init__(self, run: Run) -> None:
         self._run = run
+        self._lock = threading.Lock()
         self._of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[Hashable, Place] = {}
         self._targets: dict[str, str] | None = None
@@ -76,7 +78,11 @@ class Places:
         if place is None:
             if task.options.how == "assemble":
                 return
-            place = self._of_task[task] = self._find(task)
+            # Nodes that calls return are prepared on several threads.
+            with self._lock:
+                place = self._of_task.get(task)
+                if place is None:
+                    place = self._of_task[task] = self._find(task)
         place.prepare(node, batch)
 
     def start(self, call: NodeCall, node: Node[Any]) -> None:
@@ -157,9 +163,9 @@ class Places:
             return ExecutorPlace(run, resolved.make())
         if key not in self._shared:
             hosted = run.pool.hosted
-            executor = hosted.take(key, resolved.make, resolved.label)
+            taken = hosted.take(key, resolved.make, resolved.label)
             self._shared[key] = ExecutorPlace(
-                run, executor, partial(hosted.give_back, key)
+                run, taken.executor, partial(hosted.give_back, taken)
             )
         return self._shared[key]
 

@@ -14,7 +14,7 @@ from entangle.errors import EntangleError
 from .discover import discover, is_node
 from .inline import left_out
 from .replaced import replacements
-from .resolved import Resolved, refuse_to_replace, resolve
+from .resolved import HERE, Resolved, refuse_to_replace, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
     from entangle._graph.task import Task
 
-CORES = frozenset({"inline", "process", "thread"})
-_HERE = {"process": "process", "thread": "thread", "workflow": "caller"}
+_OWN = {"process": "process", "thread": "thread", "workflow": "caller"}
 
 
 class Plan:
@@ -82,7 +81,7 @@ def _entry(
         name=task.name,
         calls=len(calls),
         built_at=calls[0].where,
-        place=_HERE.get(options.how, options.how),
+        place=_OWN.get(options.how, options.how),
         asks=tuple(_asked(task)),
     )
     place: Any = options.executor
@@ -127,8 +126,8 @@ def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
     replaced = isinstance(named, str) and named != resolved.name
     return _replaced(
         own,
-        place=resolved.name if target is None and resolved.name else _shown(place),
-        target="" if resolved.name in CORES else resolved.name,
+        place=_shown(target or resolved.name or place),
+        target="" if resolved.name in HERE else resolved.name,
         options=options,
         instead_of=_shown(place) if replaced else "",
         relaxed=tuple(f"{option}: {why}" for option, why in resolved.relaxed),
@@ -136,7 +135,10 @@ def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
 
 
 def _shown(place: object) -> str:
-    return place if isinstance(place, str) else repr(place)
+    try:
+        return place if isinstance(place, str) else repr(place)
+    except Exception:
+        return type(place).__name__
 
 
 def _asked(task: Task[..., Any]) -> Iterator[str]:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from entangle._graph.task import Task
 
 
+HERE = frozenset({"inline", "process", "thread"})
+
+
 class Resolved(NamedTuple):
     """Where the calls of a task run, which says more than its own *how*.
 
@@ -66,7 +69,9 @@ def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved:
     else:
         given = place if isinstance(place, Executor) else ForeignExecutor(place)
         return Resolved(None, lambda: given, type(place).__name__, "", options)
-    replacement = targets.get(name, targets.get(ANY, name))
+    # Places of this process and its workers are here already.
+    others = name if place in HERE else targets.get(ANY, name)
+    replacement = targets.get(name, others)
     if replacement == name:
         if isinstance(place, Target):
             return _of_target(place, options)

@@ -290,9 +290,13 @@ class Run:
             self.watch.started(call, self.clock() - at)
         self._feed(self.engine.started, call.item, call.attempt, at)
 
+    def is_open(self, call: NodeCall) -> bool:
+        """Tell whether a call is not over: what is reported later is ignored."""
+        return self._calls.get(call.item) is call
+
     def call_printed(self, call: NodeCall, stream: str, text: str) -> None:
         """A body has printed lines, and somebody observes."""
-        if self.watch is not None and not self.finished:
+        if self.watch is not None and self.is_open(call):
             self.watch.printed(call, stream, text)
 
     def call_succeeded(self, call: NodeCall, value: Any) -> None:

@@ -21,6 +21,15 @@ def awaited(awaitable: Awaitable[Any]) -> Any:
     return asyncio.run(result())
 
 
+def printed(stream: Any, text: Any) -> tuple[str, str]:
+    """Return a report of output as it must be, whatever an executor has reported."""
+    if isinstance(text, (bytes, bytearray)):
+        text = text.decode(errors="replace")
+    if type(text) is not str:
+        text = "" if text is None else f"({type(text).__name__})\n"
+    return "stderr" if stream == "stderr" else "stdout", text
+
+
 class Call:
     """One attempt to run one function somewhere, and whom to tell about it.
 

@@ -102,14 +102,15 @@ def found() -> Iterator[Found]:
     for distribution in metadata.distributions():
         try:
             # Broken metadata may have neither.
-            name = str(distribution.metadata["Name"] or "an unnamed distribution")
+            known = distribution.metadata["Name"]
+            name = str(known or "an unnamed distribution")
             entries = [
                 entry for entry in distribution.entry_points if entry.group == GROUP
             ]
             version = str(distribution.metadata["Version"] or "")
         except Exception:  # noqa: S112 - broken metadata is its owner's
             continue
-        if name not in seen:
+        if not known or name not in seen:
             seen.add(name)
             for entry in sorted(entries, key=lambda entry: entry.name):
                 yield Found(entry, name, version)

@@ -7,17 +7,24 @@ a `concurrent.futures.Executor` too, so it works wherever Python takes one.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import logging
 import sys
 import threading
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
+from entangle._graph.callables import is_async
+from entangle._graph.options import Options
 from entangle._graph.task import Task
 
-from .call import Call
+from .call import Call, printed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+log = logging.getLogger("entangle.run")
 
 
 class Capabilities(NamedTuple):
@@ -81,6 +88,8 @@ class Executor(concurrent.futures.Executor):
     ) -> concurrent.futures.Future[Any]:
         """Run ``fn(*args, **kwargs)``; see `concurrent.futures.Executor.submit`.
 
+        Of a task its function is run; what its decorators say is for graphs.
+
         Raises:
             RuntimeError: after `shutdown`.
         """
@@ -104,7 +113,11 @@ class Executor(concurrent.futures.Executor):
         *,
         cancel_futures: bool = False,
     ) -> None:
-        """Take no more calls; see `concurrent.futures.Executor.shutdown`."""
+        """Take no more calls; see `concurrent.futures.Executor.shutdown`.
+
+        This knows of the calls given to `submit`. Those of graphs come through
+        `start`: who has to wait for them, or end them, extends this.
+        """
         with self.__lock:
             self.__shut = True
             futures = list(self.__futures)
@@ -134,7 +147,8 @@ class _FutureCall(Call):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> None:
-        super().__init__(function, args, kwargs or None)
+        options = Options(is_async=is_async(function))
+        super().__init__(function, args, kwargs or None, options=options)
         self._executor = executor
         self._discard = discard
         self._future = future
@@ -158,24 +172,31 @@ class _FutureCall(Call):
         self._begin()
 
     def output(self, stream: str, text: str) -> None:
+        stream, text = printed(stream, text)
         target = sys.stderr if stream == "stderr" else sys.stdout
-        if target is not None:
+        try:
             target.write(text)
             target.flush()
+        except Exception:
+            log.exception("what %s has printed can't be passed on", self.name)
 
     def succeeded(self, value: Any) -> None:
         if self._begin():
-            self._future.set_result(value)
+            # Another thread may be faster with an end of its own.
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._future.set_result(value)
 
     def failed(self, error: BaseException) -> None:
         if self._begin():
-            self._future.set_exception(error)
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._future.set_exception(error)
 
     def cancelled(self, how: str) -> None:
         if not self._future.cancel() and not self._future.done():
             # A call that has begun is ended by nobody but the end of the pool.
             error = concurrent.futures.CancelledError(f"{self.name} was {how}")
-            self._future.set_exception(error)
+            with contextlib.suppress(concurrent.futures.InvalidStateError):
+                self._future.set_exception(error)
 
     def _begin(self) -> bool:
         """Leave the pending state; False when the future was cancelled or is done."""

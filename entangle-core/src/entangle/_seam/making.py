@@ -68,8 +68,8 @@ def infrastructure(
         partners: Decorators made by `context` whose settings the executor gets, as
             keywords of their names; those that a task does not carry give their
             defaults.
-        excludes: Names of context decorators that it does not go with. Another place
-            is always excluded.
+        excludes: Names of decorators that it does not go with. Another place is always
+            excluded.
         secrets: Names of options that no message may show.
         calls_like: A callable whose parameters replace those of the task's function,
             where the place has the work itself and the function is but its name.

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from entangle.errors import PluginError
+from entangle.errors import PluginError, one_line
 
 from . import discovery
 
@@ -20,6 +21,7 @@ log = logging.getLogger("entangle.plugins")
 
 T = TypeVar("T")
 
+PATIENCE = 10.0  # seconds to wait for another thread that loads plugins
 SLOW = 0.2  # seconds that loading a plugin may take without being told of
 SPI = "ENTANGLE_SPI"
 PREFIX = "entangle_"
@@ -47,13 +49,17 @@ class Plugin:
         self.module = module
         self.seconds = 0.0
         self.problems: list[str] = []
+        self._told: set[tuple[str, object]] = set()
         self.loaded = False
         self.hooks: tuple[str, ...] = ()
 
     def trouble(self, what: str, error: BaseException | None = None) -> None:
         """Note a problem, and log it once."""
-        text = what if error is None else f"{what}: {type(error).__name__}: {error}"
-        if text not in self.problems:
+        # Once for each kind: the text of an error may be another each time.
+        kind = (what, type(error))
+        if kind not in self._told:
+            self._told.add(kind)
+            text = what if error is None else f"{what}: {one_line(error)}"
             self.problems.append(text)
             log.warning("plugin %r (%s): %s", self.name, self.distribution, text)
 
@@ -103,7 +109,9 @@ class Plugins:
             given = [arguments[name] for name in implementation.argnames]
             try:
                 value = implementation.function(*given)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 plugin.trouble(f"{hook}() failed", error)
             else:
                 yield plugin, value
@@ -125,7 +133,7 @@ class Plugins:
                 if isinstance(thing, kind):
                     yield plugin, thing
                 else:
-                    plugin.trouble(f"{hook}() gave {thing!r}, no {kind.__name__}")
+                    plugin.trouble(f"{hook}() gave {_shown(thing)}, no {kind.__name__}")
 
     def executor(self, name: str) -> tuple[Plugin, Any]:
         """Look up an executor by its name.
@@ -164,15 +172,14 @@ class Plugins:
 
     def executors(self) -> dict[str, list[tuple[Plugin, Any]]]:
         """Return all executors that plugins offer, by name."""
-        with self._lock:
-            if self._executors is not None:
-                return self._executors
-            executors: dict[str, list[tuple[Plugin, Any]]] = {}
-            for plugin, offered in self.ask("entangle_executors"):
-                self._offered(plugin, offered, executors)
-            if self._manager is not None:
-                self._executors = executors
-            return executors
+        if self._executors is not None:
+            return self._executors
+        executors: dict[str, list[tuple[Plugin, Any]]] = {}
+        for plugin, offered in self.ask("entangle_executors"):
+            self._offered(plugin, offered, executors)
+        if self._manager is not None:
+            self._executors = executors
+        return executors
 
     def _offered(
         self,
@@ -202,20 +209,36 @@ class Plugins:
     # -- loading -----------------------------------------------------------------
 
     def _load(self) -> None:
-        with self._lock:
-            # A plugin that runs a graph when it is imported brings us here again.
-            if self._manager is not None or self._loading:
-                return
-            self._loading = True
-            try:
-                self._manager = self._loaded()
-            except BaseException:
-                # An interrupt, say: the next who asks begins anew.
-                self._plugins.clear()
-                self._listed.clear()
-                raise
-            finally:
-                self._loading = False
+        if self._loaded_by_now() or not self._lock.acquire(timeout=PATIENCE):
+            # A plugin that, while it is imported, waits for a thread that brings us
+            # here would wait for ever.
+            return
+        try:
+            # One that runs a graph when it is imported brings us here again.
+            if not self._loaded_by_now() and not self._loading:
+                self._loading = True
+                try:
+                    self._manager = self._loaded()
+                except BaseException:
+                    # An interrupt, say: the next who asks begins anew.
+                    self._plugins.clear()
+                    self._listed.clear()
+                    raise
+                finally:
+                    self._loading = False
+        finally:
+            self._lock.release()
+
+    def forked(self) -> None:
+        """Begin anew in a forked child, if another thread was loading at the fork."""
+        self._lock = threading.RLock()
+        if self._manager is None:
+            self._loading = False
+            self._plugins.clear()
+            self._listed.clear()
+
+    def _loaded_by_now(self) -> bool:
+        return self._manager is not None
 
     def _loaded(self) -> Any:
         """Load everything and return pluggy's manager."""
@@ -246,7 +269,9 @@ class Plugins:
         begun = time.perf_counter()
         try:
             module = load()
-        except (Exception, SystemExit) as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             plugin.trouble(f"{plugin.module} can't be imported", error)
             return
         finally:
@@ -265,8 +290,18 @@ class Plugins:
             self._plugins[plugin.name] = plugin
 
 
+def _shown(thing: object) -> str:
+    try:
+        return repr(thing)
+    except Exception:
+        return f"a {type(thing).__name__}"
+
+
 def _words(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    try:
+        return " ".join(str(error).split()) or type(error).__name__
+    except Exception:
+        return type(error).__name__
 
 
 def _speaks(plugin: Plugin, module: Any) -> bool:
@@ -333,3 +368,4 @@ def _check_name(manager: Any, module: Any, name: str, specified: set[str]) -> No
 
 
 plugins = Plugins()
+os.register_at_fork(after_in_child=plugins.forked)

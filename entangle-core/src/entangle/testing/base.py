@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -52,8 +53,14 @@ class Suite:
         return tmp_path
 
     @pytest.fixture(autouse=True)
-    def _nothing_left(self) -> Iterator[None]:
+    def _nothing_left(
+        self, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[None]:
         """Look for threads, processes, descriptors and files that are left behind."""
+        # A folder for temporary files of its own: others may use the common one.
+        private = str(tmp_path_factory.mktemp("temporary"))
+        monkeypatch.setattr(tempfile, "tempdir", private)
+        monkeypatch.setenv("TMPDIR", private)
         before = Ledger.taken()
         yield
         left = before.left_behind(pool_may_live=True)

@@ -14,8 +14,8 @@ from entangle.errors import (
     ProcessTimeoutException,
     UnmetCapabilityError,
 )
-from entangle.local import local
 from entangle.process import process
+from entangle.scheduler import scheduler
 from entangle.task import gather, task
 from entangle.thread import thread
 
@@ -61,7 +61,7 @@ class PlacesSuite(Suite):
         ("option", "value", "needs"),
         [
             ("fresh", True, "fresh"),
-            ("preload", ["json"], "fresh"),
+            ("preload", ["wave"], "fresh"),
             ("env", {"CONFORMANCE": "yes"}, "process"),
             ("cwd", "/", "process"),
             ("nice", 1, "process"),
@@ -79,11 +79,12 @@ class PlacesSuite(Suite):
         decorate = task(executor=executor, **{option: value})
 
         def look() -> dict[str, Any]:
-            seen = globals().setdefault("_seen_by_conformance", [])
-            seen.append(1)
+            # What runs before it in the same process leaves its mark there.
+            fresh = "CONFORMANCE_MARK" not in os.environ
+            os.environ["CONFORMANCE_MARK"] = "1"
             return {
-                "fresh": len(seen) == 1,
-                "preload": "json" in sys.modules,
+                "fresh": fresh,
+                "preload": "wave" in sys.modules,
                 "env": os.environ.get("CONFORMANCE") == "yes",
                 "cwd": os.getcwd() == "/",
                 "nice": os.nice(0),
@@ -103,10 +104,17 @@ class PlacesSuite(Suite):
     def test_cpus_are_set_aside_or_refused(
         self, executor: Executor, capabilities: Capabilities
     ) -> None:
-        """``@local`` says where a task runs, and so does an executor."""
-        del capabilities
-        with pytest.raises(TypeError, match="exclude each other"):
-            local(cpus=1)(task(executor=executor)(int))
+        """With `cpus`, a call under a scheduler is bound to one; else it is refused."""
+
+        def bound() -> int:
+            return len(os.sched_getaffinity(0))
+
+        decorate = scheduler(cpus=1)
+        if not capabilities.cpus:
+            with pytest.raises(UnmetCapabilityError, match="scheduler"):
+                decorate(task(executor=executor)(bound))
+            return
+        assert decorate(task(executor=executor)(bound))()() == 1
 
     def test_in_a_graph_beside_other_places(
         self, executor: Executor, apart: bool

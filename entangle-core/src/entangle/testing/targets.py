@@ -18,11 +18,25 @@ SUITE = Path(__file__).with_name("target_suite.py")
 
 
 def configure(config: pytest.Config) -> None:
-    """Have the suite run alone, if no other tests were asked for."""
-    text: str = config.getoption(OPTION) or ""
-    parse(text)  # a mistake is told before anything runs
+    """Have the suite run, alone if no other tests were asked for.
+
+    Raises:
+        pytest.UsageError: there is no such executor.
+    """
+    from entangle._seam.plugins import plugins
+    from entangle.errors import PluginError
+
+    # A mistake is told before anything runs.
+    name, _ = parse(config.getoption(OPTION) or "")
+    try:
+        plugins.executor(name)
+    except PluginError as error:
+        raise pytest.UsageError(str(error)) from error
+    # Or else pytest puts the folder of this namespace on the path.
+    config.option.importmode = "importlib"
     if config.args_source is not pytest.Config.ArgsSource.ARGS:
-        config.args[:] = [str(SUITE)]
+        config.args.clear()
+    config.args.append(str(SUITE))
 
 
 def _target(decorator: Located, **options: Any) -> Any:

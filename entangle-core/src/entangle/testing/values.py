@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from entangle.backend import ForeignExecutor
 from entangle.errors import (
     EntangleError,
     TaskError,
@@ -135,7 +136,7 @@ class ValuesSuite(Suite):
             return given
 
         mine: list[int] = []
-        if type(executor).__name__ == "ForeignExecutor":
+        if isinstance(executor, ForeignExecutor):
             pytest.skip("nobody knows of a foreign executor whether it copies")
         returned = self.run(executor, change, mine)
         assert returned == [1]
@@ -202,7 +203,7 @@ class ValuesSuite(Suite):
             self.run(executor, same, {"deep": [Rooted()]})
         with pytest.raises(Exception, match=r"stays at home|pickle"):
             self.run(executor, lambda: Rooted())  # noqa: PLW0108 - by value
-        if type(executor).__name__ != "ForeignExecutor":  # it may break for good
+        if not isinstance(executor, ForeignExecutor):  # it may break for good
             with pytest.raises(Exception, match=r"rooted|stays at home|pickle"):
                 self.run(executor, fail)
         assert self.run(executor, lambda: 1) == 1
