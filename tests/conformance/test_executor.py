@@ -224,6 +224,8 @@ def test_ending_a_call_in_a_thread(busy, gate):
     executor.cancel(waiting, 0.0)
     assert waiting.how == ["already done"]
     gate.open(len(futures))
+    # Until each has passed: one that is late would leave its turn to the next.
+    cf.wait(futures)
     over = Heard(add, 1)
     executor.start(over)
     assert over.over.wait(60)
