@@ -42,9 +42,9 @@ class NodeCall(Call):
         self.kwargs = node.kwargs
         self.name = node.task.name
         self.options: Options = item.options
+        self.alone = starts = item.wants_start
         self.captures = watched = run.watch is not None
-        self.alone = item.wants_start
-        self.wants_start = watched or item.wants_start
+        self.wants_start = watched or starts
 
     def started(self, at: float | None = None) -> None:
         run, now = self.run, self.run.clock()
