@@ -62,6 +62,7 @@ def _given(executor):
     return functools.partial(task, executor=executor)
 
 
+HEAVY = ["pytest", *(["numpy"] if importlib.util.find_spec("numpy") else [])]
 OWN = frozenset({"timeout", "fresh", "preload", "env", "cwd", "nice"})
 NAMES = (
     "inline executor",
@@ -124,7 +125,8 @@ PLACES = (
     Place("@process", process, own_process=True, kills=True, options=OWN),
     Place(
         "@process(fresh)",
-        functools.partial(process, fresh=True),
+        # What the module of these tests imports, or else each call does so anew.
+        functools.partial(process, fresh=True, preload=HEAVY),
         own_process=True,
         kills=True,
         options=OWN,
