@@ -311,3 +311,16 @@ def test_errors_of_ours_pickle(place):
     again = pickle.loads(pickle.dumps(caught.value.__cause__))
     assert isinstance(again, EntangleError)
     assert again.attempts == 2
+
+
+def test_errors_that_are_delivered_say_where_they_come_from(place):
+    def fail(number):
+        raise LookupError(number)
+
+    task = place.task(fail)
+    first, second = gather(task(1), gather(task(2)), return_exceptions=True)()
+    assert [str(first), str(second)] == ["1", "2"]
+    (note,) = [note for note in first.__notes__ if note.startswith("in node")]
+    assert "fail (" in note
+    (note,) = [note for note in second.__notes__ if note.startswith("in node")]
+    assert "needed by gather" in note

@@ -310,3 +310,14 @@ def test_a_control_group_that_runs_out_of_memory_is_told():
     assert caught.value.out_of_memory
     assert "memory ran out" in str(caught.value)
     assert double(1)() == 2
+
+
+def test_a_zygote_that_dies_while_nothing_runs_is_reaped():
+    """Without a run that would look for it."""
+    assert double(1)() == 2
+    pid = zygote_pid()
+    os.kill(pid, signal.SIGKILL)
+    # Not even as a zombie.
+    until(lambda: not os.path.exists(f"/proc/{pid}"), SOON)
+    until(lambda: not pool_pids(), SOON)
+    assert double(2)() == 4

@@ -352,3 +352,17 @@ def test_a_daemon_that_keeps_the_pipe_open_delays_nothing(tmp_path, capfd):
     with within(3):
         leave(tmp_path / "pid")()
     assert capfd.readouterr().out == "said\n"
+
+
+@pytest.mark.parametrize("ended", ["", "\n"])
+def test_what_c_code_prints_is_there_before_the_value(ended, capfd):
+    @process
+    def speak(number):
+        import ctypes
+
+        text = f"from C {number}{ended}"
+        ctypes.CDLL(None).printf(b"%s", text.encode())
+
+    for number in range(3):
+        speak(number)()
+        assert capfd.readouterr().out.strip() == f"from C {number}"

@@ -136,8 +136,8 @@ def test_preloading_survives_any_module(monkeypatch, tmp_path):
 
 def test_a_system_without_prctl(monkeypatch):
     monkeypatch.setitem(sys.modules, "_ctypes", None)
-    call = native._prctl()
-    assert call(native.PR_SET_PDEATHSIG, signal.SIGKILL) == -1
+    call = native._function("prctl")
+    assert call((native.PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)) == -1
     monkeypatch.setattr(native, "prctl", call)
     assert not native.adopt_orphans()
     assert not native.die_with_parent(signal.SIGKILL)

@@ -15,6 +15,7 @@ monitor, nor on behalf of it.
 from __future__ import annotations
 
 import _thread
+import contextlib
 import heapq
 import logging
 import os
@@ -33,6 +34,7 @@ log = logging.getLogger("entangle.pool")
 
 _EVENTS_AT_ONCE = 64
 _LONGEST_WAIT = 3600.0
+_BREATH = 0.001  # seconds
 # A signal that strikes between Python's last look and a system call doesn't interrupt
 # that call: so long may the main thread be deaf to it.
 DEAFNESS = 0.1
@@ -69,7 +71,7 @@ class Awaited(Protocol):
 class Hub:
     """Monitor, inbox, agenda and poller of one process. Thread-safe.
 
-    Owns: an epoll and an event descriptor, and at most one background thread.
+    Owns: two epolls, two event descriptors, and at most one background thread.
     """
 
     def __init__(self) -> None:
@@ -92,7 +94,12 @@ class Hub:
         self._main = threading.main_thread().ident
         self._guard: InterruptGuard | None = None
         self._background: threading.Thread | None = None
-        self._bell = threading.Semaphore(0)
+        # What the background thread waits for while nothing is under way: its bell,
+        # and what must not wait for the next run.
+        self._quiet = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._quiet.register(self._bell, select.EPOLLIN)
+        self._always: set[int] = set()
         self._closed = False
         self._active = 0
         self._asleep_until = _NEVER
@@ -165,16 +172,7 @@ class Hub:
         self._woken = True
 
     def _ring(self) -> None:
-        try:
-            os.eventfd_write(self._event, 1)
-        except OSError:
-            pass  # closed under our feet, by a fork or by shutdown
-
-    def _silence(self) -> None:
-        try:
-            os.eventfd_read(self._event)
-        except OSError:
-            pass
+        _write(self._event)
 
     def _summon(self) -> None:
         """Make sure that some other thread works the inbox off."""
@@ -234,8 +232,18 @@ class Hub:
             self._epoll.register(descriptor, mask)
         self._handlers[descriptor] = handler
 
+    def watch_always(self, descriptor: int, handler: Callable[[int], None]) -> None:
+        """Do as `watch`, and notice it also while nothing is under way."""
+        self.watch(descriptor, handler)
+        self._always.add(descriptor)
+        self._quiet.register(descriptor, select.EPOLLIN)
+
     def unwatch(self, descriptor: int) -> None:
         """Stop watching; before the descriptor is closed."""
+        if descriptor in self._always:
+            self._always.discard(descriptor)
+            with contextlib.suppress(OSError):  # as below
+                self._quiet.unregister(descriptor)
         if self._handlers.pop(descriptor, None) is not None:
             try:
                 self._epoll.unregister(descriptor)
@@ -329,7 +337,7 @@ class Hub:
                 handlers = self._handlers
                 for descriptor, mask in ready:
                     if descriptor == self._event:
-                        self._silence()
+                        _read(self._event)
                         continue
                     handler = handlers.get(descriptor)
                     if handler is not None:
@@ -363,7 +371,7 @@ class Hub:
                 thread.start()
                 self._background = thread
                 return
-        self._bell.release()
+        _write(self._bell)
 
     def _attend(self) -> None:
         """Poll while there are runs that nobody polls for, and when a timer is due."""
@@ -380,7 +388,22 @@ class Hub:
             if not self._polling.locked():
                 self._asleep_until = self._next_time()
             pause = min(self._asleep_until - time.monotonic(), _LONGEST_WAIT)
-            self._bell.acquire(timeout=max(pause, 0.0))
+            self._rest(max(pause, 0.0))
+
+    def _rest(self, seconds: float) -> None:
+        """Wait for the bell, or for what is watched always."""
+        try:
+            heard = self._quiet.poll(seconds)
+        except (OSError, ValueError):
+            return  # closed by a shutdown
+        for descriptor, _ in heard:
+            if descriptor == self._bell:
+                _read(self._bell)
+                continue
+            once = iter((True, False))
+            if not self._poll_while(once.__next__, 0.0):
+                # Whoever polls has heard of it, too.
+                time.sleep(_BREATH)
 
     # -- end ---------------------------------------------------------------------
 
@@ -390,7 +413,7 @@ class Hub:
             return
         self._closed = True
         thread = self._background
-        self._bell.release()
+        _write(self._bell)
         self._ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -400,8 +423,26 @@ class Hub:
     def abandon(self) -> None:
         """Close the descriptors; in a forked child, where no thread of ours exists."""
         self._closed = True
-        for close in (self._epoll.close, lambda: os.close(self._event)):
-            try:
-                close()
-            except OSError:
-                pass
+        events = self._event, self._bell
+        # Not twice: their numbers may be somebody else's by then.
+        self._event = self._bell = -1
+        for event in events:
+            if event >= 0:
+                with contextlib.suppress(OSError):
+                    os.close(event)
+        self._epoll.close()
+        self._quiet.close()
+
+
+def _write(event: int) -> None:
+    try:
+        os.eventfd_write(event, 1)
+    except (OSError, ValueError):
+        pass  # closed under our feet, by a fork or by shutdown
+
+
+def _read(event: int) -> None:
+    try:
+        os.eventfd_read(event)
+    except (OSError, ValueError):
+        pass

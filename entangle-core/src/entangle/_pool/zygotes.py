@@ -89,7 +89,7 @@ class ZygoteProcess:
         self._control = ours
         self._pidfd = os.pidfd_open(self.pid)
         hub.watch(self._control.fileno(), self._reported)
-        hub.watch(self._pidfd, self._ended)
+        hub.watch_always(self._pidfd, self._ended)
 
     def fork(self, number: int, settings: object, descriptors: Sequence[int]) -> None:
         """Ask for a worker; its descriptors belong to the zygote from now on."""

@@ -32,5 +32,6 @@ def note_path(error: BaseException, root: Item) -> None:
         lines.append(f"  ... {len(callers) - len(shown) - len(rest)} more ...")
         lines.extend(f"  needed by {node.name} ({node.where})" for node in rest)
     note = "\n".join(lines)
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    # Nothing that the user's class defines is called: this may be in the monitor.
+    if note not in vars(error).get("__notes__", ()):
+        BaseException.add_note(error, note)

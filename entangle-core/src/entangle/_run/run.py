@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
-from entangle._engine_items import ISSUED, RUNNING
+from entangle._engine_items import FAILED, ISSUED, RUNNING
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._seam import discovery
@@ -434,11 +434,15 @@ class Run:
         if type(value) in codec.ATOMS:
             return value
         if type(value) is Node:
-            return self.items[value].value
+            return self._value(value)
         return assemble(value, self._value)
 
     def _value(self, edge: Any) -> Any:
-        return self.items[edge].value
+        item = self.items[edge]
+        if item.status == FAILED and item.error is not None:
+            # An error that is delivered as a value: it says where it came from, too.
+            note_path(item.error, item)
+        return item.value
 
     def _assemble(self, item: Item) -> None:
         node = item.node

@@ -24,7 +24,7 @@ from collections import deque
 from mmap import mmap
 from struct import Struct
 
-from . import attach, codec, context, failures, frames, functions, mains
+from . import attach, codec, context, failures, frames, functions, mains, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -260,9 +260,7 @@ class Worker:
             endings, self.endings = self.endings, []
             for end in endings:
                 end()
-        dirty = 0
-        if took > LEAST_FORK_NS and _has_children():
-            dirty = frames.DIRTY
+        dirty = _settled(took)
         _flush()
         if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
             sys.stdin, sys.stdout, sys.stderr = self._streams
@@ -338,6 +336,18 @@ def _await(awaitable: Awaitable[Any]) -> Any:
     return asyncio.run(result())
 
 
+def _settled(took: int) -> int:
+    """Look after what a body may have left, if it took long enough for that.
+
+    Returns:
+        The flags of its answer.
+    """
+    if took <= LEAST_FORK_NS:
+        return 0
+    native.flush()
+    return frames.DIRTY if _has_children() else 0
+
+
 def _has_children() -> bool:
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -373,6 +383,7 @@ def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     for descriptor in (null, out, err):
         if descriptor not in _STANDARD:
             os.close(descriptor)
+    native.line_buffered()
     memory = mmap(page, 0)
     _seal(page)
     os.close(page)
