@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from entangle._cli import checks, doctor
+from entangle._cli import checks
 from entangle._cli import main as cli
 from entangle._cli.checks import Finding
 from entangle._cli.exits import INVALID, OK
@@ -34,7 +34,7 @@ def test_this_machine_is_ready(capsys):
 def test_exit_code_and_remedy(monkeypatch, capsys):
     """A failure is counted, shown with what to do, and is the exit code."""
     bad = Finding("fail", "thing", "is broken", "mend it")
-    monkeypatch.setattr(doctor, "CHECKS", (lambda: [bad],))
+    monkeypatch.setattr(checks, "CHECKS", (lambda: [bad],))
     assert cli.main(["doctor"]) == INVALID
     out = capsys.readouterr().out
     assert out.splitlines()[:2] == [

@@ -502,3 +502,14 @@ def test_the_command_asks_plugins(entangle_plan, tmp_path):
     assert (code, err) == (0, "")
     assert out.endswith("\n  1 calls at None each\n  no more\n")
     assert not Path(tmp_path / "ran").exists()
+
+
+def test_a_misspelt_target_is_told(monkeypatch):
+    monkeypatch.setenv("ENTANGLE_TARGETS", "elsewere=local,other=local,*=local")
+    there = infrastructure(NeverExecutor, name="elsewhere")
+    plan = there(abs)(-1).plan()
+    assert dict(plan.unused) == {"elsewere": "elsewhere", "other": ""}
+    assert str(plan).endswith(
+        "ENTANGLE_TARGETS: 'elsewere' replaces nothing here; did you mean 'elsewhere'?\n"
+        "ENTANGLE_TARGETS: 'other' replaces nothing here"
+    )

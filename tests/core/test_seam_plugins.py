@@ -13,9 +13,8 @@ import pytest
 from gates import Gate
 
 from entangle import hooks
-from entangle._cli import doctor
+from entangle._cli import checks
 from entangle._cli import main as cli
-from entangle._cli.checks import installed_plugins
 from entangle._run import observers
 from entangle._seam import discovery
 from entangle._seam.events import (
@@ -411,8 +410,8 @@ def test_a_plugin_that_runs_a_graph_when_it_is_imported(installed, site):
 
 
 def test_slow_plugins_are_told_of(installed, site, monkeypatch, capsys):
-    monkeypatch.setattr("entangle._seam.plugins.SLOW", -1.0)
-    monkeypatch.setattr(doctor, "CHECKS", (installed_plugins,))
+    monkeypatch.setattr("entangle._cli.checks.SLOW", -1.0)
+    monkeypatch.setattr(checks, "CHECKS", ())
     site.add("slow", PLACE % "slow_place")
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
@@ -564,7 +563,7 @@ def test_every_documented_signature_is_called_as_documented(
     site.add("all", source)
     assert thread(len)([1])() == 1
     task(executor="its_place")(len)([1]).plan()
-    monkeypatch.setattr(doctor, "CHECKS", (installed_plugins,))
+    monkeypatch.setattr(checks, "CHECKS", ())
     assert cli.main(["doctor"]) == 0
     assert cli.main(["sweep", "--older-than", "3"]) == 0
     assert cli.main(["no-such-command"]) == 2

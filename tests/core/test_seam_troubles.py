@@ -206,6 +206,39 @@ def test_an_executor_that_cannot_be_made_nor_shown():
     assert not [entry for entry in entries.values() if "broken" in entry.label]
 
 
+DEADLOCK = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from entangle._seam import plugins
+plugins.PATIENCE = 0.2
+from entangle.task import task
+print(task(executor="good")(abs)(-1)())
+"""
+WAITS = """
+import threading
+from entangle.thread import thread
+from entangle.hooks import hookimpl
+ENTANGLE_SPI = 1
+@thread
+def inner(): return thread(abs)(-2)()
+assert inner()() == 2
+@hookimpl
+def entangle_executors():
+    from entangle.backend import ThreadExecutor
+    return {"good": ThreadExecutor}
+"""
+
+
+@pytest.mark.process
+def test_a_plugin_that_waits_for_a_thread_that_asks_for_plugins(tmp_path):
+    site = tmp_path / "waits-1.dist-info"
+    site.mkdir()
+    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: waits\nVersion: 1\n")
+    (site / "entry_points.txt").write_text("[entangle]\nwaits = waits_plugin\n")
+    (tmp_path / "waits_plugin.py").write_text(WAITS)
+    assert output_of(DEADLOCK, str(tmp_path)) == "1\n"
+
+
 FORK = """
 import os, sys, threading, time
 from entangle._seam.plugins import plugins

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 from entangle.hooks import hookimpl
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from entangle.hooks import Command, Finding
 
 ENTANGLE_SPI = 1
 
@@ -22,3 +24,20 @@ def entangle_executors() -> Mapping[str, Callable[[], Any]]:
         "process": ProcessExecutor,
         "thread": ThreadExecutor,
     }
+
+
+@hookimpl
+def entangle_commands() -> Iterable[Command]:
+    """Give the commands of core; the command line finds them without asking."""
+    from entangle._cli.main import COMMANDS, own
+
+    return [own(name) for name in COMMANDS]
+
+
+@hookimpl
+def entangle_doctor() -> Iterator[Finding]:
+    """Check this machine."""
+    from entangle._cli.checks import CHECKS
+
+    for check in CHECKS:
+        yield from check()

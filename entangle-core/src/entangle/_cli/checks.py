@@ -18,6 +18,9 @@ from .versions import version_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from entangle._seam.plugins import Plugin
+
+SLOW: Final = 0.2  # seconds that importing a plugin may take without being told of
 PREFIX: Final = "ENTANGLE_"
 VARIABLES: Final = (
     "ENTANGLE_WORKERS",
@@ -202,33 +205,22 @@ def environment() -> Iterator[Finding]:
             yield Finding("ok", name, os.environ[name])
 
 
-def installed_plugins() -> Iterator[Finding]:
-    """Load every plugin, pass on what is wrong, and ask each for its own checks."""
-    try:
-        from entangle._seam.plugins import SLOW, plugins
-
-        listed = plugins.all()
-        plugins.executors()
-    except Exception as error:  # noqa: BLE001 - pluggy itself may be broken
-        text = f"{type(error).__name__}: {error}"
-        yield Finding("fail", "plugins", text, "see the lines above")
-        return
-    findings = [each for _, each in plugins.each("entangle_doctor", Finding)]
-    for plugin in listed:
-        subject = f"plugin {plugin.name}"
-        for problem in plugin.problems:
-            remedy = (
-                f"upgrade or remove {plugin.distribution}, or set "
-                f"ENTANGLE_DISABLE_PLUGINS={plugin.name}"
-            )
-            yield Finding("warn", subject, problem, remedy)
-        if plugin.seconds > SLOW:
-            text = f"takes {plugin.seconds:.1f} s to import"
-            remedy = f"ask {plugin.distribution} to import what is heavy in functions"
-            yield Finding("warn", subject, text, remedy)
-        elif not plugin.problems:
-            yield Finding("ok", subject, f"{plugin.distribution} {plugin.version}")
-    yield from findings
+def plugin(found: Plugin) -> Iterator[Finding]:
+    """Pass on what is wrong with a plugin, after it was used."""
+    subject = f"plugin {found.name}"
+    for problem in found.problems:
+        remedy = (
+            f"upgrade or remove {found.distribution}, or set "
+            f"ENTANGLE_DISABLE_PLUGINS={found.name}"
+        )
+        yield Finding("warn", subject, problem, remedy)
+    if found.seconds > SLOW:
+        text = f"takes {found.seconds:.1f} s to import"
+        remedy = f"ask {found.distribution} to import what is heavy in functions"
+        yield Finding("warn", subject, text, remedy)
+    elif not found.problems:
+        text = f"{found.distribution} {found.version}".rstrip()
+        yield Finding("ok", subject, text)
 
 
 def round_trip() -> Iterator[Finding]:
@@ -268,6 +260,5 @@ CHECKS: Final = (
     packages,
     namespace,
     environment,
-    installed_plugins,
     round_trip,
 )

@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from .checks import CHECKS
+from entangle._seam.extensions import Finding
+
+from . import checks
 from .exits import INVALID, OK
 
 VERDICTS = ("ok", "warn", "fail")
 
 if TYPE_CHECKING:
     import argparse
-
-    from entangle._seam.extensions import Finding
+    from collections.abc import Iterator
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,12 +26,30 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print the findings of every check and return the exit code."""
     del arguments
     count: Counter[str] = Counter()
-    for check in CHECKS:
-        for finding in check():
-            count[finding.verdict if finding.verdict in VERDICTS else "warn"] += 1
-            print(line(finding), flush=True)
+    for finding in findings():
+        count[finding.verdict if finding.verdict in VERDICTS else "warn"] += 1
+        print(line(finding), flush=True)
     print(f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures")
     return INVALID if count["fail"] else OK
+
+
+def findings() -> Iterator[Finding]:
+    """Yield what every plugin finds, core first, then what is wrong with plugins."""
+    try:
+        from entangle._seam.plugins import plugins
+
+        plugins.all()
+    except Exception as error:  # noqa: BLE001 - pluggy itself may be broken
+        for check in checks.CHECKS:
+            yield from check()
+        text = f"{type(error).__name__}: {error}"
+        yield Finding("fail", "plugins", text, "see the lines above")
+        return
+    for _, finding in plugins.each("entangle_doctor", Finding):
+        yield finding
+    plugins.executors()
+    for plugin in plugins.all():
+        yield from checks.plugin(plugin)
 
 
 def line(finding: Finding) -> str:

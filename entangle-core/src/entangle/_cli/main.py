@@ -113,8 +113,7 @@ def _command(name: str) -> Command:
     from entangle._seam.extensions import Command
 
     if name in COMMANDS:
-        module = import_module(f"entangle._cli.{name}")
-        return Command(name, COMMANDS[name], module.configure, module.execute)
+        return own(name)
     from entangle._seam.plugins import plugins
 
     known = list(COMMANDS)
@@ -134,6 +133,20 @@ def _listing() -> str:
     more = "`entangle plugins` lists the commands that plugins add\n"
     head = "commands (`entangle COMMAND --help` for each):\n"
     return head + "\n".join(lines) + "\n" + more
+
+
+def own(name: str) -> Command:
+    """Return a command of core, whose module is imported when it is used."""
+    from entangle._seam.extensions import Command
+
+    def configure(parser: argparse.ArgumentParser) -> None:
+        import_module(f"entangle._cli.{name}").configure(parser)
+
+    def execute(arguments: argparse.Namespace) -> int:
+        code: int = import_module(f"entangle._cli.{name}").execute(arguments)
+        return code
+
+    return Command(name, COMMANDS[name], configure, execute)
 
 
 def _guarded(owner: str, command: Command, arguments: argparse.Namespace) -> int:

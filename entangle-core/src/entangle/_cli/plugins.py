@@ -8,7 +8,6 @@ from entangle._seam.discovery import disabled
 from entangle._seam.extensions import Command
 
 from .exits import INVALID, OK
-from .main import COMMANDS
 
 if TYPE_CHECKING:
     import argparse
@@ -52,9 +51,7 @@ def added(plugins: Plugins) -> dict[str, list[str]]:
     owners: dict[str, Plugin] = {}
     for plugin, command in plugins.each("entangle_commands", Command):
         name = command.name
-        if name in COMMANDS:
-            plugin.trouble(f"the command name {name!r} is taken by core")
-        elif owners.setdefault(name, plugin) is not plugin:
+        if owners.setdefault(name, plugin) is not plugin:
             plugin.trouble(
                 f"the command name {name!r} is taken by {owners[name].label()}"
             )

@@ -13,11 +13,11 @@ from entangle.errors import EntangleError
 
 from .discover import discover, is_node
 from .inline import left_out
-from .replaced import replacements
-from .resolved import HERE, Resolved, refuse_to_replace, resolve
+from .replaced import ANY, TARGETS, replacements
+from .resolved import HERE, Resolved, name_of, refuse_to_replace, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from entangle._graph.node import Node
     from entangle._graph.task import Task
@@ -31,13 +31,18 @@ class Plan:
     Attributes:
         tasks: One entry for each task of the graph, in the order of their first
             nodes. What workflows return is not known before they run.
+        unused: The names in ``ENTANGLE_TARGETS`` that are no place of the graph, each
+            with the name that was perhaps meant.
     """
 
-    __slots__ = ("tasks",)
+    __slots__ = ("tasks", "unused")
 
-    def __init__(self, tasks: tuple[PlannedTask, ...]) -> None:
+    def __init__(
+        self, tasks: tuple[PlannedTask, ...], unused: Mapping[str, str]
+    ) -> None:
         """Keep the entries."""
         self.tasks = tasks
+        self.unused = unused
 
     @property
     def refused(self) -> tuple[PlannedTask, ...]:
@@ -46,7 +51,11 @@ class Plan:
 
     def __str__(self) -> str:
         """Show it as text, a paragraph for each task."""
-        return "\n".join(line for task in self.tasks for line in _lines(task))
+        lines = [line for task in self.tasks for line in _lines(task)]
+        for name, meant in self.unused.items():
+            hint = f"; did you mean {meant!r}?" if meant else ""
+            lines.append(f"{TARGETS}: {name!r} replaces nothing here{hint}")
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         """Show how much there is."""
@@ -60,7 +69,21 @@ def plan(node: Node[Any]) -> Plan:
     for edge in discover(node, lambda _: False).order:
         if is_node(edge) and edge.task.options.how != "assemble":
             nodes.setdefault(edge.task, []).append(edge)
-    return Plan(tuple(_planned(task, calls, targets) for task, calls in nodes.items()))
+    return Plan(
+        tuple(_planned(task, calls, targets) for task, calls in nodes.items()),
+        _unused(targets, {name_of(task.options.executor) for task in nodes}),
+    )
+
+
+def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
+    from difflib import get_close_matches
+
+    unused: dict[str, str] = {}
+    for name in targets:
+        if name != ANY and name not in there:
+            close = get_close_matches(name, there, n=1)
+            unused[name] = close[0] if close else ""
+    return unused
 
 
 def _planned(
@@ -122,8 +145,7 @@ def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
             for name, value in target.arguments().items()
             if name not in secret
         }
-    named = place.of.name if isinstance(place, Target) else place
-    replaced = isinstance(named, str) and named != resolved.name
+    replaced = name_of(place) not in {"", resolved.name}
     return _replaced(
         own,
         place=_shown(target or resolved.name or place),

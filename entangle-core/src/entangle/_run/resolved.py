@@ -62,11 +62,8 @@ def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved:
     """
     options = task.options
     place: Any = options.executor
-    if isinstance(place, Target):
-        name = place.of.name
-    elif isinstance(place, str):
-        name = place
-    else:
+    name = name_of(place)
+    if not name:
         given = place if isinstance(place, Executor) else ForeignExecutor(place)
         return Resolved(None, lambda: given, type(place).__name__, "", options)
     # Places of this process and its workers are here already.
@@ -81,6 +78,13 @@ def resolve(task: Task[..., Any], targets: Mapping[str, str]) -> Resolved:
         return Resolved(LOCAL, None, "", LOCAL, options._replace(executor=None))
     options = options._replace(executor=replacement)
     return _relaxed(_by_name(replacement, task, options))
+
+
+def name_of(place: object) -> str:
+    """Return the name of a place; empty for an executor object that was given."""
+    if isinstance(place, Target):
+        return place.of.name
+    return place if isinstance(place, str) else ""
 
 
 def refuse_to_replace(task: Task[..., Any], how: str) -> None:

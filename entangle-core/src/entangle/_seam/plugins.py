@@ -22,7 +22,6 @@ log = logging.getLogger("entangle.plugins")
 T = TypeVar("T")
 
 PATIENCE = 10.0  # seconds to wait for another thread that loads plugins
-SLOW = 0.2  # seconds that loading a plugin may take without being told of
 SPI = "ENTANGLE_SPI"
 PREFIX = "entangle_"
 CORE = "core"
@@ -158,6 +157,9 @@ class Plugins:
 
         known = sorted(self._executors or ())
         text = f"no executor named {name!r} is registered"
+        off = discovery.disabled()
+        if off is None or name in off:
+            return f"{text}: plugins are switched off by {discovery.DISABLE}"
         close = get_close_matches(name, known, n=1)
         if close:
             return f"{text}; did you mean {close[0]!r}?"
@@ -309,7 +311,7 @@ def _speaks(plugin: Plugin, module: Any) -> bool:
 
     spoken = hooks.SPI_VERSION
     version = getattr(module, SPI, None)
-    if version == spoken:
+    if type(version) is int and version == spoken:
         return True
     if version is None:
         plugin.trouble(
