@@ -1,6 +1,7 @@
 """The kit, over the executors that core has and two of somebody else's."""
 
 import concurrent.futures
+import multiprocessing
 import threading
 from pathlib import Path
 
@@ -97,6 +98,23 @@ class SaysFresh(Lying):
     capabilities = Capabilities(started=True, shared_objects=True, fresh=True)
 
 
+class StartsWhenGiven(Lying):
+    def start(self, call):
+        call.started()
+        super().start(call)
+
+
+class SaysFreshOfOne(ForeignExecutor):
+    """One process for all, said to be a new one each time."""
+
+    capabilities = Capabilities(fresh=True)
+
+    def __init__(self):
+        fork = multiprocessing.get_context("fork")
+        pool = concurrent.futures.ProcessPoolExecutor(1, mp_context=fork)
+        super().__init__(pool, owned=True)
+
+
 class SaysProcess(Lying):
     capabilities = Capabilities(started=True, shared_objects=True, process=True)
 
@@ -191,7 +209,17 @@ LIARS = (
     (SaysKilled, "test_cancel_tells_the_truth", "runs on"),
     (SaysCopies, "test_objects_are_shared_or_copied_as_declared", ""),
     (SaysFresh, "test_options_are_honoured_or_refused:fresh", "accepted and ignored"),
+    (SaysFresh, "test_options_are_honoured_or_refused:preload", "accepted and ignored"),
+    (
+        SaysFreshOfOne,
+        "test_options_are_honoured_or_refused:fresh",
+        "accepted and ignored",
+    ),
     (SaysProcess, "test_options_are_honoured_or_refused:env", "accepted and ignored"),
+    (SaysProcess, "test_options_are_honoured_or_refused:cwd", "accepted and ignored"),
+    (SaysProcess, "test_options_are_honoured_or_refused:nice", ""),
+    (SaysKilled, "test_timeouts_really_end_the_work", ""),
+    (StartsWhenGiven, "test_starts_are_not_told_too_early", "entered their bodies"),
     (SaysCpus, "test_cpus_are_set_aside_or_refused", ""),
     (SwapsValues, "test_many_calls_at_once", ""),
     (SaysOutput, "test_output_arrives_as_declared", ""),
@@ -205,15 +233,26 @@ LIARS = (
 )
 
 
+VALUES = {
+    "fresh": True,
+    "preload": ["wave"],
+    "env": {"CONFORMANCE": "yes"},
+    "cwd": "/",
+    "nice": 1,
+}
+
+
 class Impatient(ExecutorConformance):
     patience = 0.5
     __test__ = False
 
 
 @pytest.mark.parametrize(
-    ("kind", "test", "says"), LIARS, ids=[kind.__name__ for kind, *_ in LIARS]
+    ("kind", "test", "says"),
+    LIARS,
+    ids=[f"{kind.__name__}-{test.partition(':')[2]}" for kind, test, _ in LIARS],
 )
-def test_the_kit_finds_who_lies(kind, test, says, tmp_path, capfd):
+def test_the_kit_finds_who_lies(kind, test, says, tmp_path, capfd, monkeypatch):
     name, _, option = test.partition(":")
     executor = kind()
     given = {
@@ -222,13 +261,17 @@ def test_the_kit_finds_who_lies(kind, test, says, tmp_path, capfd):
         "folder": tmp_path,
         "capfd": capfd,
         "option": option,
-        "value": {"fresh": True, "env": {"CONFORMANCE": "yes"}}.get(option),
-        "needs": {"fresh": "fresh", "env": "process"}.get(option),
+        "value": VALUES.get(option),
+        "needs": "fresh" if option in {"fresh", "preload"} else "process",
     }
     judge = getattr(Impatient(), name)
     wanted = judge.__code__.co_varnames[1 : judge.__code__.co_argcount]
+    # A place without processes finds the test's own environment.
+    monkeypatch.delenv("CONFORMANCE_MARK", raising=False)
     with pytest.raises((Exception, pytest.fail.Exception)) as caught:
         judge(**{each: given[each] for each in wanted})
+    monkeypatch.delenv("CONFORMANCE_MARK", raising=False)
+    executor.shutdown()
     assert says in str(caught.value)
 
 

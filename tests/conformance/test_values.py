@@ -6,6 +6,7 @@ import pytest
 
 from entangle.errors import TaskError, UnpicklableError
 from entangle.task import gather
+from entangle.testing.bodies import VALUES
 from entangle.thread import thread
 
 try:
@@ -60,28 +61,9 @@ def _explode():
     raise ValueError("nothing to be made of this")
 
 
-VALUES = (
-    None,
-    True,
-    -(2**70),
-    1.5,
-    2j,
-    "grün\udc80",
-    b"\0\xff",
-    (),
-    [1, [2, {3: (4, {5})}]],
-    frozenset({1}),
-    range(3),
-    {"a": [Ellipsis]},
-    ValueError("as a value"),
-    len,
-    int,
-)
-
-
 def test_values_come_back_as_they_went(place):
     task = place.task(same)
-    for value in VALUES:
+    for value in (*VALUES, ValueError("as a value"), len):
         returned = task(value)()
         assert type(returned) is type(value)
         assert repr(returned) == repr(value)

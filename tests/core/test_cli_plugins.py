@@ -5,17 +5,12 @@ import subprocess
 import sys
 
 import pytest
+from site_kit import new_site
 
 from entangle._cli import checks
 from entangle._cli import main as cli
 from entangle._cli.exits import INTERRUPTED, INVALID, NODE_FAILED, OK, USAGE
-from entangle._seam import discovery
-from entangle._seam.plugins import Plugins
 
-HEAD = """
-from entangle.hooks import Command, Finding, Leftover, hookimpl
-ENTANGLE_SPI = 1
-"""
 FULL = """
 @hookimpl
 def entangle_executors():
@@ -55,49 +50,12 @@ def entangle_sweep(older_than):
 BAD = "raise ImportError('no engine')\n"
 
 
-class Site:
-    """Distributions with a plugin each, and the plugins that come of them."""
-
-    def __init__(self, folder, plugins):
-        self.folder = folder
-        self.plugins = plugins
-
-    def add(self, name, source):
-        (self.folder / f"{name}_plugin.py").write_text(HEAD + source)
-        info = self.folder / f"{name}-1.5.dist-info"
-        info.mkdir()
-        (info / "METADATA").write_text(f"Name: {name}-dist\nVersion: 1.5\n")
-        entry_points = f"[entangle]\n{name} = {name}_plugin\n"
-        (info / "entry_points.txt").write_text(entry_points)
-
-    def module(self, name):
-        self.plugins.all()
-        return sys.modules[f"{name}_plugin"]
-
-
 @pytest.fixture
 def site(tmp_path, monkeypatch):
     """Plugins of the test, none loaded yet, and no others."""
-    monkeypatch.delenv("ENTANGLE_DISABLE_PLUGINS", raising=False)
-    folder = tmp_path / "site"
-    folder.mkdir()
-    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
-    made = Site(folder, Plugins())
-    monkeypatch.setattr("entangle._seam.plugins.plugins", made.plugins)
-    everywhere = discovery.found
-
-    def here():
-        # Nothing that a test asks for may reach what is really installed.
-        for each in everywhere():
-            if str(each.entry.dist.locate_file("")).startswith(str(folder)):
-                yield each
-
-    monkeypatch.setattr(discovery, "found", here)
-    before = set(sys.modules)
-    yield made
-    for name in set(sys.modules) - before:
-        if name.endswith("_plugin"):
-            del sys.modules[name]
+    for made in new_site(tmp_path, monkeypatch, version="1.5"):
+        made.use(monkeypatch)
+        yield made
 
 
 def paragraph(out, name):

@@ -345,6 +345,20 @@ def test_functions_of_a_program(tmp_path):
     assert run(tmp_path, RETURNED) == "ok\n"
 
 
+def other_python(version):
+    """Find an interpreter of a version: on the path, or among those of pyenv."""
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    for python in (
+        shutil.which(f"python{version}"),
+        *sorted(root.glob(f"versions/{version}.*/bin/python")),
+    ):
+        if python is not None:
+            asked = subprocess.run([python, "-V"], check=False, capture_output=True)
+            if not asked.returncode:
+                return str(python)
+    return None
+
+
 OTHER_PYTHONS = ("3.9", "3.10", "3.12", "3.13", "3.14")
 
 
@@ -352,8 +366,8 @@ OTHER_PYTHONS = ("3.9", "3.10", "3.12", "3.13", "3.14")
 @pytest.mark.parametrize("version", OTHER_PYTHONS)
 def test_other_pythons(tmp_path, version):
     """These modules work in Pythons that the rest of Entangle does not know."""
-    python = shutil.which(f"python{version}")
-    if python is None or subprocess.run([python, "-V"], check=False).returncode:
+    python = other_python(version)
+    if python is None:
         pytest.skip(f"no python{version} here")
     # Nothing else of this Python's packages.
     packages = tmp_path / "packages"

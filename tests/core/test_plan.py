@@ -7,11 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from site_kit import Site, new_site
 
 from entangle._run.plan import Plan
-from entangle._seam import discovery
 from entangle._seam.planned import PlannedTask
-from entangle._seam.plugins import Plugins
 from entangle.backend import Capabilities, Executor, context, infrastructure
 from entangle.errors import OptionError
 from entangle.local import local
@@ -254,8 +253,6 @@ def test_a_deep_graph(runs):
 # -- what plugins know -------------------------------------------------------------
 
 ESTIMATES = """
-from entangle.hooks import hookimpl
-ENTANGLE_SPI = 1
 SEEN = []
 @hookimpl
 def entangle_estimate(task):
@@ -263,8 +260,6 @@ def entangle_estimate(task):
     return [f"{task.calls} calls at {task.options.get('size')} each", "no more"]
 """
 FAILS = """
-from entangle.hooks import hookimpl
-ENTANGLE_SPI = 1
 @hookimpl
 def entangle_estimate(task):
     raise ValueError("no network")
@@ -274,33 +269,11 @@ def entangle_estimate(task):
 @pytest.fixture
 def estimates(tmp_path, monkeypatch):
     """Two plugins that estimate, one of which fails; what the other has seen."""
-    monkeypatch.delenv("ENTANGLE_DISABLE_PLUGINS", raising=False)
-    for name, source in (("estimating", ESTIMATES), ("erring", FAILS)):
-        install(tmp_path, name, source)
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    found = discovery.found
-    names = {"estimating", "erring"}
-    monkeypatch.setattr(
-        discovery,
-        "found",
-        lambda: (each for each in found() if each.distribution in names),
-    )
-    plugins = Plugins()
-    for module in ("_seam.plugins", "_run.resolved", "_run.plan"):
-        monkeypatch.setattr(f"entangle.{module}.plugins", plugins)
-    plugins.all()
-    yield sys.modules["estimating_plugin"].SEEN
-    for name in ("estimating_plugin", "erring_plugin"):
-        del sys.modules[name]
-
-
-def install(folder, name, source):
-    """Install a distribution with one plugin."""
-    (folder / f"{name}_plugin.py").write_text(source)
-    info = folder / f"{name}-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[entangle]\n{name} = {name}_plugin\n")
+    for site in new_site(tmp_path, monkeypatch):
+        site.add("estimating", ESTIMATES)
+        site.add("erring", FAILS)
+        site.use(monkeypatch)
+        yield site.module("estimating").SEEN
 
 
 def test_notes_of_plugins(estimates, runs, caplog):
@@ -314,8 +287,9 @@ def test_notes_of_plugins(estimates, runs, caplog):
     assert "token" not in seen.options
     assert "\n  2 calls at 3 each\n  no more\n" in str(plan)
     (record,) = caplog.records
-    assert "'erring' (erring): entangle_estimate() failed: ValueError: no network" in (
-        record.getMessage()
+    assert (
+        "'erring' (erring-dist): entangle_estimate() failed: ValueError: no network"
+        in (record.getMessage())
     )
 
 
@@ -495,9 +469,10 @@ def test_replacements_that_make_no_sense_are_an_exit_code(entangle_plan):
 
 @pytest.mark.process
 def test_the_command_asks_plugins(entangle_plan, tmp_path):
-    install(tmp_path, "estimating", ESTIMATES)
+    site = Site(tmp_path / "site")
+    site.add("estimating", ESTIMATES)
     code, out, err = entangle_plan(
-        ":away", PYTHONPATH=str(tmp_path), ENTANGLE_DISABLE_PLUGINS=""
+        ":away", PYTHONPATH=str(site.folder), ENTANGLE_DISABLE_PLUGINS=""
     )
     assert (code, err) == (0, "")
     assert out.endswith("\n  1 calls at None each\n  no more\n")

@@ -11,6 +11,7 @@ from importlib.metadata import FastPath
 import gates
 import pytest
 from gates import Gate
+from site_kit import HEAD, PLACE, Site, new_site
 
 from entangle import hooks
 from entangle._cli import checks
@@ -34,70 +35,19 @@ from entangle.task import as_completed, gather, task
 from entangle.thread import thread
 
 PATIENCE = 20.0
-HEAD = "from entangle.hooks import hookimpl\nENTANGLE_SPI = 1\n"
-PLACE = """
-@hookimpl
-def entangle_executors():
-    from entangle.backend import ThreadExecutor
-    return {"%s": ThreadExecutor}
-"""
-
-
-class Site:
-    """A folder of installed distributions, on the path before all others."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        folder.mkdir()
-
-    def add(self, name, source="", *, head=HEAD, of="", entry="", metadata=None):
-        """Install a distribution with one plugin."""
-        (self.folder / f"{name}_plugin.py").write_text(head + source)
-        entry = entry or f"{name} = {name}_plugin"
-        self.dist(of or f"{name}-dist", f"[entangle]\n{entry}\n", metadata=metadata)
-
-    def dist(self, name, entry_points, *, version="1.0", metadata=None):
-        """Install the metadata of a distribution."""
-        folder = self.folder / f"{name.replace('-', '_')}-{version}.dist-info"
-        folder.mkdir()
-        if metadata is None:
-            metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
-        if metadata:
-            (folder / "METADATA").write_text(metadata)
-        if entry_points is not None:
-            (folder / "entry_points.txt").write_text(entry_points)
 
 
 @pytest.fixture
 def site(tmp_path, monkeypatch):
-    """A folder of installed distributions, nothing switched off, no other plugins."""
-    monkeypatch.delenv(discovery.DISABLE, raising=False)
-    monkeypatch.delenv("ENTANGLE_TARGETS", raising=False)
-    monkeypatch.delenv("ENTANGLE_INLINE", raising=False)
-    made = Site(tmp_path / "site")
-    monkeypatch.setattr(sys, "path", [str(made.folder), *sys.path])
-    everywhere = discovery.found
-
-    def here():
-        for each in everywhere():
-            if str(each.entry.dist.locate_file("")).startswith(str(tmp_path)):
-                yield each
-
-    monkeypatch.setattr(discovery, "found", here)
-    before = set(sys.modules)
-    yield made
-    for name in set(sys.modules) - before:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(tmp_path)):
-            del sys.modules[name]
+    """Distributions of the test, and no others."""
+    yield from new_site(tmp_path, monkeypatch)
 
 
 @pytest.fixture
 def installed(site, monkeypatch):
     """Plugins that are not loaded yet, in use everywhere."""
-    made = Plugins()
-    for module in ("_seam.plugins", "_run.observers", "_run.resolved", "_run.plan"):
-        monkeypatch.setattr(f"entangle.{module}.plugins", made)
-    return made
+    site.use(monkeypatch)
+    return site.plugins
 
 
 def by_name(plugins):

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 from life_kit import output_of
+from site_kit import new_site
 
 from entangle._pool import pool as pools
-from entangle._seam.plugins import Plugins
 from entangle.backend import Capabilities, Executor, infrastructure
 from entangle.errors import PluginError, ProcessTimeoutException
 from entangle.process import process
@@ -171,18 +171,24 @@ class Unspeakable(Exception):  # noqa: N818 - a plugin's own
         raise RuntimeError("not even its message")
 
 
-def test_an_error_of_a_plugin_that_cannot_be_shown(tmp_path, monkeypatch):
-    site = tmp_path / "odd-1.dist-info"
-    site.mkdir()
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: odd\nVersion: 1\n")
-    (site / "entry_points.txt").write_text("[entangle]\nodd = odd_plugin\n")
-    (tmp_path / "odd_plugin.py").write_text(
-        "class Odd(Exception):\n    def __str__(self): raise RuntimeError\nraise Odd\n"
-    )
-    monkeypatch.syspath_prepend(str(tmp_path))
-    plugins = Plugins()
-    assert plugins.executor("process")
-    (problem,) = next(each for each in plugins.all() if each.name == "odd").problems
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """Distributions of the test, and no others."""
+    yield from new_site(tmp_path, monkeypatch)
+
+
+UNSPEAKABLE = """
+class Odd(Exception):
+    def __str__(self): raise RuntimeError
+raise Odd
+"""
+
+
+def test_an_error_of_a_plugin_that_cannot_be_shown(site):
+    site.add("odd", UNSPEAKABLE)
+    assert site.plugins.executor("process")
+    found = {plugin.name: plugin.problems for plugin in site.plugins.all()}
+    (problem,) = found["odd"]
     assert "odd_plugin can't be imported: Odd" in problem
 
 
@@ -215,10 +221,7 @@ from entangle.task import task
 print(task(executor="good")(abs)(-1)())
 """
 WAITS = """
-import threading
 from entangle.thread import thread
-from entangle.hooks import hookimpl
-ENTANGLE_SPI = 1
 @thread
 def inner(): return thread(abs)(-2)()
 assert inner()() == 2
@@ -230,13 +233,9 @@ def entangle_executors():
 
 
 @pytest.mark.process
-def test_a_plugin_that_waits_for_a_thread_that_asks_for_plugins(tmp_path):
-    site = tmp_path / "waits-1.dist-info"
-    site.mkdir()
-    (site / "METADATA").write_text("Metadata-Version: 2.1\nName: waits\nVersion: 1\n")
-    (site / "entry_points.txt").write_text("[entangle]\nwaits = waits_plugin\n")
-    (tmp_path / "waits_plugin.py").write_text(WAITS)
-    assert output_of(DEADLOCK, str(tmp_path)) == "1\n"
+def test_a_plugin_that_waits_for_a_thread_that_asks_for_plugins(site):
+    site.add("waits", WAITS)
+    assert output_of(DEADLOCK, str(site.folder)) == "1\n"
 
 
 FORK = """

@@ -10,6 +10,7 @@ from entangle._run.plan import Plan
 from entangle._seam.events import (
     Event,
     NodeEnded,
+    NodeEvent,
     NodeOutput,
     NodeStarted,
     RunEnded,
@@ -20,6 +21,7 @@ from entangle._seam.planned import PlannedTask
 __all__ = [
     "Event",
     "NodeEnded",
+    "NodeEvent",
     "NodeOutput",
     "NodeStarted",
     "Plan",

@@ -225,8 +225,8 @@ def _rebuilt(kind: type[Configured], state: dict[str, Any]) -> Configured:
     return made
 
 
-class Context(Configured, Generic[Q]):
-    """A decorator that says something to others beside it: credentials, a region."""
+class Typed(Configured, Generic[Q]):
+    """A decorator under which calls of a function stay what they are to checkers."""
 
     # That options are given by name alone is not to be seen from a ParamSpec.
     @overload
@@ -238,6 +238,10 @@ class Context(Configured, Generic[Q]):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Decorate a function, or give the options for that."""
         return self._applied(args, kwargs)
+
+
+class Context(Typed[Q]):
+    """A decorator that says something to others beside it: credentials, a region."""
 
 
 class Located(Configured):
@@ -268,19 +272,8 @@ class Located(Configured):
         return {"where": settings}
 
 
-class Infrastructure(Located, Generic[Q]):
-    """A decorator that says where a task runs."""
-
-    # That options are given by name alone is not to be seen from a ParamSpec.
-    @overload
-    def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
-    @overload
-    def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> Decorator: ...
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Decorate a function, or give the options for that."""
-        return self._applied(args, kwargs)
+class Infrastructure(Located, Typed[Q]):
+    """A decorator that says where a task runs, which does the work there."""
 
 
 class Proxy(Located, Generic[Q, S, T]):

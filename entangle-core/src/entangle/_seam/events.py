@@ -34,46 +34,49 @@ class RunStarted(Event):
 
 
 @dataclass(frozen=True, slots=True)
-class NodeStarted(Event):
-    """The body of a node's task was entered.
+class NodeEvent(Event):
+    """Something that happened to a node of a run.
 
     Attributes:
         node: The node's number in the run, from 1 on.
         name: The name of its task.
-        attempt: Which attempt this is, from 1 on.
-        place: Where it runs: ``'process'``, ``'thread'`` or a target.
     """
 
     node: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class NodeStarted(NodeEvent):
+    """The body of a node's task was entered.
+
+    Attributes:
+        attempt: Which attempt this is, from 1 on.
+        place: Where it runs: ``'process'``, ``'thread'`` or a target.
+    """
+
     attempt: int
     place: str
 
 
 @dataclass(frozen=True, slots=True)
-class NodeOutput(Event):
+class NodeOutput(NodeEvent):
     """A node's task has printed whole lines.
 
     Attributes:
-        node: The node's number in the run.
-        name: The name of its task.
         stream: ``'stdout'`` or ``'stderr'``.
         text: What was printed.
     """
 
-    node: int
-    name: str
     stream: str
     text: str
 
 
 @dataclass(frozen=True, slots=True)
-class NodeEnded(Event):
+class NodeEnded(NodeEvent):
     """An attempt to run a node's task is over.
 
     Attributes:
-        node: The node's number in the run.
-        name: The name of its task.
         attempt: Which attempt this was, from 1 on.
         outcome: ``'succeeded'``; ``'expanded'``: it has returned nodes, which run
             next; ``'failed'``; or how it was cancelled: ``'killed'``,
@@ -81,8 +84,6 @@ class NodeEnded(Event):
         error: What was raised, in one line; empty unless it has failed.
     """
 
-    node: int
-    name: str
     attempt: int
     outcome: str
     error: str

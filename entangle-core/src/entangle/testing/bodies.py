@@ -4,10 +4,28 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+VALUES: Final[tuple[object, ...]] = (
+    None,
+    True,
+    -(2**70),
+    1.5,
+    2j,
+    "grün\udc80",
+    b"\0\xff",
+    (),
+    [1, [2, {3: (4, {5})}]],
+    frozenset({1}),
+    range(3),
+    {"a": [Ellipsis]},
+    int,
+)
+"""What has to come back as it went, from everywhere."""
 
 
 def machine() -> str:
@@ -74,6 +92,16 @@ def wait_for_file(path: str, seconds: float) -> str:
             return "there"
         time.sleep(0.005)
     return "not there"
+
+
+@_by_value
+def enter_and_wait(entered: str, path: str, seconds: float) -> None:
+    """Leave a dot, then wait until a file is there."""
+    with open(entered, "a") as file:
+        file.write(".")
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not os.path.exists(path):
+        time.sleep(0.005)
 
 
 @_by_value

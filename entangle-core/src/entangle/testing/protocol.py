@@ -18,6 +18,7 @@ from entangle.task import task
 
 from .base import Suite
 from .bodies import (
+    enter_and_wait,
     heartbeat,
     size,
     squared,
@@ -25,13 +26,12 @@ from .bodies import (
     touch,
     wait_for_file,
 )
+from .fakes import RecordedCall
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from entangle.backend import Capabilities, Executor
-
-    from .fakes import RecordedCall
 
 
 HOWS = ("already done", "killed", "abandoned", "cannot kill", "unconfirmed")
@@ -78,6 +78,28 @@ class ProtocolSuite(Suite):
             assert before - 1 <= at <= time.monotonic(), (
                 "time.monotonic of this machine"
             )
+
+    def test_starts_are_not_told_too_early(
+        self, executor: Executor, capabilities: Capabilities, folder: Path | None
+    ) -> None:
+        """With `started`, no call that only waits for its turn has started."""
+        if not capabilities.started or not capabilities.concurrent or folder is None:
+            pytest.skip("not declared, or not to be seen")
+        entered, gate = str(folder / "entered"), str(folder / "gate")
+        # More than fit into most places.
+        calls = [
+            self.begin(executor, enter_and_wait, entered, gate, self.patience)
+            for _ in range(min(self.calls_at_once, 40))
+        ]
+        try:
+            self.until(
+                lambda: 0 < sum(map(RecordedCall.has_started, calls)) == size(entered),
+                "as many calls have started as have entered their bodies",
+            )
+        finally:
+            touch(gate)
+        for call in calls:
+            assert call.end(self.patience).kind == "succeeded"
 
     def test_ending_a_call_that_is_over(self, executor: Executor) -> None:
         """It is ignored: the end was told."""

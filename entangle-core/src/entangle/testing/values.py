@@ -17,9 +17,7 @@ from entangle.errors import (
 from entangle.task import task
 
 from .base import Suite
-from .bodies import (
-    same,
-)
+from .bodies import VALUES, same
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,25 +28,7 @@ if TYPE_CHECKING:
 class ValuesSuite(Suite):
     """What goes in and what comes out."""
 
-    @pytest.mark.parametrize(
-        "value",
-        [
-            None,
-            True,
-            -(2**70),
-            1.5,
-            2j,
-            "grün\udc80",
-            b"\0\xff",
-            (),
-            [1, [2, {3: (4, {5})}]],
-            frozenset({1}),
-            range(3),
-            {"a": [Ellipsis]},
-            int,
-        ],
-        ids=repr,
-    )
+    @pytest.mark.parametrize("value", VALUES, ids=repr)
     def test_values_come_back_as_they_went(
         self, executor: Executor, value: object
     ) -> None:
