@@ -86,9 +86,9 @@ class ProtocolSuite(Suite):
         if not capabilities.started or not capabilities.concurrent or folder is None:
             pytest.skip("not declared, or not to be seen")
         entered, gate = str(folder / "entered"), str(folder / "gate")
-        # More than fit into most places.
+        # More than fit into most places, none of which leaves before it is looked at.
         calls = [
-            self.begin(executor, enter_and_wait, entered, gate, self.patience)
+            self.begin(executor, enter_and_wait, entered, gate, 2 * self.patience)
             for _ in range(min(self.calls_at_once, 40))
         ]
         try:
