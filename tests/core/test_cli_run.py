@@ -208,3 +208,21 @@ def test_interrupted(tmp_path):
     assert running.returncode == INTERRUPTED
     assert err == "entangle: interrupted\n"
     assert time.monotonic() - started < 30
+
+
+def test_a_place_that_is_not_there_is_no_nodes_failure(tmp_path):
+    path = tmp_path / "elsewhere.py"
+    path.write_text(
+        "from entangle.task import task\n"
+        "@task(executor='nowhere')\n"
+        "def far(): return 1\n"
+        "result = far()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "entangle", "run", path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == INVALID
+    assert "no executor named 'nowhere' is registered" in done.stderr

@@ -70,7 +70,7 @@ def _run(
     target: object, label: str, constants: dict[str, object], limits: Namespace
 ) -> int:
     from entangle._graph.task import Task
-    from entangle.errors import CompositionError
+    from entangle.errors import CompositionError, PluginError
 
     make = _maker(target, label, constants)
     # Calling a task only builds; calling a plain function may run nodes of its own.
@@ -81,7 +81,7 @@ def _run(
         value = _value(made, limits)
     except (KeyboardInterrupt, SystemExit):
         raise
-    except CompositionError as error:
+    except (CompositionError, PluginError) as error:
         return fail(f"{label} can't run", error, INVALID)
     except BaseException as error:  # noqa: BLE001 - whatever user code raises
         if building:

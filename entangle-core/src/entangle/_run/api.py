@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from . import current
 from .discover import discover
 from .future import RunFuture
 from .landing import Landing
+from .replaced import inline
 from .run import Run
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from entangle._pool.pool import Pool
 
 log = logging.getLogger("entangle.run")
-
-INLINE = "ENTANGLE_INLINE"
 
 __all__ = ["as_completed", "awaited", "run", "shutdown", "submit"]
 
@@ -103,7 +101,7 @@ def shutdown() -> None:
 
 
 def _pool() -> Any:
-    if os.environ.get(INLINE, "0") in {"", "0"}:
+    if not inline():
         return pools.get()
     from .inline import InlinePool
 

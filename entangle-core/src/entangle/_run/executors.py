@@ -209,7 +209,7 @@ class _Relayed(Call):
         self._end(self._call.cancelled, how)
 
     def returned_graph(self, blob: Any) -> None:
-        self._end(self._tell_nodes, blob)
+        self._end(self._call.returned_graph, blob)
 
     def _end(self, tell: Callable[[Any], None], detail: Any) -> None:
         # Decoding, and whoever is told, may run code of the user's: not in here.
@@ -233,11 +233,6 @@ class _Relayed(Call):
                 self._call.failed(error)
                 return
         self._call.succeeded(value)
-
-    def _tell_nodes(self, blob: Any) -> None:
-        from entangle._graph.pack import unpack
-
-        self._call.succeeded(unpack(codec.decode(blob)))
 
 
 def _plain(call: Call) -> bool:

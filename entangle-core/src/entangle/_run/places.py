@@ -23,19 +23,6 @@ if TYPE_CHECKING:
     from .run import Run
 
 
-def warn_relaxed(task: str, place: str, left_out: tuple[tuple[str, str], ...]) -> None:
-    """Say once for a task what the place that replaces its own can't honour."""
-    import warnings
-
-    options = "; ".join(f"{option}: {why}" for option, why in left_out)
-    warnings.warn(
-        f"{task} runs in {place}, which replaces its own place and cannot honour all "
-        f"of its options ({options}): left out for this run",
-        RuntimeWarning,
-        stacklevel=2,
-    )
-
-
 # How a call stands with the limit of its task.
 UNLIMITED, WAITING, INSIDE = range(3)
 
@@ -147,7 +134,7 @@ class Places:
         """Return the place of a task that says where it runs; None for here."""
         from .executor_place import ExecutorPlace
         from .replaced import replacements
-        from .resolved import resolve
+        from .resolved import resolve, warn_relaxed
 
         if self._targets is None:
             self._targets = replacements()
@@ -155,7 +142,7 @@ class Places:
         if resolved.options is not task.options:
             self.relaxed[task] = resolved.options
         if resolved.relaxed:
-            warn_relaxed(task.name, resolved.name, resolved.relaxed)
+            warn_relaxed(task.name, resolved)
         if resolved.make is None:
             return None
         run, key = self._run, resolved.key

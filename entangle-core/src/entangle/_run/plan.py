@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph import rules
@@ -13,7 +12,7 @@ from entangle.errors import EntangleError
 
 from .discover import discover, is_node
 from .inline import left_out
-from .replaced import ANY, TARGETS, replacements
+from .replaced import ANY, TARGETS, inline, replacements
 from .resolved import HERE, Resolved, name_of, refuse_to_replace, resolve
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ def _entry(
         asks=tuple(_asked(task)),
     )
     place: Any = options.executor
-    if os.environ.get("ENTANGLE_INLINE", "0") not in {"", "0"}:
+    if inline():
         return _inline(task, own)
     if place is None:
         return own

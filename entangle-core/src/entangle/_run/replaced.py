@@ -1,4 +1,4 @@
-"""Targets that the user has replaced: ``ENTANGLE_TARGETS="docker=local,*=local"``."""
+"""What the environment says of where calls run, whatever their tasks say."""
 
 from __future__ import annotations
 
@@ -7,9 +7,15 @@ from typing import Final
 
 from entangle.errors import OptionError
 
+INLINE: Final = "ENTANGLE_INLINE"
 TARGETS: Final = "ENTANGLE_TARGETS"
 LOCAL: Final = "local"
 ANY: Final = "*"
+
+
+def inline() -> bool:
+    """Tell whether everything is to run in the calling thread."""
+    return os.environ.get(INLINE, "0") not in {"", "0"}
 
 
 def replacements() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import warnings
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entangle._graph import rules
@@ -158,3 +159,14 @@ def _relaxed(resolved: Resolved) -> Resolved:
     changes = {option: getattr(plain, option) for option, _ in left_out}
     options = resolved.options._replace(**changes)
     return resolved._replace(options=options, relaxed=left_out)
+
+
+def warn_relaxed(task: str, resolved: Resolved) -> None:
+    """Say once for a task what the place that replaces its own can't honour."""
+    options = "; ".join(f"{option}: {why}" for option, why in resolved.relaxed)
+    warnings.warn(
+        f"{task} runs in {resolved.name}, which replaces its own place and cannot "
+        f"honour all of its options ({options}): left out for this run",
+        RuntimeWarning,
+        stacklevel=2,
+    )
