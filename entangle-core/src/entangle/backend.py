@@ -11,12 +11,21 @@ A backend is a subclass of `Executor`, of which `infrastructure` makes a decorat
 
 from __future__ import annotations
 
-from entangle._run.executors import InlineExecutor, ProcessExecutor, ThreadExecutor
-from entangle._run.foreign import ForeignExecutor
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
 from entangle._seam.call import Call
 from entangle._seam.executor import Capabilities, Executor
 from entangle._seam.making import context, infrastructure
 from entangle._seam.payload import deliver, pack_call, run_payload
+
+if TYPE_CHECKING:
+    from entangle._run.executors import (
+        InlineExecutor,
+        ProcessExecutor,
+        ThreadExecutor,
+    )
+    from entangle._run.foreign import ForeignExecutor
 
 __all__ = [
     "Call",
@@ -32,3 +41,17 @@ __all__ = [
     "pack_call",
     "run_payload",
 ]
+
+_LATER: Final = {
+    "ForeignExecutor": "foreign",
+    "InlineExecutor": "executors",
+    "ProcessExecutor": "executors",
+    "ThreadExecutor": "executors",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs the run layer: the far side of a place has no use for it."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"entangle._run.{_LATER[name]}"), name)
