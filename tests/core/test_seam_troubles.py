@@ -48,7 +48,7 @@ def value(call):
         (None, 3),
         ([], object()),
     ],
-    ids=repr,
+    ids=["stream", "bytes", "nothing", "number", "objects"],
 )
 def test_output_that_is_none_harms_nobody(report, capfd):
     def does(call):
