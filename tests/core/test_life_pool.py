@@ -447,7 +447,10 @@ def test_a_program_that_reaps_every_child():
         double(1)()
         zygote = pool.existing().processes.pids()[0]
         os.kill(zygote, signal.SIGKILL)
-        os.waitpid(-1, 0)
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            pass  # the pool was faster
         assert double(2)() == 4
         shutdown()
         print("fine")
