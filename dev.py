@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parent
 VENV = Path(os.environ.get("DEV_VENV", ROOT / ".venv"))
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "set-up-from.txt"
+# A file's tests share a pool of workers, so they stay together.
+PARALLEL = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 DISTRIBUTIONS = sorted(path.parent for path in ROOT.glob("entangle-*/pyproject.toml"))
 
 
@@ -94,7 +96,7 @@ def main() -> int:
         case ["test", *arguments]:
             setup("dev")
             precompile()
-            return run(PYTHON, "-m", "pytest", *arguments)
+            return run(PYTHON, "-m", "pytest", *PARALLEL, *arguments)
         case ["setup"]:
             setup("dev")
             return 0

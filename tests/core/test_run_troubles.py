@@ -8,6 +8,7 @@ import threading
 import pytest
 
 from entangle._engine import Engine
+from entangle._pool import pool as pools
 from entangle._pool.serial import Serial
 from entangle._pool.threads import Threads
 from entangle.backend import Executor, ProcessExecutor
@@ -19,7 +20,7 @@ from entangle.errors import (
     WorkerStartError,
 )
 from entangle.process import process
-from entangle.task import gather, shutdown, task
+from entangle.task import as_completed, gather, shutdown, task
 from entangle.thread import thread
 from entangle.workflow import workflow
 
@@ -268,7 +269,36 @@ def test_a_run_that_comes_after_the_end_of_its_call(event):
     leave()()
     late = contexts[0].run(lambda: wait_for(event).submit())
     with pytest.raises(cf.CancelledError):
-        late.result()
+        late.result(60)
+
+
+class SlowToShip:
+    """Lets the pool do all that it has to do while a run is being built."""
+
+    def __reduce__(self):
+        heard = threading.Event()
+        pools.existing().hub.post(heard.set)
+        assert heard.wait(60)
+        return SlowToShip, ()
+
+
+@pytest.mark.parametrize("how", ["submit", "run", "as_completed"])
+def test_a_run_whose_call_ends_while_it_is_built(how):
+    contexts = []
+
+    @thread
+    def leave():
+        contexts.append(contextvars.copy_context())
+
+    leave()()
+    node = process(str)(SlowToShip())
+    use = {
+        "submit": lambda: node.submit().result(60),
+        "run": node.run,
+        "as_completed": lambda: [f.result() for _, f in as_completed([node])],
+    }[how]
+    with pytest.raises(cf.CancelledError):
+        contexts[0].run(use)
 
 
 @pytest.mark.parametrize("how", [thread, process, workflow])

@@ -76,6 +76,10 @@ def as_completed(
 def shutdown() -> None:
     """End the workers of this process; the next run starts new ones.
 
-    Blocks until they have ended. Runs under way fail.
+    Blocks until they have ended. Who waits for a run under way, or begins one just
+    then, gets a `concurrent.futures.CancelledError`. Thread-safe.
+
+    Raises:
+        RuntimeError: Called by a finalizer in the middle of the pool's own work.
     """
     running.shutdown()

@@ -101,6 +101,7 @@ class Hub:
         self._quiet.register(self._bell, select.EPOLLIN)
         self._always: set[int] = set()
         self._closed = False
+        self._stopped = False
         self._active = 0
         self._asleep_until = _NEVER
         self._starting = _thread.allocate_lock()
@@ -155,6 +156,10 @@ class Hub:
     def _work(self) -> None:
         """Run what is in the inbox, and what that posts. Inside the monitor only."""
         inbox = self._inbox
+        if self._stopped:
+            # What comes now would meet descriptors that are closed, or others' by now.
+            inbox.clear()
+            return
         while True:
             while inbox:
                 action, args = inbox.popleft()
@@ -408,7 +413,10 @@ class Hub:
     # -- end ---------------------------------------------------------------------
 
     def stop(self) -> None:
-        """Stop the background thread and wait until nobody polls. Idempotent."""
+        """Stop the background thread and wait until nobody polls. Idempotent.
+
+        Nothing that is posted from now on is run.
+        """
         if self._closed:
             return
         self._closed = True
@@ -417,8 +425,8 @@ class Hub:
         self._ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
-        with self._polling:
-            pass
+        with self._polling, self._monitor:
+            self._stopped = True
 
     def abandon(self) -> None:
         """Close the descriptors; in a forked child, where no thread of ours exists."""

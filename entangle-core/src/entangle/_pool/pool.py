@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from entangle._graph.options import SchedulerOptions
 
 IDLE = "ENTANGLE_IDLE"
+_ENDING = 3.0  # seconds that runs have to end at a shutdown; the engine is faster
 _SETTLING = 5.0  # seconds that callbacks of futures have at exit
 _IDLE_SECONDS = 10.0
 
@@ -66,6 +67,7 @@ class Pool:
         self.runs: set[Any] = set()  # those that have begun and are not over
         self.unsettled: set[Any] = set()  # runs whose futures are not resolved yet
         self.closed = False
+        self._closing = False
         self._expecting = False
         self._groups: dict[Hashable, Group] = {}
         self._serials: dict[str, Serial] = {}
@@ -108,20 +110,36 @@ class Pool:
             self._expecting = True
             self.hub.post(self.processes.expect, STANDARD_PRELOAD)
 
-    def start(self, run: Any, *, more: bool = False) -> None:
-        """Begin a run that no thread waits for yet."""
+    def admit(self, run: Any) -> None:
+        """Take charge of a run that is about to begin.
+
+        Raises:
+            concurrent.futures.CancelledError: the pool was shut down meanwhile.
+        """
+        # Without a lock, which a finalizer that runs a graph could meet: either
+        # `close` sees the run or this sees that it closes.
         self.runs.add(run)
+        if self._closing:
+            self.runs.discard(run)
+            from concurrent.futures import CancelledError
+
+            raise CancelledError(
+                "shutdown() was called while this run was about to begin; run it again "
+                "to have it in a new pool"
+            )
+
+    def start(self, run: Any, *, more: bool = False) -> None:
+        """Begin an admitted run that no thread waits for yet."""
         self.hub.post(partial(run.begin, more=more))
         self.hub.attend()
 
     def drive(self, run: Any) -> None:
-        """Begin a run and wait for its end, polling meanwhile where nobody does.
+        """Begin an admitted run and wait for its end, polling where nobody does.
 
         Raises:
             KeyboardInterrupt: in the main thread, at once; the run goes on.
         """
         with self.waiting():
-            self.runs.add(run)
             self.hub.drive(run, run.begin)
 
     @contextlib.contextmanager
@@ -193,13 +211,15 @@ class Pool:
 
     def close(self) -> None:
         """End all runs and everything that the pool owns. Idempotent."""
-        if self.closed:
+        if self._closing:
             return
-        runs = [run for run in list(self.runs) if run.under_way]
+        self._closing = True
+        runs = list(self.runs)
         for run in runs:
             self.hub.post(run.cancel)
+        deadline = monotonic() + _ENDING
         for run in runs:
-            run.wait(3.0)
+            run.wait(max(0.0, deadline - monotonic()))
         self.closed = True
         self.hosted.close()
         self.threads.close()
@@ -277,7 +297,17 @@ def existing() -> Pool | None:
 
 
 def shutdown() -> None:
-    """End all runs, workers and threads of the pool; the next run makes a new one."""
+    """End all runs, workers and threads of the pool; the next run makes a new one.
+
+    Raises:
+        RuntimeError: the calling code was called by the pool itself.
+    """
+    pool = _ours.pool
+    if pool is not None and not pool.hub.may_wait():
+        raise RuntimeError(
+            "shutdown() can't be called here: this code was called, as a finalizer is, "
+            "while its thread was driving runs; start a thread for it"
+        )
     with _ours.lock:
         pool, _ours.pool = _ours.pool, None
     if pool is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ def run(
     """Run a graph and return its value; see `Node.run`."""
     pool = _pool()
     under_way, item = _made(pool, node, workers, timeout)
+    pool.admit(under_way)
     _wait_for(pool, under_way)
     pool.printer.flush()
     return under_way.result(item)
@@ -67,7 +69,13 @@ def _submitted(
             pool.notifier.call(settle)
 
     under_way.on_finished = finished
-    pool.start(under_way)
+    try:
+        pool.admit(under_way)
+    except CancelledError:
+        future.settle_cancelled()
+        pool.unsettled.discard(under_way)
+    else:
+        pool.start(under_way)
     return future
 
 

@@ -62,7 +62,7 @@ class Scope:
             self._runs.add(run)
             ended = self._ended
         if ended:
-            run.hub.post(run.cancel)
+            run.hub.post(run.orphaned)
 
     def release(self, run: Run) -> None:
         """A run is over."""
@@ -101,7 +101,7 @@ class Scope:
                     # A coroutine, say, may refuse to end.
                     hub.at(time.monotonic() + MOST_WAITING, self._anyway)
         for run in runs:
-            run.hub.post(run.cancel)
+            run.hub.post(run.orphaned)
         if then is not None:
             then()
 
@@ -161,3 +161,13 @@ def cancelled_error(future: Future[Any]) -> BaseException:
     from concurrent.futures import CancelledError
 
     return CancelledError(f"{future!r}, an argument of this run, was cancelled")
+
+
+def cancelled_run(name: str) -> BaseException:
+    """Return the error of a caller that waits for a run that others have ended."""
+    from concurrent.futures import CancelledError
+
+    return CancelledError(
+        f"the run of {name} was cancelled: shutdown() was called meanwhile, or the "
+        f"call that has started it is over"
+    )

@@ -125,6 +125,9 @@ class InlinePool:
         del name
         return _Direct()
 
+    def admit(self, run: Run) -> None:
+        """Nobody shuts it down meanwhile."""
+
     def start(self, run: Run, *, more: bool = False) -> None:
         """Run everything now, unless more is to come."""
         self.hub.post(partial(run.begin, more=more))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
     from entangle._engine_items import Item
     from entangle._pool.pool import Pool
+
+    Landed = tuple[Item, BaseException | None, list[RunFuture[Any]]]
 
 
 class Landing:
@@ -52,15 +53,15 @@ class Landing:
                 f"as_completed(ahead={ahead}): at least one node must be under way"
             )
         self._ahead = ahead if ahead is not None else _default_ahead(pool)
-        self._landed: SimpleQueue[tuple[Item | None, BaseException | None]] = (
-            SimpleQueue()
-        )
+        self._landed: SimpleQueue[Landed | None] = SimpleQueue()
         self._run = Run(pool)
         self._run.observe(0, "")
         self._run.on_delivery = self._delivered
         self._run.on_finished = self._finished
-        self._pairs: dict[Item, deque[tuple[Node[Any], RunFuture[Any]]]] = {}
-        self._under_way = 0
+        # What was drawn and not yielded yet: of the thread that loops.
+        self._under_way: dict[RunFuture[Any], Node[Any]] = {}
+        # Which of those an item stands for, until it is delivered: of the monitor.
+        self._futures: dict[Item | None, list[RunFuture[Any]]] = {}
         self._exhausted = False
 
     def pairs(self) -> Iterator[tuple[Node[Any], RunFuture[Any]]]:
@@ -71,23 +72,24 @@ class Landing:
             TypeError: something among the nodes is no node.
         """
         run, pool = self._run, self._pool
+        pool.admit(run)
         pool.start(run, more=True)
         try:
             while True:
                 self._draw()
                 if not self._under_way:
                     return
-                item, error = self._next()
-                if item is None:
+                landed = self._next()
+                if landed is None:
                     pool.finish(run)
-                    for pairs in self._pairs.values():
-                        for node, future in pairs:
-                            future.settle_cancelled()
-                            yield node, future
+                    for future, node in self._under_way.items():
+                        future.settle_cancelled()
+                        yield node, future
                     return
+                item, error, futures = landed
                 pool.printer.flush()
-                for node, future in self._pairs.pop(item):
-                    self._under_way -= 1
+                for future in futures:
+                    node = self._under_way.pop(future)
                     future.settle(item, error)
                     yield node, future
                 run.hub.post(partial(run.collected, item, lasting=self._lasting))
@@ -95,14 +97,13 @@ class Landing:
             if not run.finished:
                 run.hub.post(run.cancel if self._under_way else run.no_more)
                 pool.finish(run)
-            for pairs in self._pairs.values():
-                for _, future in pairs:
-                    future.settle_cancelled()
+            for future in self._under_way:
+                future.settle_cancelled()
 
     def _draw(self) -> None:
         """Add nodes to the run until enough are under way."""
         run = self._run
-        while not self._exhausted and self._under_way < self._ahead:
+        while not self._exhausted and len(self._under_way) < self._ahead:
             try:
                 node = next(self._nodes)
             except StopIteration:
@@ -114,45 +115,43 @@ class Landing:
                     f"{node!r:.60}: call a task to get one"
                 )
             run.prepare(discover(node, run.knows))
-            self._under_way += 1
-            run.hub.post(self._add, node)
+            future: RunFuture[Any] = RunFuture(run)
+            self._under_way[future] = node
+            run.hub.post(self._add, node, future)
 
-    def _add(self, node: Node[Any]) -> None:
+    def _add(self, node: Node[Any], future: RunFuture[Any]) -> None:
         """Add one root; inside the monitor."""
         run = self._run
-        if run.finished:
-            self._landed.put((None, None))
-            return
-        future: RunFuture[Any] = RunFuture(run)
-        known = run.items.get(node)
-        if known is not None and known in self._pairs:
-            self._pairs[known].append((node, future))
-            return
-        run.add_root(node, lambda item: self._expect(item, node, future))
+        futures = self._futures.get(run.items.get(node))
+        if futures is not None:
+            futures.append(future)
+        elif not run.finished:
+            run.add_root(node, lambda item: self._expect(item, future))
 
-    def _expect(self, item: Item, node: Node[Any], future: RunFuture[Any]) -> None:
-        self._pairs[item] = deque([(node, future)])
+    def _expect(self, item: Item, future: RunFuture[Any]) -> None:
+        self._futures[item] = [future]
 
-    def _next(self) -> tuple[Item | None, BaseException | None]:
+    def _next(self) -> Landed | None:
+        """Wait for the next root; None if the run was ended."""
         left = None
         if self._deadline is not None:
             left = max(0.0, self._deadline - time.monotonic())
         try:
-            landed: tuple[Item | None, BaseException | None]
+            landed: Landed | None
             with current.outside_limit(self._pool):
                 landed = self._pool.next_landed(self._landed, left)
         except Empty:
             raise TimeoutError(
-                f"{self._under_way} of the nodes have not landed within "
+                f"{len(self._under_way)} of the nodes have not landed within "
                 f"{self._seconds:g} s"
             ) from None
         return landed
 
     def _delivered(self, item: Item, error: BaseException | None) -> None:
-        self._landed.put((item, error))
+        self._landed.put((item, error, self._futures.pop(item)))
 
     def _finished(self) -> None:
-        self._landed.put((None, None))
+        self._landed.put(None)
 
 
 def _default_ahead(pool: Pool) -> int:

@@ -86,6 +86,7 @@ class Run:
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
         self._active = False
+        self._orphaned = False
         self._begun = 0.0
         self._failure: BaseException | None = None
         self._done = _thread.allocate_lock()
@@ -181,12 +182,15 @@ class Run:
         """Return the value of a root of the finished run, as an object.
 
         Raises:
+            CancelledError: it was ended, by `shutdown` or with the call it belonged to.
             BaseException: why the run failed, with a note on where it came from.
         """
         error = self.failure
         if error is not None:
             note_path(error, item)
             raise error
+        if self.outcome == "cancelled":
+            raise current.cancelled_run(_name(node_of(item)))
         return objects(item.value)
 
     @property
@@ -223,8 +227,11 @@ class Run:
     def begin(self, *, more: bool = False) -> None:
         """Start the run with what was added."""
         if self.finished:
-            # Cancelled before it began: the call that made it was over.
+            # The pool was shut down before it began.
             self.pool.runs.discard(self)
+            return
+        if self._orphaned:
+            self._feed(self.engine.cancel, self.clock())
             return
         self._active = True
         self._begun = self.clock()
@@ -281,6 +288,16 @@ class Run:
     def cancel(self) -> None:
         """End the run and all that it runs."""
         self._feed(self.engine.cancel, self.clock())
+
+    def orphaned(self) -> None:
+        """The call that made it is over, maybe while the run is still being built.
+
+        What a thread builds is not touched by another: such a run ends as it begins.
+        """
+        if self._active:
+            self.cancel()
+        else:
+            self._orphaned = True
 
     def call_started(self, call: NodeCall, at: float) -> None:
         """A body was entered."""
