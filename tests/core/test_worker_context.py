@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -191,3 +192,29 @@ def test_from_one_process_to_another(tmp_path):
     got = pickle.loads(done.stdout)
     assert {key: got[key] for key in KEPT} == {key: state[key] for key in KEPT}
     assert got["filters"] == (before + 3, 1)
+
+
+def test_filters_travel_without_their_categories(untouched, monkeypatch):
+    """What is filtered need not be loaded; once it is, the filter counts."""
+    module = ModuleType("later_on")
+    exec("class Theirs(UserWarning): pass\nclass Own(Theirs): pass", module.__dict__)
+    monkeypatch.setitem(sys.modules, "later_on", module)
+    filters = [("error", None, module.Theirs, None, 0)]
+    state = {**untouched, "filters": filters}
+    data = codec.encode(context.portable(state)).data
+    monkeypatch.delitem(sys.modules, "later_on")
+    context.apply(codec.decode(codec.Blob(data, ())), {})
+    assert "later_on" not in sys.modules
+    with pytest.raises(module.Own):
+        warnings.warn("theirs", module.Own, stacklevel=1)
+    with pytest.warns(UserWarning, match="others"):
+        warnings.warn("others", UserWarning, stacklevel=1)
+    # And so it goes on to the next.
+    again = context.portable(context.capture(0))
+    assert again["filters"] == context.portable(state)["filters"]
+
+
+def test_filters_of_what_every_python_has(untouched):
+    filters = [("error", None, DeprecationWarning, None, 0)]
+    context.apply(context.portable({**untouched, "filters": filters}), {})
+    assert warnings.filters == filters

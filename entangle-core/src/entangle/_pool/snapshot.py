@@ -46,9 +46,8 @@ class Snapshots:
 
 def _encode(state: dict[str, Any]) -> bytes:
     try:
-        return bytes(codec.encode(state).data)
-    except codec.EncodeError:
-        # Warning filters may name categories that don't pickle; the rest must.
+        return bytes(codec.encode(context.portable(state)).data)
+    except Exception:  # somebody put what is no filter among them; the rest is plain
         return bytes(codec.encode({**state, "filters": None}).data)
 
 

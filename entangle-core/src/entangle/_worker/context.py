@@ -50,6 +50,23 @@ def capture(umask: int) -> dict[str, Any]:
     }
 
 
+def portable(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what `capture` has captured with the categories of filters as names.
+
+    A worker must not import a library only because somebody filters its warnings.
+    """
+    filters = state["filters"]
+    if filters is None:
+        return {**state}
+    return {**state, "filters": [_named(entry) for entry in filters]}
+
+
+def _named(entry: Any) -> Any:
+    action, message, category, module, line = entry
+    names = (category.__module__, category.__qualname__)
+    return action, message, names, module, line
+
+
 def _environ() -> dict[bytes, bytes]:
     # As the interpreter keeps it: decoding each variable costs more than a call.
     data: dict[bytes, bytes] | None = getattr(os.environ, "_data", None)
@@ -74,7 +91,7 @@ def apply(state: Mapping[str, Any], overrides: Mapping[str, Any]) -> None:
     """Make this process's state the caller's.
 
     Args:
-        state: what `capture` returned there.
+        state: what `capture` returned there, as `portable` has it or not.
         overrides: ``env`` (merged into the environment), ``cwd``, ``nice`` and
             ``cpus`` (the processors to be bound to) of this worker, None for as is.
 
@@ -123,11 +140,43 @@ def _apply_environ(
 def _apply_filters(filters: list[Any]) -> None:
     import warnings
 
+    filters = [
+        (*entry[:2], _category(*entry[2]), *entry[3:])
+        if isinstance(entry[2], tuple)
+        else entry
+        for entry in filters
+    ]
     if warnings.filters != filters:
         warnings.filters[:] = filters  # type: ignore[index]  # a list, typed for readers
         # Entering it makes every module forget which warnings it has shown.
         with warnings.catch_warnings():
             pass
+
+
+class _ByName(type):
+    """The type of categories that stand for classes which aren't loaded (yet)."""
+
+    def __subclasscheck__(cls, other: type) -> bool:
+        wanted = (cls.__module__, cls.__qualname__)
+        # Of the type itself: looking at attributes of a proxy could do anything.
+        bases = type.__dict__["__mro__"].__get__(other)
+        return any((base.__module__, base.__qualname__) == wanted for base in bases)
+
+
+_categories: dict[tuple[str, str], type] = {}
+
+
+def _category(module: str, name: str) -> type:
+    """Return a category of warnings, or one that means the same once it is loaded."""
+    if module == "builtins":
+        category = getattr(sys.modules[module], name, None)
+        if isinstance(category, type):
+            return category
+    key = module, name
+    if key not in _categories:
+        names = {"__module__": module, "__qualname__": name}
+        _categories[key] = _ByName(name, (Warning,), names)
+    return _categories[key]
 
 
 def settle(overrides: Mapping[str, Any]) -> None:
