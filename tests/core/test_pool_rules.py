@@ -344,18 +344,21 @@ def test_a_snapshot_without_what_does_not_pickle(monkeypatch):
     assert state["filters"] is None or len(state["filters"]) <= 1
 
 
-def test_the_umask_is_read_not_set(monkeypatch):
+def test_the_umask_is_read_and_left_as_it_is(monkeypatch):
     import os
 
     from entangle._pool import snapshot
 
     before = os.umask(0o027)
     try:
-        assert snapshot._umask() == 0o027
-        monkeypatch.setattr(snapshot, "_STATUS", "/no/such/file")
-        assert snapshot._umask() == 0o027
-        monkeypatch.setattr(snapshot, "_STATUS", "/dev/null")
-        assert snapshot._umask() == 0o027
+        umask = snapshot._Umask()
+        assert umask.read() == umask.read() == 0o027
+        assert os.umask(0o022) == 0o027
+        assert umask.read() == 0o022
+        for file in ("/no/such/file", "/dev/null"):
+            monkeypatch.setattr(snapshot, "_STATUS", file)
+            assert snapshot._Umask().read() == 0o022
+        assert os.umask(before) == 0o022
     finally:
         os.umask(before)
 

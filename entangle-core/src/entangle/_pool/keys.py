@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 from entangle.errors import UnmetCapabilityError
 
@@ -17,6 +18,13 @@ if TYPE_CHECKING:
     from .pool import Pool
     from .shipping import Shipped
     from .snapshot import Snapshot
+
+
+@lru_cache(maxsize=256)
+def _key(*parts: Any) -> Key:
+    """Return the key of these parts: the same object each time, as a rule."""
+    env, cwd, nice, preload, fresh = parts
+    return Key(env, cwd, nice, None, preload, fresh=fresh)
 
 
 def prepare(
@@ -57,18 +65,16 @@ def prepare(
                 task=name,
                 option="scheduler",
             )
-    key = Key(
-        options.env,
-        options.cwd,
-        options.nice,
-        None,
-        (*preload, *options.preload),
-        fresh=options.fresh,
-    )
     return Prepared(
         shipped,
         snapshot,
-        key,
+        _key(
+            options.env,
+            options.cwd,
+            options.nice,
+            (*preload, *options.preload) if options.preload else preload,
+            options.fresh,
+        ),
         lease,
         None,
         group,

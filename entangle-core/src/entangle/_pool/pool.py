@@ -139,8 +139,15 @@ class Pool:
         Raises:
             KeyboardInterrupt: in the main thread, at once; the run goes on.
         """
-        with self.waiting():
+        # As `waiting` does it, which costs more than everything in it.
+        ours = self.threads.blocked()
+        lease = self.processes.blocked()
+        try:
             self.hub.drive(run, run.begin)
+        finally:
+            self.processes.resumed(lease)
+            if ours:
+                self.threads.resumed()
 
     @contextlib.contextmanager
     def waiting(self) -> Generator[None, None, None]:

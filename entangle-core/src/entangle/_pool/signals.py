@@ -5,7 +5,7 @@ from __future__ import annotations
 import _thread
 import threading
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,6 +14,27 @@ if TYPE_CHECKING:
 # The C half of `signal`, which makes no enums: 31 look-ups cost 3 us.
 _signal: Any = import_module("_signal")
 _SIGNALS = tuple(range(1, 32))
+_DEFAULT: Any = _signal.default_int_handler
+
+
+class _Looked:
+    """The handlers that somebody has looked at last, and what they mean."""
+
+    handlers: ClassVar[list[Any]] = []
+    safe: ClassVar[bool] = False
+
+
+def _none_of_the_users() -> bool:
+    """Tell whether all handlers are the interpreter's own."""
+    handlers = list(map(_signal.getsignal, _SIGNALS))
+    if handlers != _Looked.handlers:
+        # None: not installed by Python; otherwise 0 and 1 are the C defaults.
+        safe = not any(
+            callable(handler) and handler is not _DEFAULT for handler in handlers
+        )
+        _Looked.safe = safe
+        _Looked.handlers = handlers
+    return _Looked.safe
 
 
 class InterruptGuard:
@@ -39,14 +60,8 @@ class InterruptGuard:
 
     def __enter__(self) -> Self:
         if _thread.get_ident() == threading.main_thread().ident:
-            get = _signal.getsignal
-            for number in _SIGNALS:
-                handler = get(number)
-                # None: not installed by Python; otherwise 0 and 1 are the C defaults.
-                if callable(handler) and handler is not _signal.default_int_handler:
-                    self.safe = False
-                    return self
-            if get(_signal.SIGINT) is _signal.default_int_handler:
+            self.safe = _none_of_the_users()
+            if self.safe and _signal.getsignal(_signal.SIGINT) is _DEFAULT:
                 _signal.signal(_signal.SIGINT, self._note)
                 self._swapped = True
         return self
@@ -59,7 +74,7 @@ class InterruptGuard:
     ) -> None:
         if self._swapped:
             self._swapped = False
-            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+            _signal.signal(_signal.SIGINT, _DEFAULT)
         if self.noted and error is None:
             raise KeyboardInterrupt
 

@@ -136,8 +136,11 @@ def _made(
 def _wait_for(pool: Pool, under_way: Run) -> None:
     """Drive a run to its end, or end it if the wait is interrupted."""
     try:
-        with current.outside_limit(pool):
+        if current.scope.get() is None:
             pool.drive(under_way)
+        else:
+            with current.outside_limit(pool):
+                pool.drive(under_way)
     except BaseException:
         under_way.hub.post(under_way.cancel)
         # Until everything is ended, or the engine's patience with it is.

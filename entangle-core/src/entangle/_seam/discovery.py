@@ -46,13 +46,11 @@ def wanted() -> bool:
 
     Metadata is looked at again when the path has changed.
     """
-    if disabled() is None:
-        return False
     if sys.path != _Looked.path:
         path = sys.path.copy()
         _Looked.found = may_exist()
         _Looked.path = path
-    return _Looked.found
+    return _Looked.found and disabled() is not None
 
 
 def may_exist() -> bool:

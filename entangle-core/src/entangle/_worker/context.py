@@ -50,6 +50,27 @@ def capture(umask: int) -> dict[str, Any]:
     }
 
 
+def unchanged(state: Mapping[str, Any], umask: int) -> bool:
+    """Tell whether `capture` would return an equal state: cheaper than doing so."""
+    warnings = sys.modules.get("warnings")
+    main = sys.modules.get("__main__")
+    try:
+        cwd = os.getcwd()  # noqa: PTH109 - as above
+    except OSError:
+        cwd = None
+    return (
+        state["umask"] == umask
+        and state["cwd"] == cwd
+        and state["path"] == sys.path
+        and state["environ"] == (getattr(os.environ, "_data", None) or _environ())
+        and state["argv"] == getattr(sys, "argv", [])
+        and state["filters"] == (None if warnings is None else warnings.filters)
+        and state["recursion"] == sys.getrecursionlimit()
+        and state["main"] == getattr(main, "__file__", None)
+        and state["locale"] == _locale()
+    )
+
+
 def portable(state: Mapping[str, Any]) -> dict[str, Any]:
     """Return what `capture` has captured with the categories of filters as names.
 
