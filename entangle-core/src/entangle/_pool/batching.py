@@ -33,7 +33,8 @@ def extend(queue: deque[Job], batch: list[Job], key: Key, most: int) -> None:
         if job.over:
             queue.popleft()
             continue
-        if not job.tiny(TINY_NS) or job.prepared.key != key:
+        other = job.prepared.key
+        if (other is not key and other != key) or not job.tiny(TINY_NS):
             return
         budget -= job.prepared.shipped.mean_ns or 0.0
         if budget < 0:

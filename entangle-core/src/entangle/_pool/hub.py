@@ -112,7 +112,10 @@ class Hub:
     def post(self, action: Callable[..., None], *args: Any) -> None:
         """Have ``action(*args)`` run inside the monitor, soon. Never blocks."""
         self._inbox.append((action, args))
-        if _thread.get_ident() == self._main and self._guard is None:
+        thread = _thread.get_ident()
+        if thread == self._owner:
+            return  # it works off the inbox before it leaves the monitor
+        if thread == self._main and self._guard is None:
             # A signal handler could raise in the middle of a state change here.
             self._summon()
             return

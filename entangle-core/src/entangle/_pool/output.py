@@ -29,6 +29,7 @@ class Source:
         self._emit = emit
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._line: list[str] = []
+        self.unfinished = False  # whether what came last was no whole line
 
     def read(self) -> bool:
         """Pass on what is there now; False at the end of the pipe.
@@ -47,15 +48,19 @@ class Source:
                 self.finish()
                 return False
             self._take(self._decoder.decode(data))
+            self.unfinished = not data.endswith(b"\n")
             if len(data) < _AT_ONCE:
                 break
         return True
 
     def finish(self) -> None:
         """Pass on a line that has no end: its call is over."""
-        unfinished = self._decoder.decode(b"", final=True)
-        if unfinished:
-            self._line.append(unfinished)
+        if not self.unfinished:
+            return
+        self.unfinished = False
+        rest = self._decoder.decode(b"", final=True)
+        if rest:
+            self._line.append(rest)
         if self._line:
             self._emit("".join(self._line))
             self._line = []

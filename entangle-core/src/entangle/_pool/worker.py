@@ -288,7 +288,8 @@ class WorkerProcess:
     def finish_lines(self) -> None:
         """Pass on unfinished lines: the call that printed them is over."""
         for source in self.sources:
-            source.finish()
+            if source.unfinished:
+                source.finish()
 
     def may_exist(self) -> bool:
         """Tell whether its process may exist: not while its zygote still starts."""

@@ -20,13 +20,26 @@ if TYPE_CHECKING:
     from entangle._graph.options import Options
     from entangle._pool.limits import Slot
 
+    from .places import Place
     from .run import Run
 
 
 class NodeCall(Call):
     """Reports what becomes of an attempt to the run that it belongs to."""
 
-    __slots__ = ("attempt", "item", "limit_state", "node", "run", "slot", "task")
+    __slots__ = (
+        "attempt",
+        "given",
+        "item",
+        "limit_state",
+        "node",
+        "place",
+        "run",
+        "slot",
+        "task",
+    )
+
+    place: Place  # where it is started
 
     def __init__(self, run: Run, item: Item, node: Node[Any]) -> None:
         # As fast as can be: one is made for every call.
@@ -34,6 +47,7 @@ class NodeCall(Call):
         self.node = node
         self.task = node.task
         self.limit_state = 0
+        self.given = 0  # see `ProcessPlace`
         self.slot: Slot | None = None
         self.item = item
         self.attempt = item.attempt

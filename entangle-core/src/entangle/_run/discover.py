@@ -19,13 +19,17 @@ class Discovered:
         roots: The edges in the value itself.
         order: The edges that the run doesn't know, inputs first, leaves in the order
             in which they are written.
+        inputs: Those of them that have inputs, with these.
     """
 
-    __slots__ = ("order", "roots")
+    __slots__ = ("inputs", "order", "roots")
 
-    def __init__(self, roots: list[Any], order: list[Any]) -> None:
+    def __init__(
+        self, roots: list[Any], order: list[Any], inputs: dict[Any, list[Any]]
+    ) -> None:
         self.roots = roots
         self.order = order
+        self.inputs = inputs
 
 
 def is_node(edge: Any) -> TypeGuard[Node[Any]]:
@@ -51,7 +55,7 @@ def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
     roots = edges_in(value)
     order: list[Any] = []
     done: set[Any] = set()
-    entered: set[Any] = set()
+    entered: dict[Any, list[Any]] = {}
     stack = list(reversed(roots))
     while stack:
         edge = stack[-1]
@@ -74,7 +78,7 @@ def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
             done.add(edge)
             order.append(edge)
             continue
-        entered.add(edge)
+        entered[edge] = inputs
         for other in reversed(inputs):
             if other in entered and other not in done:
                 raise CompositionError(
@@ -83,4 +87,4 @@ def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
                 )
             if other not in done and not known(other):
                 stack.append(other)
-    return Discovered(roots, order)
+    return Discovered(roots, order, entered)

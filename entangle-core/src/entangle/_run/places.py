@@ -74,7 +74,7 @@ class Places:
 
     def start(self, call: NodeCall, node: Node[Any]) -> None:
         """Start a call, as soon as the limit of its task allows."""
-        place = self._of_task[node.task]
+        place = call.place = self._of_task[node.task]
         limit = call.options.limit
         if limit is None or isinstance(place, ProcessPlace):
             # Processes count for themselves, over all that ask for them.
@@ -89,14 +89,14 @@ class Places:
         if call.limit_state == WAITING:
             self._run.unstarted(call)
         else:
-            self._place(call).cancel(call)
+            call.place.cancel(call)
 
     def left(self, call: NodeCall) -> None:
         """A call is over."""
         if call.slot is not None:
             call.slot.end()
         if call.limit_state != WAITING:
-            self._place(call).left(call)
+            call.place.left(call)
 
     def close(self) -> None:
         """The run is over."""
@@ -110,9 +110,6 @@ class Places:
         call.slot = Slot(self._run.pool.limits, call.task)
         place.start(call)
         return True
-
-    def _place(self, call: NodeCall) -> Place:
-        return self._of_task[call.task]
 
     def _find(self, task: Task[..., Any]) -> Place:
         run, options = self._run, task.options

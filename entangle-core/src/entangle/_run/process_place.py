@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 # enough that another run's calls don't wait long behind them.
 WINDOW = 512
 
+# How a call stands with the pool.
+WAITS, ENCODED, GIVEN = range(3)
+
 
 class ProcessPlace:
     """The processes, for the calls of one task in one run."""
@@ -32,7 +35,7 @@ class ProcessPlace:
         self._pool = run.pool
         self._processes = run.pool.processes
         self._waiting: deque[NodeCall] = deque()
-        self._given: dict[NodeCall, bool] = {}
+        self._inside = 0
         # A new interpreter takes its time: as long as what is done here meanwhile.
         run.pool.expect_processes()
         try:
@@ -58,14 +61,14 @@ class ProcessPlace:
 
     def start(self, call: NodeCall) -> None:
         """Give a call to the pool, or have it wait while many are there."""
-        if len(self._given) >= WINDOW:
+        if self._inside >= WINDOW:
             self._waiting.append(call)
         else:
             self._give(call)
 
     def cancel(self, call: NodeCall) -> None:
         """End a call that is with the pool, or drop one that waits."""
-        if self._given.get(call):
+        if call.given == GIVEN:
             self._processes.cancel(call)
         else:
             # Not given yet, or being encoded: nothing runs.
@@ -73,9 +76,11 @@ class ProcessPlace:
 
     def left(self, call: NodeCall) -> None:
         """Let the next call in."""
-        self._given.pop(call, None)
+        if call.given == WAITS:
+            return
+        self._inside -= 1
         waiting = self._waiting
-        while waiting and len(self._given) < WINDOW:
+        while waiting and self._inside < WINDOW:
             following = waiting.popleft()
             if self._run.wanted(following):
                 self._give(following)
@@ -93,12 +98,13 @@ class ProcessPlace:
             call.node, call.args, call.kwargs
         )
         call.args, call.kwargs = args, kwargs
+        self._inside += 1
         if not complete:
             # Encoding runs code of the user's: not here.
-            self._given[call] = False
+            call.given = ENCODED
             self._pool.encoder.call(self._encode, call)
             return
-        self._given[call] = True
+        call.given = GIVEN
         prepared = self._prepared
         if encoded:
             prepared = prepared._replace(
@@ -116,6 +122,6 @@ class ProcessPlace:
             self._run.hub.post(self._encoded, call, packed)
 
     def _encoded(self, call: NodeCall, packed: Any) -> None:
-        if call in self._given and self._run.wanted(call):
-            self._given[call] = True
+        if self._run.wanted(call):
+            call.given = GIVEN
             self._processes.start(call, self._prepared._replace(payload=packed))

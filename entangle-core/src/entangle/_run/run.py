@@ -87,6 +87,7 @@ class Run:
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
         self._active = False
         self._orphaned = False
+        self._due = False  # whether the engine's commands are about to be carried out
         self._begun = 0.0
         self._failure: BaseException | None = None
         self._done = _thread.allocate_lock()
@@ -142,7 +143,7 @@ class Run:
 
     def _add(self, found: Discovered) -> None:
         engine, items = self.engine, self.items
-        relaxed = self.places.relaxed
+        relaxed, inputs = self.places.relaxed, found.inputs
         for edge in found.order:
             if is_node(edge):
                 options = edge.task.options
@@ -150,7 +151,7 @@ class Run:
                     options = relaxed.get(edge.task, options)
                 item = engine.add(edge, options, assemble=options.how == "assemble")
                 items[edge] = item
-                for other in edges(edge):
+                for other in inputs.pop(edge, ()):
                     engine.link(item, items[other])
                 if options.how == "workflow":
                     self.pins.grow(item)
@@ -388,11 +389,24 @@ class Run:
         self.places.left(call)
 
     def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
-        """Tell the engine of an event and do what it wants done."""
+        """Tell the engine of an event; what it wants done is done soon after."""
         if self.finished:
             return
         try:
             event(*args, **options)
+        except Exception as error:
+            self._poison(error)
+            return
+        if not self._due:
+            # After the other news that is here already: most come many at a time.
+            self._due = True
+            self.hub.post(self._carry_out)
+
+    def _carry_out(self) -> None:
+        self._due = False
+        if self.finished:
+            return
+        try:
             if self._externals:
                 self._listen()
             self._execute()

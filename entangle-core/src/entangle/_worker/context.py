@@ -58,7 +58,7 @@ def unchanged(state: Mapping[str, Any], umask: int) -> bool:
         cwd = os.getcwd()  # noqa: PTH109 - as above
     except OSError:
         cwd = None
-    return (
+    return bool(
         state["umask"] == umask
         and state["cwd"] == cwd
         and state["path"] == sys.path
