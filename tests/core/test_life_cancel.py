@@ -430,3 +430,27 @@ def test_a_failure_does_not_wait_for_a_thread():
     with within(), pytest.raises(ZeroDivisionError):
         gather(stuck(), fail())()
     go.set()
+
+
+def test_a_call_that_is_slower_than_those_before():
+    """Its answer is waited for in its socket, and all else is noticed in time."""
+
+    @process
+    def act(slow):
+        if slow:
+            print("begun", flush=True)
+            time.sleep(30)
+
+    for _ in range(50):
+        act(False)()
+    future = act(True).submit()
+    time.sleep(0.1)
+    started = time.monotonic()
+    future.cancel()
+    with pytest.raises(concurrent.futures.CancelledError):
+        future.result(10)
+    assert time.monotonic() - started < 2
+    other = thread(time.monotonic)
+    for _ in range(20):
+        assert other()() <= time.monotonic()
+    assert act(False)() is None

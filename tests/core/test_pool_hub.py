@@ -2,6 +2,7 @@
 
 import os
 import select
+import socket
 import threading
 import time
 
@@ -450,3 +451,83 @@ def test_abandoned_in_a_forked_child():
     hub.attend()
     hub._ring()
     assert hub._background is None
+
+
+class Talker:
+    """Somebody whose answers are always due, and mostly there."""
+
+    def __init__(self, news=True):
+        self.socket, self.other = socket.socketpair()
+        self.socket.setblocking(False)
+        self.news = news
+        self.peeks = 0
+
+    def peek(self):
+        self.peeks += 1
+        if self.news:
+            self.other.send(b"x")
+        return self.news
+
+    def close(self):
+        self.socket.close()
+        self.other.close()
+
+
+@pytest.fixture
+def talker(request):
+    made = Talker(*getattr(request, "param", ()))
+    yield made
+    made.close()
+
+
+def test_near_news_is_handled_without_looking_further(hub, talker):
+    seen = []
+    awaited = Awaited(hub)
+
+    def handler(events):
+        seen.append(talker.socket.recv(100))
+        if len(seen) == 100:
+            awaited.finish()
+
+    hub.watch(talker.socket.fileno(), handler)
+    hub.near = talker
+    hub.drive(awaited, lambda: None)
+    assert seen == [b"x"] * 100
+    assert talker.peeks > 50
+
+
+def test_somebody_near_does_not_hide_the_others(hub, talker):
+    read, write = os.pipe()
+    awaited = Awaited(hub)
+    hub.watch(talker.socket.fileno(), lambda events: talker.socket.recv(100))
+    hub.watch(read, lambda events: awaited.finish())
+    os.write(write, b"x")
+    hub.near = talker
+    hub.drive(awaited, lambda: None)
+    hub.unwatch(read)
+    os.close(read)
+    os.close(write)
+
+
+@pytest.mark.parametrize("talker", [(False,)], indirect=True)
+def test_somebody_near_who_says_nothing(hub, talker):
+    read, write = os.pipe()
+    awaited = Awaited(hub)
+    hub.watch(read, lambda events: awaited.finish())
+    hub.near = talker
+    hub._polled = time.monotonic()
+    writer = threading.Timer(0.02, os.write, (write, b"x"))
+    writer.start()
+    hub.drive(awaited, lambda: None)
+    writer.join()
+    hub.unwatch(read)
+    os.close(read)
+    os.close(write)
+    assert talker.peeks
+
+
+def test_somebody_near_who_has_left(hub, talker):
+    awaited = Awaited(hub)
+    talker.close()
+    hub.near = talker
+    hub.drive(awaited, lambda: hub.at(time.monotonic() + 0.05, awaited.finish))

@@ -55,6 +55,7 @@ class Dispatcher:
         self._processors = Processors()
         self._queue: deque[Job] = deque()
         self._tiny: dict[int, WorkerProcess] = {}
+        self._busy = 0  # workers that hold leases
         self._refused = False
 
     def append(self, job: Job) -> None:
@@ -80,11 +81,19 @@ class Dispatcher:
                 if worker is None:
                     return
                 self._free -= job.prepared.cpus
+                self._busy += 1
                 worker.leases = job.prepared.cpus
                 batch = self._batch(job)
                 self._give(worker, batch)
             elif not self._top_up(job):
                 return
+
+    def lone(self) -> WorkerProcess | None:
+        """Return the worker that alone is at work, if its answer is due any moment."""
+        if self._busy == 1:
+            for worker in self._tiny.values():
+                return worker if worker.near() else None
+        return None
 
     def _batch(self, first: Job) -> list[Job]:
         """Take the next job and, if it is tiny, others like it off the queue."""
@@ -215,6 +224,7 @@ class Dispatcher:
         self._tiny.pop(worker.number, None)
         if not worker.blocked:
             self._free += worker.leases
+        self._busy -= bool(worker.leases)
         worker.leases = 0
         worker.blocked = 0
         worker.outside = False

@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from .signals import InterruptGuard
 
 if TYPE_CHECKING:
+    from _socket import socket
     from collections.abc import Callable
 
 log = logging.getLogger("entangle.pool")
@@ -38,6 +39,8 @@ _BREATH = 0.001  # seconds
 # A signal that strikes between Python's last look and a system call doesn't interrupt
 # that call: so long may the main thread be deaf to it.
 DEAFNESS = 0.1
+# Seconds for which a near answer may keep all other descriptors from being looked at.
+_NEAR = 0.01
 _NEVER = float("inf")
 _MOST_CANCELLED = 64
 
@@ -65,6 +68,16 @@ class Awaited(Protocol):
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block in C until finished, or for some seconds."""
+        ...
+
+
+class Near(Protocol):
+    """Somebody whose answer is due any moment, and from whom alone news is expected."""
+
+    socket: socket
+
+    def peek(self) -> bool:
+        """Wait a few milliseconds; tell whether something has come."""
         ...
 
 
@@ -105,6 +118,9 @@ class Hub:
         self._active = 0
         self._asleep_until = _NEVER
         self._starting = _thread.allocate_lock()
+        # From whom alone news is expected, any moment.
+        self.near: Near | None = None
+        self._polled = 0.0  # when all descriptors were looked at last
         self.on_batch: Callable[[], None] | None = None
 
     # -- posting -----------------------------------------------------------------
@@ -337,7 +353,17 @@ class Hub:
         self._polling_until = until
         if self._inbox:
             until = now
-        ready = self._epoll.poll(max(0.0, until - now), _EVENTS_AT_ONCE)
+        near = self.near
+        if (
+            near is not None
+            and until - now > _NEAR
+            and now - self._polled < _NEAR
+            and near.peek()
+        ):
+            ready = [(near.socket.fileno(), select.EPOLLIN)]
+        else:
+            ready = self._epoll.poll(max(0.0, until - now), _EVENTS_AT_ONCE)
+            self._polled = time.monotonic()
         self._polling_until = 0.0
         with self._monitor:
             self._owner = _thread.get_ident()

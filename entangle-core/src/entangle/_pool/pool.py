@@ -101,6 +101,7 @@ class Pool:
 
     def _batch(self) -> None:
         self.processes.pump()
+        self.hub.near = self.processes.lone()
         if self.printer.pending():
             self.notifier.call(self.printer.flush)
 

@@ -119,6 +119,10 @@ class Processes:
         """Give queued jobs to workers as far as there is room."""
         self._dispatcher.pump()
 
+    def lone(self) -> WorkerProcess | None:
+        """Return the worker that alone is at work, if its answer is due any moment."""
+        return self._dispatcher.lone()
+
     def forget_shared(self, numbers: set[int]) -> None:
         """Have the workers drop values that no call will need again."""
         for worker in self._fleet:

@@ -109,6 +109,9 @@ class Relay:
         if lease and lease == self._worker.running:
             self._worker.send(frames.pack(frames.RESUMED, b""))
 
+    def lone(self) -> None:
+        """No worker of this process's own is at work."""
+
     def forget_shared(self, numbers: set[int]) -> None:
         """Nothing is sent ahead from here."""
 
