@@ -9,7 +9,7 @@ __all__ = ["MARK", "Ledger", "shutdown_pool"]
 
 def shutdown_pool():
     """End the pool of this process, if one was ever made."""
-    if "entangle._run.api" in sys.modules:
+    if "entangle._pool.pool" in sys.modules:
         from entangle.task import shutdown
 
         shutdown()

@@ -52,6 +52,7 @@ class Dispatcher:
         self._shipper = shipper
         self._failed = failed
         self._free = capacity
+        self._spares = capacity
         self._processors = Processors()
         self._queue: deque[Job] = deque()
         self._tiny: dict[int, WorkerProcess] = {}
@@ -85,6 +86,8 @@ class Dispatcher:
                 worker.leases = job.prepared.cpus
                 batch = self._batch(job)
                 self._give(worker, batch)
+                if job.prepared.key.fresh and not job.prepared.bound:
+                    self._fleet.spare(worker.key, job.prepared.snapshot, self._spares)
             elif not self._top_up(job):
                 return
 
@@ -142,6 +145,8 @@ class Dispatcher:
         if tokens:
             worker.grant(tokens)
         worker.send(frame(batch))
+        if batch[0].prepared.key.fresh:
+            worker.send_off()
         if batch[0].tiny(TINY_NS):
             self._tiny[worker.number] = worker
         if worker.waiting() and worker.watch is None:
@@ -172,7 +177,7 @@ class Dispatcher:
             processors = self._processors.least_used(job.prepared.bound)
             key = key.bound(processors)
         try:
-            worker = self._fleet.take(key)
+            worker = self._fleet.take(key, job.prepared.snapshot)
         except (OSError, WorkerStartError) as error:
             self.cannot_start(error)
             return None

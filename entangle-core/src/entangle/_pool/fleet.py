@@ -6,6 +6,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
+from entangle.errors import WorkerStartError
+
 from .worker import WorkerProcess
 from .zygotes import ZygoteProcess
 
@@ -14,10 +16,9 @@ if TYPE_CHECKING:
 
     from .hub import Hub, Timer
     from .output import Printer, Source
+    from .snapshot import Snapshot
     from .worker import Key
     from .zygotes import Listener
-
-_GOODBYE = 0.1  # seconds that a worker has to leave by itself when it is not needed
 
 
 class Fleet:
@@ -52,8 +53,12 @@ class Fleet:
         """Return the worker of a number, while it exists."""
         return self._workers.get(number)
 
-    def take(self, key: Key) -> WorkerProcess:
+    def take(self, key: Key, snapshot: Snapshot) -> WorkerProcess:
         """Return an idle worker, the one used last, or a new one.
+
+        Args:
+            key: Its kind.
+            snapshot: The state that the first of its calls needs.
 
         Raises:
             OSError, WorkerStartError: there is none, and none can be made.
@@ -64,10 +69,28 @@ class Fleet:
             if not idle:
                 del self._idle[key]
             return worker
+        return self._make(key, snapshot)
+
+    def spare(self, key: Key, snapshot: Snapshot, most: int) -> None:
+        """Have a worker ready for the next call that wants one of its own.
+
+        Args:
+            key: Its kind.
+            snapshot: The state that the call will need, most likely.
+            most: How many may be ready.
+        """
+        if len(self._idle.get(key, ())) < most:
+            try:
+                worker = self._make(key, snapshot)
+            except (OSError, WorkerStartError):
+                return  # whoever needs it will meet the same, and tell
+            self.rest(worker)
+
+    def _make(self, key: Key, snapshot: Snapshot) -> WorkerProcess:
+        zygote = self.zygote(key.preload)
+        zygote.adopt(snapshot)
         self._count += 1
-        worker = WorkerProcess(
-            self._count, key, self.zygote(key.preload), self._hub, self._printer
-        )
+        worker = WorkerProcess(self._count, key, zygote, self._hub, self._printer)
         self._workers[worker.number] = worker
         worker.handler = partial(self._readable, worker)
         self._hub.watch(worker.socket.fileno(), worker.handler)
@@ -90,6 +113,9 @@ class Fleet:
     def rest(self, worker: WorkerProcess) -> None:
         """Keep a worker that has nothing to do, or end it if it is not to be reused."""
         if worker.number not in self._workers or worker.killed:
+            return
+        if worker.leaving and not worker.broken:
+            worker.dismiss()
             return
         if worker.dirty or worker.broken:
             worker.kill()
@@ -195,7 +221,6 @@ class Fleet:
                     oldest = first if oldest is None else min(oldest, first)
                 else:
                     worker.dismiss()
-                    self._hub.at(time.monotonic() + _GOODBYE, worker.end)
             if kept:
                 self._idle[key] = kept
             else:

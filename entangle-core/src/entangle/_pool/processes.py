@@ -400,7 +400,7 @@ class Processes:
             self._blocked(worker)
         elif kind == frames.RESUMED:
             self._resumed(worker)
-        elif kind != frames.HELLO:
+        else:
             raise ValueError(f"unknown kind {kind}")
 
     def _call_over(self, worker: WorkerProcess, item: Any) -> None:

@@ -26,7 +26,7 @@ class _Looked:
 
 def _none_of_the_users() -> bool:
     """Tell whether all handlers are the interpreter's own."""
-    handlers = list(map(_signal.getsignal, _SIGNALS))
+    handlers: list[Any] = list(map(_signal.getsignal, _SIGNALS))
     if handlers != _Looked.handlers:
         # None: not installed by Python; otherwise 0 and 1 are the C defaults.
         safe = not any(

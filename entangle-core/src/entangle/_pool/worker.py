@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from .zygotes import ZygoteProcess
 
 _PAGE = mmap.PAGESIZE
+_GOODBYE = 0.1  # seconds that a worker has to leave by itself when it is not needed
 _MOST_FUNCTIONS = 1000
 # For how long `peek` waits at most, as the timeval that the kernel takes; it rounds up
 # to two ticks of its clock.
@@ -107,11 +108,13 @@ class WorkerProcess:
         self.blocked = 0
         self.outside = False  # whether its call has left its limit while it waits
         self.killed = False
+        self.leaving = False  # by itself, after its call
         self.broken = ""  # why its stream can't be used any more
         self.silent = False  # its stream has ended
         self.dirty = False
         self.idle_since = 0.0
-        self.snapshot = 0
+        # Which state of the caller's it has: what it is itself, it takes over itself.
+        self.snapshot = 0 if key.env or key.cwd or key.cpus else zygote.snapshot
         self.watch: Timer | None = None
         self.watched = 0  # the body entered last when somebody looked
         self.slow = 0  # the last call that it had when an answer was waited for in vain
@@ -338,11 +341,19 @@ class WorkerProcess:
             self.killed = True
             self.zygote.kill(self.number)
 
+    def send_off(self) -> None:
+        """Have it leave by itself when it has done what it was given."""
+        self.leaving = True
+        self.send(frames.pack(frames.EXIT, b""))
+
     def dismiss(self) -> None:
-        """Have it leave by itself, as nothing is left to do for it."""
+        """Take it for gone, which it is as soon as it has left by itself."""
         if not self.killed:
             self.killed = True
-            self.send(frames.pack(frames.EXIT, b""))
+            if not self.leaving:
+                self.send_off()
+            # It may be busy with what its call has left running.
+            self._hub.at(time.monotonic() + _GOODBYE, self.end)
 
     def end(self) -> None:
         """Have it ended if it has not left yet."""

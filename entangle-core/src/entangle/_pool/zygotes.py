@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from .hub import Hub
+    from .snapshot import Snapshot
 
 _CONTROL = 3  # the descriptor number of the control socket in the zygote
 _GRACE = 2.0  # seconds a zygote has to end everything before it is killed
+_LARGEST_STATE = 1 << 16  # bytes: a message on its socket is sent in one piece
 _BOOT = """\
 import sys
 if sys.path[:1] == [""]:
@@ -70,6 +72,7 @@ class ZygoteProcess:
     def __init__(self, hub: Hub, listener: Listener, preload: tuple[str, ...]) -> None:
         self.preload = preload
         self.ready = False
+        self.snapshot = 0  # the number of the state that new workers hold
         self.nesting = False  # whether its workers hold the framework
         self.mark = f"{os.getpid()}-{os.urandom(8).hex()}"
         self._hub = hub
@@ -98,6 +101,12 @@ class ZygoteProcess:
     def kill(self, number: int) -> None:
         """Ask for the end of a worker with all its descendants."""
         self._send((protocol.KILL, number), ())
+
+    def adopt(self, snapshot: Snapshot) -> None:
+        """Have workers forked from now on hold a state of the caller's already."""
+        if snapshot.number != self.snapshot and len(snapshot.data) <= _LARGEST_STATE:
+            self.snapshot = snapshot.number
+            self._send((protocol.STATE, snapshot.data), ())
 
     def load(self, modules: tuple[str, ...]) -> None:
         """Have workers forked from now on hold more modules."""

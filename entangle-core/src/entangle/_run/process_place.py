@@ -37,7 +37,8 @@ class ProcessPlace:
         self._waiting: deque[NodeCall] = deque()
         self._inside = 0
         # A new interpreter takes its time: as long as what is done here meanwhile.
-        run.pool.expect_processes()
+        if not task.options.fresh:
+            run.pool.expect_processes()
         try:
             shipped = run.pool.shipper.ship(task.fn)
         except codec.EncodeError as error:

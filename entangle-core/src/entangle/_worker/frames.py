@@ -10,6 +10,7 @@ received straight into memory of their own, so that a byte is copied once.
 
 from __future__ import annotations
 
+import mmap
 import struct
 
 TYPE_CHECKING = False
@@ -114,7 +115,10 @@ class FrameReader:
     """Cuts a stream into frames. One thread at a time may use it."""
 
     def __init__(self) -> None:
-        self._chunk = memoryview(bytearray(CHUNK))
+        # Pages that nothing was received into yet cost nothing.
+        self._chunk = memoryview(
+            mmap.mmap(-1, CHUNK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        )
         self._tail = b""
         self._filling: _Filling | None = None
 

@@ -50,6 +50,7 @@ BROKEN_STREAM = 71  # exit code: this worker's descriptors were closed or damage
 
 _STANDARD = range(3)  # the descriptors that every program has
 _HIGH = (960, 224, 48)
+_NOTHING: Mapping[str, Any] = {}
 
 current: Worker | None = None  # of this process; None in a process that is none
 
@@ -68,8 +69,18 @@ class Worker:
         tokens: int,
         overrides: Mapping[str, Any],
         unsettled: BaseException | None = None,
+        problem: BaseException | None = None,
     ) -> None:
-        """Take over a worker's descriptors; ``unsettled`` is what each call raises."""
+        """Take over a worker's descriptors.
+
+        Args:
+            sock: the stream to the caller.
+            page: what the caller sees of the call that is being run.
+            tokens: the pipe of tokens.
+            overrides: ``env``, ``cwd``, ``nice``, ``cpus``.
+            unsettled: what each call raises.
+            problem: what each call raises until a state of the caller's comes.
+        """
         self.sock = sock
         # Receives REPLY frames while a body runs.
         self.relay: Callable[[frames.Frame], None] | None = None
@@ -85,7 +96,7 @@ class Worker:
         self._writing = _thread.allocate_lock()
         self._functions: dict[int, Union[bytes, Function]] = {}
         self._shared: dict[int, attach.Parcel] = {}
-        self._context_error = unsettled
+        self._context_error = unsettled or problem
         self._forked = False
         self.running = 0  # the number of the call whose body is being run
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
@@ -94,14 +105,18 @@ class Worker:
         for descriptor in _STANDARD:
             self._standard.register(descriptor, 0)
 
-    def serve(self) -> None:
+    def serve(self, *, greet: bool = True) -> None:
         """Run calls until the stream ends or the caller says so.
+
+        Args:
+            greet: Say first what this process is, to a caller that doesn't know.
 
         Raises:
             EOFError, OSError: the stream ended.
             ProtocolError: something else than the caller's frames arrived.
         """
-        self.send(frames.pack(frames.HELLO, pickle.dumps(_hello(), 4)))
+        if greet:
+            self.send(frames.pack(frames.HELLO, pickle.dumps(_hello(), 4)))
         handlers: dict[int, Callable[[frames.Frame], None]] = {
             frames.CALLS: self._calls,
             frames.FUNCTION: self._function,
@@ -167,9 +182,7 @@ class Worker:
     def _context(self, frame: frames.Frame) -> None:
         self._context_error = self._unsettled
         try:
-            state = codec.decode(codec.Blob(frame.body, ()))
-            context.apply(state, self._overrides)
-            mains.enter_main(state["main"])
+            take_over(bytes(frame.body), self._overrides)
         except BaseException as error:  # noqa: BLE001 - whatever it is, calls tell
             self._context_error = error
 
@@ -368,12 +381,33 @@ def _ignore(_: frames.Frame) -> None:
     """Drop a reply that comes after the body that it was meant for has ended."""
 
 
-def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
+def take_over(data: bytes, overrides: Mapping[str, Any] = _NOTHING) -> None:
+    """Make this process's state that of the caller.
+
+    Args:
+        data: the caller's state, encoded.
+        overrides: what this process has otherwise.
+
+    Raises:
+        Exception: a working directory that can't be entered, say.
+    """
+    state = codec.decode(codec.Blob(data, ()))
+    context.apply(state, overrides)
+    mains.enter_main(state["main"])
+
+
+def become(
+    overrides: Mapping[str, Any],
+    descriptors: Sequence[int],
+    problem: Union[BaseException, None] = None,
+) -> None:
     """Turn this freshly forked process into a worker; returns when it is done.
 
     Args:
         overrides: ``env``, ``cwd``, ``nice``, ``cpus`` of this worker.
         descriptors: socket, standard output, standard error, page, tokens.
+        problem: what its parent has met in taking over the caller's state; calls
+            raise it until they bring a state of their own.
     """
     global current  # noqa: PLW0603 - says what this process is
     stream, out, err, page, tokens = descriptors
@@ -383,7 +417,6 @@ def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
     for descriptor in (null, out, err):
         if descriptor not in _STANDARD:
             os.close(descriptor)
-    native.line_buffered()
     memory = mmap(page, 0)
     _seal(page)
     os.close(page)
@@ -403,10 +436,10 @@ def become(overrides: Mapping[str, Any], descriptors: Sequence[int]) -> None:
         context.settle(overrides)
     except Exception as error:  # noqa: BLE001 - the calls that ask for it will tell
         unsettled = error
-    current = Worker(sock, memory, tokens, overrides, unsettled)
+    current = Worker(sock, memory, tokens, overrides, unsettled, problem)
     os.register_at_fork(after_in_child=_in_forked_child)
     try:
-        current.serve()
+        current.serve(greet=False)
     except EOFError:
         pass
     except (frames.ProtocolError, OSError):

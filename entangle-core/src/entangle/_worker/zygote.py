@@ -35,7 +35,7 @@ else:
     import _signal
 
 READY, FORKED, DIED, REFUSED = range(4)  # reports to the caller
-FORK, KILL, IMPORT, EXIT = range(4)  # requests of the caller
+FORK, KILL, IMPORT, STATE, EXIT = range(5)  # requests of the caller
 MESSAGE = 1 << 18  # bytes, beyond what a socket takes in one piece
 MOST_DESCRIPTORS = 8
 GOODBYE = 1.0  # seconds that workers without work have to leave when all is over
@@ -91,18 +91,23 @@ class Zygote:
         self,
         control: _socket.socket,
         caller: int,
-        become: Callable[[Mapping[str, Any], list[int]], None],
+        become: Callable[..., None],
+        take_over: Callable[[bytes], None],
     ) -> None:
         """Take charge of this process's signals, and of a control socket.
 
         Args:
             control: where requests come from and reports go to.
             caller: a pidfd of the process to live for.
-            become: what a new worker runs, with its settings and descriptors.
+            become: what a new worker runs, with its settings and descriptors, and
+                with what went wrong when its state was taken over.
+            take_over: makes this process's state the caller's.
         """
         self._control = control
         self._caller = caller
         self._become = become
+        self._take_over = take_over
+        self._problem: BaseException | None = None
         self._workers: dict[int, int] = {}  # pid -> worker's number
         self._pids: dict[int, int] = {}  # worker's number -> pid
         # Reports that wait until no orphan is left, then until there is room.
@@ -180,6 +185,12 @@ class Zygote:
                 _kill(pid)
         elif message[0] == IMPORT:
             preload(message[1])
+        elif message[0] == STATE:
+            self._problem = None
+            try:
+                self._take_over(message[1])
+            except BaseException as error:  # noqa: BLE001 - the workers' calls tell
+                self._problem = error
         elif not self._goodbye:
             # Its workers have been told, too: they leave by themselves.
             self._goodbye = time.monotonic() + GOODBYE
@@ -221,7 +232,7 @@ class Zygote:
                 native.adopt_orphans()
                 self._control.close()
                 _close((self._caller, *self._wakers))
-                self._become(settings, descriptors)
+                self._become(settings, descriptors, self._problem)
         except BaseException:  # noqa: BLE001 - nothing may return into the zygote
             _print_exception()
             os._exit(CRASHED)
@@ -262,13 +273,14 @@ class Zygote:
                 del self._pids[number]
                 self._dead.append((DIED, number, status))
         if self._dead or self._leaving:
-            for pid in self._orphans():
+            orphans = self._orphans()
+            for pid in orphans:
                 _kill(pid)
                 try:
                     os.waitpid(pid, os.WNOHANG)
                 except ChildProcessError:
                     pass
-            if not self._orphans():
+            if not orphans or not self._orphans():
                 dead, self._dead = self._dead, []
                 for report in dead:
                     self._report(report)
@@ -282,10 +294,16 @@ def children() -> list[int]:
     """Return the process ids of this process's children, zombies included."""
     pid = os.getpid()
     try:
-        with open(f"/proc/{pid}/task/{pid}/children", "rb") as file:  # noqa: PTH123 - pathlib would be an import only for that
-            return [int(field) for field in file.read().split()]
+        descriptor = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)
     except OSError:
         return _children_by_scan(pid)
+    pieces: list[bytes] = []
+    try:
+        while not pieces or pieces[-1]:
+            pieces.append(os.read(descriptor, 1 << 16))
+    finally:
+        os.close(descriptor)
+    return [int(field) for field in b"".join(pieces).split()]
 
 
 def _children_by_scan(parent: int) -> list[int]:
@@ -293,7 +311,7 @@ def _children_by_scan(parent: int) -> list[int]:
     for name in os.listdir("/proc"):  # noqa: PTH208 - as PTH123
         if name.isdigit():
             try:
-                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - as above
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - pathlib would be an import only for that
                     fields = file.read().rpartition(b")")[2].split()
             except OSError:
                 continue
@@ -376,6 +394,7 @@ def main(
     from . import main as worker
 
     sys.path[:] = path
+    native.line_buffered()  # the workers, whose standard output is another
     preload(modules)
-    Zygote(control, caller, worker.become).run()
+    Zygote(control, caller, worker.become, worker.take_over).run()
     control.close()
