@@ -86,10 +86,15 @@ class Dispatcher:
                 worker.leases = job.prepared.cpus
                 batch = self._batch(job)
                 self._give(worker, batch)
-                if job.prepared.key.fresh and not job.prepared.bound:
-                    self._fleet.spare(worker.key, job.prepared.snapshot, self._spares)
             elif not self._top_up(job):
+                self._prepare_for(job)
                 return
+
+    def _prepare_for(self, job: Job) -> None:
+        """Have a process forked for a job that waits, while others are busy."""
+        prepared = job.prepared
+        if prepared.key.fresh and not prepared.bound and not self._refused:
+            self._fleet.spare(prepared.key, prepared.snapshot, self._spares)
 
     def lone(self) -> WorkerProcess | None:
         """Return the worker that alone is at work, if its answer is due any moment."""
@@ -145,8 +150,6 @@ class Dispatcher:
         if tokens:
             worker.grant(tokens)
         worker.send(frame(batch))
-        if batch[0].prepared.key.fresh:
-            worker.send_off()
         if batch[0].tiny(TINY_NS):
             self._tiny[worker.number] = worker
         if worker.waiting() and worker.watch is None:

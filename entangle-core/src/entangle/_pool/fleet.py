@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from .zygotes import Listener
 
 
+_PAUSE = 0.001  # seconds between the answer of a fresh process and its end
+
+
 class Fleet:
     """Owns all workers and zygotes of this process. Inside the monitor only."""
 
@@ -41,6 +44,7 @@ class Fleet:
         self._idle: dict[Key, list[WorkerProcess]] = {}
         self._zygotes: dict[tuple[str, ...], ZygoteProcess] = {}
         self._leaving: set[ZygoteProcess] = set()
+        self._spent: list[WorkerProcess] = []
         self._stalled: list[tuple[WorkerProcess, Source]] = []
         printer.on_room = partial(hub.post, self.read_stalled)
         self._count = 0
@@ -71,12 +75,12 @@ class Fleet:
             return worker
         return self._make(key, snapshot)
 
-    def spare(self, key: Key, snapshot: Snapshot, most: int) -> None:
+    def spare(self, key: Key, snapshot: Snapshot | None, most: int) -> None:
         """Have a worker ready for the next call that wants one of its own.
 
         Args:
             key: Its kind.
-            snapshot: The state that the call will need, most likely.
+            snapshot: The state that the call will need; None for that of the last.
             most: How many may be ready.
         """
         if len(self._idle.get(key, ())) < most:
@@ -86,9 +90,10 @@ class Fleet:
                 return  # whoever needs it will meet the same, and tell
             self.rest(worker)
 
-    def _make(self, key: Key, snapshot: Snapshot) -> WorkerProcess:
+    def _make(self, key: Key, snapshot: Snapshot | None) -> WorkerProcess:
         zygote = self.zygote(key.preload)
-        zygote.adopt(snapshot)
+        if snapshot is not None:
+            zygote.adopt(snapshot)
         self._count += 1
         worker = WorkerProcess(self._count, key, zygote, self._hub, self._printer)
         self._workers[worker.number] = worker
@@ -114,8 +119,12 @@ class Fleet:
         """Keep a worker that has nothing to do, or end it if it is not to be reused."""
         if worker.number not in self._workers or worker.killed:
             return
-        if worker.leaving and not worker.broken:
-            worker.dismiss()
+        if worker.key.fresh and worker.used and not worker.broken:
+            self._spent.append(worker)
+            if len(self._spent) == 1:
+                # What has waited for the answer goes first: forking and ending a
+                # process take longer than most calls.
+                self._hub.at(time.monotonic() + _PAUSE, self._replace)
             return
         if worker.dirty or worker.broken:
             worker.kill()
@@ -126,6 +135,15 @@ class Fleet:
             idle.append(worker)
             if self._trimming is None:
                 self._trim_at(worker.idle_since + self._idle_seconds)
+
+    def _replace(self) -> None:
+        """End the workers that have had their only call; fork one ahead for the next."""
+        spent, self._spent = self._spent, []
+        for worker in spent:
+            worker.dismiss()
+        for worker in {worker.key: worker for worker in spent}.values():
+            if not worker.key.cpus:
+                self.spare(worker.key, None, 1)
 
     def end_idle(self) -> bool:
         """End all idle workers, to make room; False if there are none."""

@@ -108,7 +108,6 @@ class WorkerProcess:
         self.blocked = 0
         self.outside = False  # whether its call has left its limit while it waits
         self.killed = False
-        self.leaving = False  # by itself, after its call
         self.broken = ""  # why its stream can't be used any more
         self.silent = False  # its stream has ended
         self.dirty = False
@@ -194,6 +193,11 @@ class WorkerProcess:
         # Or else its finalizer closes whatever has this number by then.
         self.socket.detach()
         return own
+
+    @property
+    def used(self) -> bool:
+        """Whether it was ever given a call."""
+        return self._sequence > 0
 
     def near(self) -> bool:
         """Tell whether its next answer is due any moment."""
@@ -341,17 +345,11 @@ class WorkerProcess:
             self.killed = True
             self.zygote.kill(self.number)
 
-    def send_off(self) -> None:
-        """Have it leave by itself when it has done what it was given."""
-        self.leaving = True
-        self.send(frames.pack(frames.EXIT, b""))
-
     def dismiss(self) -> None:
-        """Take it for gone, which it is as soon as it has left by itself."""
+        """Have it leave by itself, as nothing is left to do for it."""
         if not self.killed:
             self.killed = True
-            if not self.leaving:
-                self.send_off()
+            self.send(frames.pack(frames.EXIT, b""))
             # It may be busy with what its call has left running.
             self._hub.at(time.monotonic() + _GOODBYE, self.end)
 
