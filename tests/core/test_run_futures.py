@@ -6,6 +6,7 @@ import contextvars
 import threading
 
 import pytest
+from worker_kit import until
 
 from entangle.errors import ProcessTimeoutException
 from entangle.process import process
@@ -75,18 +76,21 @@ def test_waiting_for_a_future_gives_up(event):
     assert future.running()
 
 
-def test_callbacks_are_called_once_each_and_may_fail():
+def test_callbacks_are_called_once_each_and_may_fail(event):
     called = []
-    future = number().submit()
+    future = wait_for(event, 1).submit()
     future.add_done_callback(called.append)
 
     def leave(_):
         raise SystemExit
 
     future.add_done_callback(leave)
+    event.set()
     assert future.result() == 1
     # What comes later is not kept from coming.
     assert number(2).submit().result() == 2
+    # Who waits for the value may be faster.
+    until(lambda: called)
     assert called == [future]
 
 

@@ -73,7 +73,6 @@ def fresh_worker(overrides=None, before=""):
     caller.process, caller.out = process, out
     try:
         with ours:
-            caller.receive()
             yield caller
     finally:
         process.wait(10)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 WORKERS = "ENTANGLE_WORKERS"
+ROOT = "/"
 
 
 def allowed() -> tuple[int, ...]:
@@ -49,7 +49,7 @@ def quota() -> float | None:
 
 
 def _cgroup(controller: str) -> str:
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
+    for line in _read("proc/self/cgroup").splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):
             return path
@@ -58,33 +58,39 @@ def _cgroup(controller: str) -> str:
 
 def _quota_v2() -> float | None:
     found: float | None = None
-    path = Path("/sys/fs/cgroup") / _cgroup("").strip("/")
-    root = Path("/sys/fs/cgroup")
-    if not (root / "cgroup.controllers").exists():
-        raise ValueError("no unified hierarchy")
+    root = "sys/fs/cgroup"
+    _read(f"{root}/cgroup.controllers")  # else there is no unified hierarchy
+    names = _cgroup("").strip("/").split("/")
     # The tightest limit on the way up counts.
-    for folder in (path, *path.parents):
-        limit = folder / "cpu.max"
-        if limit.exists():
-            most, period = limit.read_text().split()[:2]
-            if most != "max":
-                share = int(most) / int(period)
-                found = share if found is None else min(found, share)
-        if folder == root:
-            break
+    for depth in range(len(names), -1, -1):
+        try:
+            text = _read("/".join([root, *names[:depth], "cpu.max"]))
+        except FileNotFoundError:
+            continue
+        most, period = text.split()[:2]
+        if most != "max":
+            share = int(most) / int(period)
+            found = share if found is None else min(found, share)
     return found
 
 
 def _quota_v1() -> float | None:
-    root = Path("/sys/fs/cgroup/cpu")
-    for folder in (root / _cgroup("cpu").strip("/"), root):
-        limit = folder / "cpu.cfs_quota_us"
-        if limit.exists():
-            most = int(limit.read_text())
-            if most <= 0:
-                return None
-            return most / int((folder / "cpu.cfs_period_us").read_text())
+    root = "sys/fs/cgroup/cpu"
+    for folder in (f"{root}/{_cgroup('cpu').strip('/')}", root):
+        try:
+            most = int(_read(f"{folder}/cpu.cfs_quota_us"))
+        except FileNotFoundError:
+            continue
+        if most <= 0:
+            return None
+        return most / int(_read(f"{folder}/cpu.cfs_period_us"))
     return None
+
+
+def _read(path: str) -> str:
+    # pathlib would be an import only for that.
+    with open(ROOT + path) as file:  # noqa: PTH123
+        return file.read()
 
 
 def workers() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from entangle._worker.context import MARK
@@ -71,7 +70,9 @@ def describe(status: int) -> str:
 def _kills_for_memory() -> int:
     """Return how often the kernel has ended a process since boot to get memory."""
     try:
-        for line in Path("/proc/vmstat").read_bytes().splitlines():
+        with open("/proc/vmstat", "rb") as file:  # noqa: PTH123 - pathlib would be an import only for that
+            lines = file.read().splitlines()
+        for line in lines:
             if line.startswith(b"oom_kill "):
                 return int(line.split()[1])
     except (OSError, ValueError):
@@ -86,11 +87,13 @@ def end_strays(mark: str) -> None:
     was started with an environment of its own making is not.
     """
     wanted = f"{MARK}={mark}".encode()
-    for folder in Path("/proc").iterdir():
-        if not folder.name.isdigit():
+    for name in os.listdir("/proc"):  # noqa: PTH208 - as above
+        if not name.isdigit():
             continue
         try:
-            if wanted in (folder / "environ").read_bytes().split(b"\0"):
-                os.kill(int(folder.name), signal.SIGKILL)
+            with open(f"/proc/{name}/environ", "rb") as file:  # noqa: PTH123 - as above
+                environ = file.read()
+            if wanted in environ.split(b"\0"):
+                os.kill(int(name), signal.SIGKILL)
         except OSError:
             continue

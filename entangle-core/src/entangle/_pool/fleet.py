@@ -103,15 +103,21 @@ class Fleet:
             self._hub.watch(source.descriptor, partial(self._printed, worker, source))
         return worker
 
-    def zygote(self, preload: tuple[str, ...]) -> ZygoteProcess:
+    def zygote(
+        self, preload: tuple[str, ...], *, at_once: bool = False
+    ) -> ZygoteProcess:
         """Return the zygote whose workers hold some modules; made if need be.
+
+        Args:
+            preload: The modules.
+            at_once: Whether its first workers hold the standard ones, too.
 
         Raises:
             OSError, WorkerStartError: it can't be made.
         """
         zygote = self._zygotes.get(preload)
         if zygote is None:
-            zygote = ZygoteProcess(self._hub, self._listener, preload)
+            zygote = ZygoteProcess(self._hub, self._listener, preload, at_once=at_once)
             self._zygotes[preload] = zygote
         return zygote
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from entangle._log import Log
 from entangle._worker import main as worker
 from entangle.errors import PluginError, one_line
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from .hub import Hub, Timer
 
-log = logging.getLogger("entangle.pool")
+log = Log("entangle.pool")
 
 GRACE = 5.0  # seconds that an executor has to shut down
 

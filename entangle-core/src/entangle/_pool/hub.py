@@ -17,7 +17,6 @@ from __future__ import annotations
 import _thread
 import contextlib
 import heapq
-import logging
 import os
 import select
 import threading
@@ -25,13 +24,15 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from entangle._log import Log
+
 from .signals import InterruptGuard
 
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable
 
-log = logging.getLogger("entangle.pool")
+log = Log("entangle.pool")
 
 _EVENTS_AT_ONCE = 64
 _LONGEST_WAIT = 3600.0

@@ -9,8 +9,8 @@ from entangle.errors import UnmetCapabilityError
 
 from . import cpus
 from .jobs import Prepared
-from .processes import LEAN_PRELOAD, STANDARD_PRELOAD
 from .worker import Key
+from .zygotes import LEAN_PRELOAD, STANDARD_PRELOAD
 
 if TYPE_CHECKING:
     from entangle._graph.options import Options

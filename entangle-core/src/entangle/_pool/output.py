@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import codecs
-import logging
 import os
 import sys
 import threading
 from collections import deque
 from typing import TYPE_CHECKING
 
+from entangle._log import Log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logging.getLogger("entangle.output")
+log = Log("entangle.output")
 
 _AT_ONCE = 1 << 17
 _READS = 4

@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.scheduling import make_scheduler
-from entangle._worker import failures
+from entangle._worker import failures, references
 from entangle._worker import main as worker
 from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
 
@@ -24,12 +24,13 @@ from .hosted import Hosted
 from .hub import DEAFNESS, Hub
 from .limits import Limits
 from .output import Printer
-from .processes import STANDARD_PRELOAD, Processes
+from .processes import Processes
 from .scheduling import Group
 from .serial import Serial
 from .shipping import Shipper
 from .snapshot import Snapshots
 from .threads import Threads
+from .zygotes import STANDARD_PRELOAD
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Hashable
@@ -105,11 +106,17 @@ class Pool:
         if self.printer.pending():
             self.notifier.call(self.printer.flush)
 
-    def expect_processes(self) -> None:
-        """Begin to start what the first process call will need."""
+    def expect_processes(self, module: str) -> None:
+        """Begin to start what the first process call will need.
+
+        Args:
+            module: The module of its function.
+        """
         if not self._expecting:
             self._expecting = True
-            self.hub.post(self.processes.expect, STANDARD_PRELOAD)
+            # By value, it needs at once what is else imported at leisure.
+            by_value = module in references.PROGRAMS
+            self.hub.post(self.processes.expect, STANDARD_PRELOAD, by_value)
 
     def admit(self, run: Any) -> None:
         """Take charge of a run that is about to begin.

@@ -8,7 +8,6 @@ in `_readable`, its death in `worker_died`.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import pickle
 import select
@@ -16,6 +15,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from entangle._log import Log
 from entangle._worker import frames
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
@@ -26,7 +26,7 @@ from .dispatch import Dispatcher
 from .fleet import Fleet
 from .jobs import Job, Prepared
 
-log = logging.getLogger("entangle.pool")
+log = Log("entangle.pool")
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -45,9 +45,6 @@ MOST_WAITING = 0.5  # seconds that a call's end waits for that of its nested cal
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 NESTING_PRELOAD = ("entangle._run.api",)
 GRACE_AFTER_END = 0.02  # seconds a worker may outlive its connection
-# What nearly every module with tasks needs, and what functions by value take beyond.
-LEAN_PRELOAD = ("entangle.process",)
-STANDARD_PRELOAD = (*LEAN_PRELOAD, "cloudpickle")
 
 
 class Processes:
@@ -106,11 +103,16 @@ class Processes:
                 # Its zygote is starting, maybe slowly, and will end it unasked.
                 self._over(job, partial(call.cancelled, "killed"))
 
-    def expect(self, preload: tuple[str, ...]) -> None:
-        """Have a zygote start, since calls that need it are being prepared."""
+    def expect(self, preload: tuple[str, ...], at_once: bool) -> None:  # noqa: FBT001 - posted
+        """Have a zygote start, since calls that need it are being prepared.
+
+        Args:
+            preload: What its workers hold.
+            at_once: Whether the first of them needs that already.
+        """
         if not self._closed:
             try:
-                self._fleet.zygote(preload)
+                self._fleet.zygote(preload, at_once=at_once)
             except (OSError, WorkerStartError) as error:
                 # The first call will meet the same and tell its caller.
                 log.debug("no zygote could be started ahead: %s", error)

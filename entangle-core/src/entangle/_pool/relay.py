@@ -87,7 +87,7 @@ class Relay:
             body = pickle.dumps((nested.CANCEL, number), 5)
             self._worker.send(frames.pack(frames.NESTED, body))
 
-    def expect(self, preload: tuple[str, ...]) -> None:
+    def expect(self, preload: tuple[str, ...], at_once: bool) -> None:  # noqa: FBT001 - posted
         """Nothing is started here."""
 
     def pump(self) -> None:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from entangle._log import Log
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logging.getLogger("entangle.pool")
+log = Log("entangle.pool")
 
 _LINGER = 1.0  # seconds a thread without work stays
 

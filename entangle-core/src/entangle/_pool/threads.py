@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import _thread
-import logging
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from entangle._log import Log
 from entangle.errors import WorkerStartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-log = logging.getLogger("entangle.pool")
+log = Log("entangle.pool")
 
 MOST = 32
 _LINGER = 10.0

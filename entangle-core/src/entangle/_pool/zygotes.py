@@ -10,7 +10,6 @@ import signal
 import sys
 from collections import deque
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._worker import zygote as protocol
@@ -26,13 +25,16 @@ if TYPE_CHECKING:
 _CONTROL = 3  # the descriptor number of the control socket in the zygote
 _GRACE = 2.0  # seconds a zygote has to end everything before it is killed
 _LARGEST_STATE = 1 << 16  # bytes: a message on its socket is sent in one piece
+# What nearly every module with tasks needs, and what functions by value take beyond.
+LEAN_PRELOAD = ("entangle.process",)
+STANDARD_PRELOAD = (*LEAN_PRELOAD, "cloudpickle")
 _BOOT = """\
 import sys
 if sys.path[:1] == [""]:
     del sys.path[0]
 sys.path.append({root!r})
 from entangle._worker.zygote import main
-main({control}, {caller}, {path!r}, {preload!r})
+main({control}, {caller}, {path!r}, {preload!r}, {later!r})
 """
 _RESET = (
     signal.SIGINT,
@@ -69,7 +71,14 @@ class ZygoteProcess:
     Owns the process, the control socket and the process's pidfd.
     """
 
-    def __init__(self, hub: Hub, listener: Listener, preload: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        hub: Hub,
+        listener: Listener,
+        preload: tuple[str, ...],
+        *,
+        at_once: bool = False,
+    ) -> None:
         self.preload = preload
         self.ready = False
         self.snapshot = 0  # the number of the state that new workers hold
@@ -82,7 +91,8 @@ class ZygoteProcess:
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0
         )
         try:
-            self.pid = _spawn(theirs.fileno(), preload, self.mark)
+            first, later = (preload, ()) if at_once else _split(preload)
+            self.pid = _spawn(theirs.fileno(), first, later, self.mark)
         except BaseException:
             ours.close()
             raise
@@ -229,19 +239,32 @@ class ZygoteProcess:
         self._listener.zygote_died(self, status)
 
 
-def _spawn(control: int, preload: tuple[str, ...], mark: str) -> int:
+def _split(preload: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the modules that a task asked for, and those that are only convenient."""
+    for standard in (STANDARD_PRELOAD, LEAN_PRELOAD):
+        if preload[: len(standard)] == standard:
+            return preload[len(standard) :], standard
+    return preload, ()
+
+
+def _spawn(
+    control: int, preload: tuple[str, ...], later: tuple[str, ...], mark: str
+) -> int:
     if not sys.executable:
         raise WorkerStartError(
             detail="this Python doesn't know its own executable (sys.executable is "
             "empty), as when it is embedded in another program"
         )
-    root = str(Path(protocol.__file__).parents[2])
+    root = protocol.__file__
+    for _ in range(3):
+        root = os.path.dirname(root)  # noqa: PTH120 - pathlib would be an import only for that
     boot = _BOOT.format(
         root=root,
         control=_CONTROL,
         caller=os.getpid(),
         path=list(map(str, sys.path)),
         preload=preload,
+        later=later,
     )
     try:
         return os.posix_spawn(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-from concurrent.futures import CancelledError
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from entangle._log import Log
 from entangle._pool import pool as pools
 from entangle.errors import WorkerStartError
 
 from . import current
 from .discover import discover
-from .future import RunFuture
-from .landing import Landing
 from .replaced import inline
 from .run import Run
 
@@ -24,7 +21,9 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
     from entangle._pool.pool import Pool
 
-log = logging.getLogger("entangle.run")
+    from .future import RunFuture
+
+log = Log("entangle.run")
 
 __all__ = ["as_completed", "awaited", "run", "shutdown", "submit"]
 
@@ -54,6 +53,11 @@ def _submitted(
     workers: int | None = None,
     timeout: float | None = None,
 ) -> RunFuture[Any]:
+    # Imported here, as in other places: most runs are waited for at once.
+    from concurrent.futures import CancelledError
+
+    from .future import RunFuture
+
     under_way, item = _made(pool, node, workers, timeout)
     future: RunFuture[Any] = RunFuture(under_way)
     under_way.submitted = True
@@ -100,6 +104,8 @@ def as_completed(
     ahead: int | None = None,
 ) -> Iterator[tuple[Node[Any], RunFuture[Any]]]:
     """Run nodes and yield each as it lands; see `entangle.task.as_completed`."""
+    from .landing import Landing
+
     return Landing(_pool(), nodes, timeout, ahead).pairs()
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from entangle._log import Log
 from entangle._pool import pool as pools
 from entangle._pool.keys import prepare
 from entangle._seam.call import Call
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from entangle._pool.pool import Pool
 
 
-log = logging.getLogger("entangle.run")
+log = Log("entangle.run")
 
 
 class InlineExecutor(Executor):

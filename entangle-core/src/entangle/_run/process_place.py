@@ -38,7 +38,7 @@ class ProcessPlace:
         self._inside = 0
         # A new interpreter takes its time: as long as what is done here meanwhile.
         if not task.options.fresh:
-            run.pool.expect_processes()
+            run.pool.expect_processes(getattr(task.fn, "__module__", ""))
         try:
             shipped = run.pool.shipper.ship(task.fn)
         except codec.EncodeError as error:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
-import logging
 import sys
 import threading
 from abc import abstractmethod
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 from entangle._graph.callables import is_async
 from entangle._graph.options import Options
 from entangle._graph.task import Task
+from entangle._log import Log
 
 from .call import Call, printed
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-log = logging.getLogger("entangle.run")
+log = Log("entangle.run")
 
 
 class Capabilities(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 import time
@@ -10,6 +9,7 @@ from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from entangle._log import Log
 from entangle.errors import PluginError, one_line
 
 from . import discovery
@@ -17,7 +17,7 @@ from . import discovery
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-log = logging.getLogger("entangle.plugins")
+log = Log("entangle.plugins")
 
 T = TypeVar("T")
 

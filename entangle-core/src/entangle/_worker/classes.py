@@ -18,10 +18,9 @@ from __future__ import annotations
 
 from _pickle import loads
 from _thread import RLock
-from hashlib import blake2b
 from weakref import WeakKeyDictionary
 
-from . import codec, mains
+from . import codec, digests, mains
 from .byvalue import cloudpickle
 from .snapshot import Snapshot
 
@@ -161,7 +160,7 @@ def define(cls: type) -> Definition:
         return made[-1]
 
     data = codec.dump(cls, f"class {cls.__qualname__!r}", pickler=writer)
-    digest = blake2b(data, digest_size=16).digest()
+    digest = digests.digest(data)
     if entry is not None and entry[2].digest == digest:
         definition = entry[2]
     else:

@@ -10,8 +10,8 @@ received straight into memory of their own, so that a byte is copied once.
 
 from __future__ import annotations
 
+import _struct as struct
 import mmap
-import struct
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -86,14 +86,13 @@ class FunctionCache:
         return self._encoded(fn)
 
     def _encoded(self, fn: Callable[..., Any]) -> tuple[bytes, bytes]:
-        from hashlib import blake2b
-
+        from .digests import digest
         from .snapshot import Snapshot
 
         # First: what changes while it is encoded makes the snapshot invalid.
         snapshot = Snapshot.of(fn)
         data = encode_function(fn)
-        result = blake2b(data, digest_size=16).digest(), data
+        result = digest(data), data
         if snapshot is not None:
             self._bytes += len(data)
             if len(self._entries) >= _MOST_FUNCTIONS or self._bytes > _MOST_BYTES:

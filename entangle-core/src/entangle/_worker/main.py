@@ -12,26 +12,29 @@ caller sees: this alone says what had begun when a worker died.
 
 from __future__ import annotations
 
+import _pickle as pickle
 import _socket
 import _thread
 import fcntl
 import os
-import pickle
 import select
 import sys
 import time
-from collections import deque
+from _struct import Struct
 from mmap import mmap
-from struct import Struct
 
 from . import attach, codec, context, failures, frames, functions, mains, native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Awaitable, Callable, Mapping, Sequence
     from typing import Any, NoReturn, Union
 
     Function = Callable[..., Any]
+else:
+    # As in `zygote`: what surrounds it takes longer to import.
+    from _collections import deque
 
 NUMBER = Struct("<Q")
 MARK = Struct("<QQ")  # in the page: number of the call entered last, monotonic ns

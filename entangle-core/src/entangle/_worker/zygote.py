@@ -12,32 +12,36 @@ of a parent-death signal: the caller's *process* may outlive the thread.
 
 from __future__ import annotations
 
+# Of many modules the extension alone: what surrounds it takes longer to import than
+# everything else that happens before the first fork.
+import _pickle as pickle
 import _socket
-import array
 import errno
 import gc
 import os
-import pickle
 import select
 import sys
 import time
-from collections import deque
+from _struct import pack, unpack
 
 from . import native
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections import deque
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any, NoReturn
 else:
     # The extension module alone: `signal` makes enumerations, which takes time.
     import _signal
+    from _collections import deque
 
 READY, FORKED, DIED, REFUSED = range(4)  # reports to the caller
 FORK, KILL, IMPORT, STATE, EXIT = range(5)  # requests of the caller
 MESSAGE = 1 << 18  # bytes, beyond what a socket takes in one piece
 MOST_DESCRIPTORS = 8
+LEISURE = 50  # milliseconds without news after which modules are imported ahead
 GOODBYE = 1.0  # seconds that workers without work have to leave when all is over
 CRASHED = 70  # exit code: a worker failed outside of any call
 
@@ -52,7 +56,7 @@ def send(
     """
     ancillary: list[tuple[int, int, Any]] = []
     if descriptors:
-        rights = array.array("i", descriptors)
+        rights = pack(f"{len(descriptors)}i", *descriptors)
         ancillary = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
     control.sendmsg([pickle.dumps(message, 4)], ancillary)
 
@@ -69,10 +73,11 @@ def receive(control: _socket.socket) -> tuple[Any, list[int] | None]:
     """
     room = _socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
     data, ancillary, flags, _ = control.recvmsg(MESSAGE, room, _socket.MSG_CMSG_CLOEXEC)
-    descriptors = array.array("i")
+    descriptors: list[int] = []
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
-            descriptors.frombytes(payload[: len(payload) - len(payload) % 4])
+            count = len(payload) // 4
+            descriptors.extend(unpack(f"{count}i", payload[: 4 * count]))
     try:
         message = pickle.loads(data) if data else None
     except BaseException:
@@ -81,7 +86,7 @@ def receive(control: _socket.socket) -> tuple[Any, list[int] | None]:
     if message is None or flags & _socket.MSG_CTRUNC:
         _close(descriptors)
         return message, None
-    return message, list(descriptors)
+    return message, descriptors
 
 
 class Zygote:
@@ -93,6 +98,7 @@ class Zygote:
         caller: int,
         become: Callable[..., None],
         take_over: Callable[[bytes], None],
+        later: Iterable[str] = (),
     ) -> None:
         """Take charge of this process's signals, and of a control socket.
 
@@ -102,12 +108,14 @@ class Zygote:
             become: what a new worker runs, with its settings and descriptors, and
                 with what went wrong when its state was taken over.
             take_over: makes this process's state the caller's.
+            later: modules to import as soon as nothing else is to be done.
         """
         self._control = control
         self._caller = caller
         self._become = become
         self._take_over = take_over
         self._problem: BaseException | None = None
+        self._later = list(later)
         self._workers: dict[int, int] = {}  # pid -> worker's number
         self._pids: dict[int, int] = {}  # worker's number -> pid
         # Reports that wait until no orphan is left, then until there is room.
@@ -135,7 +143,10 @@ class Zygote:
             if self._leaving:
                 for pid in self._workers:
                     _kill(pid)
-            for descriptor, events in self._poll.poll(self._patience()):
+            found = self._poll.poll(self._patience())
+            if not found and self._later and not self._leaving:
+                preload([self._later.pop(0)])
+            for descriptor, events in found:
                 if descriptor == self._wake:
                     _drain(self._wake)
                 elif descriptor == self._caller:
@@ -156,6 +167,8 @@ class Zygote:
         if self._leaving or self._dead:
             # For an orphan in uninterruptible sleep alone: its death comes as news.
             return 50
+        if self._later:
+            return LEISURE
         if self._goodbye:
             return max(0.0, self._goodbye - time.monotonic()) * 1000
         return None
@@ -186,14 +199,17 @@ class Zygote:
         elif message[0] == IMPORT:
             preload(message[1])
         elif message[0] == STATE:
-            self._problem = None
-            try:
-                self._take_over(message[1])
-            except BaseException as error:  # noqa: BLE001 - the workers' calls tell
-                self._problem = error
+            self._adopt(message[1])
         elif not self._goodbye:
             # Its workers have been told, too: they leave by themselves.
             self._goodbye = time.monotonic() + GOODBYE
+
+    def _adopt(self, state: bytes) -> None:
+        self._problem = None
+        try:
+            self._take_over(state)
+        except BaseException as error:  # noqa: BLE001 - the workers' calls tell
+            self._problem = error
 
     def _fork(
         self, number: int, settings: Mapping[str, Any], descriptors: list[int] | None
@@ -373,7 +389,11 @@ def preload(modules: Iterable[str]) -> None:
 
 
 def main(
-    descriptor: int, caller_pid: int, path: Sequence[str], modules: Iterable[str]
+    descriptor: int,
+    caller_pid: int,
+    path: Sequence[str],
+    modules: Iterable[str],
+    later: Iterable[str] = (),
 ) -> None:
     """Be a zygote.
 
@@ -382,6 +402,7 @@ def main(
         caller_pid: the process to live for.
         path: the caller's ``sys.path``.
         modules: names of modules that every worker is to hold already.
+        later: names of modules that workers may import for themselves.
     """
     control = _socket.socket(fileno=descriptor)
     native.adopt_orphans()
@@ -396,5 +417,5 @@ def main(
     sys.path[:] = path
     native.line_buffered()  # the workers, whose standard output is another
     preload(modules)
-    Zygote(control, caller, worker.become, worker.take_over).run()
+    Zygote(control, caller, worker.become, worker.take_over, later).run()
     control.close()
