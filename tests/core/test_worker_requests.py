@@ -103,8 +103,13 @@ def test_children_where_the_kernel_has_no_list_of_them(monkeypatch):
     def refuse(*_):
         raise FileNotFoundError
 
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
+    there = zygote.children()
     monkeypatch.setattr(os, "open", refuse)
-    assert zygote.children() == []
+    assert child.pid in there
+    assert sorted(zygote.children()) == sorted(there)
+    monkeypatch.undo()
+    child.communicate()
 
 
 def test_signalling_and_draining_what_is_gone():

@@ -170,9 +170,20 @@ class Fleet:
                 del self._idle[worker.key]
         worker.release()
 
+    def current(self, zygote: ZygoteProcess) -> bool:
+        """Tell whether new workers of its kind come from a zygote."""
+        return self._zygotes.get(zygote.preload) is zygote
+
+    def retire(self, zygote: ZygoteProcess) -> None:
+        """Have a zygote leave when its workers have; the next worker gets a new one."""
+        if self.current(zygote):
+            del self._zygotes[zygote.preload]
+            self._leaving.add(zygote)
+            zygote.retire()
+
     def forget_zygote(self, zygote: ZygoteProcess) -> list[WorkerProcess]:
         """Let go of a zygote that is gone; return the workers that went with it."""
-        if self._zygotes.get(zygote.preload) is zygote:
+        if self.current(zygote):
             del self._zygotes[zygote.preload]
         self._leaving.discard(zygote)
         return [worker for worker in self if worker.zygote is zygote]
@@ -253,7 +264,5 @@ class Fleet:
             self._trim_at(oldest + self._idle_seconds)
         elif all(worker.killed for worker in self._workers.values()):
             # Busy ones come here again when they have rested.
-            for zygote in self._zygotes.values():
-                self._leaving.add(zygote)
-                zygote.retire()
-            self._zygotes.clear()
+            for zygote in list(self._zygotes.values()):
+                self.retire(zygote)

@@ -66,6 +66,7 @@ class Processes:
         self._fleet = Fleet(hub, printer, self, self._readable, idle)
         self._dispatcher = Dispatcher(hub, self._fleet, shipper, capacity, self._failed)
         self._closed = False
+        self._renewed = False  # whether the zygote was, since the last fork
         self._deaths = death.Deaths()
         self.nested: NestedCalls | None = None
 
@@ -255,6 +256,7 @@ class Processes:
         worker = self._fleet.get(number)
         if worker is not None:
             worker.pid = pid
+            self._renewed = False
 
     def worker_refused(self, number: int, error: int) -> None:
         """Queue again what a worker was given that could not be forked."""
@@ -262,7 +264,10 @@ class Processes:
         if worker is None:
             return
         jobs = list(worker.outstanding)
+        zygote = worker.zygote
         self._bury(worker, None)
+        if error == errno.EMFILE and self._renew(zygote):
+            return
         text = os.strerror(error)
         if error != errno.EMSGSIZE:
             self._dispatcher.cannot_start(OSError(error, text))
@@ -272,6 +277,20 @@ class Processes:
         for job in jobs:
             # No worker's end would help these.
             self._dispatcher.refuse(job, failure)
+
+    def _renew(self, zygote: ZygoteProcess) -> bool:
+        """Have another zygote try: this one keeps the limit that it was started with.
+
+        Returns:
+            Whether another will; not if the one before was given up, too.
+        """
+        if not self._fleet.current(zygote):
+            return True
+        if self._renewed:
+            return False
+        self._renewed = True
+        self._fleet.retire(zygote)
+        return True
 
     def worker_died(self, number: int, status: int) -> None:
         """Deliver what a dead worker had answered, and settle the rest."""

@@ -214,7 +214,7 @@ class ZygoteProcess:
         listener = self._listener
         while True:
             try:
-                message, _ = protocol.receive(self._control)
+                message, _ = protocol.receive(self._control, protocol.REPORT)
             except BlockingIOError:
                 return
             except OSError:

@@ -40,6 +40,7 @@ else:
 READY, FORKED, DIED, REFUSED = range(4)  # reports to the caller
 FORK, KILL, IMPORT, STATE, EXIT = range(5)  # requests of the caller
 MESSAGE = 1 << 18  # bytes, beyond what a socket takes in one piece
+REPORT = 1 << 10  # bytes, more than any report has
 MOST_DESCRIPTORS = 8
 LEISURE = 50  # milliseconds without news after which modules are imported ahead
 GOODBYE = 1.0  # seconds that workers without work have to leave when all is over
@@ -61,18 +62,25 @@ def send(
     control.sendmsg([pickle.dumps(message, 4)], ancillary)
 
 
-def receive(control: _socket.socket) -> tuple[Any, list[int] | None]:
+def receive(
+    control: _socket.socket, most: int = MESSAGE
+) -> tuple[Any, list[int] | None]:
     """Return the next message and its descriptors, which the receiver has to close.
 
-    The message is None at the end. The descriptors are None where the system had to
-    drop some, because too many are open here: none is left open then.
+    Args:
+        control: The socket.
+        most: How many bytes the message may have.
+
+    Returns:
+        The message, None at the end; the descriptors, None where the system had to drop
+        some, because too many are open here: none is left open then.
 
     Raises:
         OSError: the socket is damaged; BlockingIOError: nothing is there.
         Exception: what arrived is no message.
     """
     room = _socket.CMSG_SPACE(MOST_DESCRIPTORS * 4)
-    data, ancillary, flags, _ = control.recvmsg(MESSAGE, room, _socket.MSG_CMSG_CLOEXEC)
+    data, ancillary, flags, _ = control.recvmsg(most, room, _socket.MSG_CMSG_CLOEXEC)
     descriptors: list[int] = []
     for level, kind, payload in ancillary:
         if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
