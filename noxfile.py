@@ -42,7 +42,7 @@ def cov(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Measure against the peers; arguments go to benchmarks/run.py."""
+    """Measure against the peers; arguments go to `entangle bench --full`."""
     install(session, "bench")
     session.run("python", "benchmarks/run.py", *session.posargs)
 

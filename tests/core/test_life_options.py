@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from life_kit import SOON, alive, gone, read_pid, within
+from life_kit import SOON, alive, gone, read_pid, until, within
 
 from entangle.errors import ProcessRetryException, ProcessTimeoutException
 from entangle.process import process
@@ -345,6 +345,36 @@ def test_a_pristine_process_for_each_call():
     assert len({pid for pid, _ in calls}) == 4
     assert not any(stained for _, stained in calls)
     assert gone(*[pid for pid, _ in calls])
+
+
+def test_pristine_processes_are_forked_ahead(monkeypatch, tmp_path):
+    """One waits for the next call, and knows what has changed since it was forked."""
+
+    @process(fresh=True)
+    def state():
+        return os.getpid(), os.getenv("CHANGED"), os.getcwd()
+
+    first = state()()
+    assert first[1] is None
+    ahead = until(lambda: {*idle_pids()})
+    assert first[0] not in ahead
+    monkeypatch.setenv("CHANGED", "yes")
+    monkeypatch.chdir(tmp_path)
+    second = state()()
+    assert second[0] in ahead
+    assert second[1:] == ("yes", str(tmp_path))
+    states = [state()() for _ in range(5)]
+    assert {state[1:] for state in states} == {second[1:]}
+    assert len({pid for pid, *_ in states}) == 5
+
+
+def idle_pids():
+    """Return the process ids of fresh workers that nothing was given to yet."""
+    from entangle._pool import pool
+
+    fleet = pool.existing().processes._fleet
+    fresh = [worker for worker in fleet if worker.key.fresh and not worker.used]
+    return [worker.pid for worker in fresh if worker.pid]
 
 
 def test_a_pristine_process_that_holds_modules_already():

@@ -1,5 +1,6 @@
 """The pool over time: trimming, flat use of everything, odd surroundings."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -125,6 +126,75 @@ def test_memory_does_not_grow_with_runs():
 
 
 # -- settings
+
+
+@pytest.mark.parametrize("count", [int(os.environ.get("ENTANGLE_RUNS", "2000"))])
+def test_memory_threads_and_descriptors_stay_flat(count):
+    """Ten thousand runs in the long mode: ENTANGLE_RUNS=10000."""
+    out = run(
+        """
+        import gc
+        @process(fresh=True)
+        def fresh(number): return number
+        def some(count):
+            for number in range(count):
+                assert double(number)() == 2 * number
+                if number % 50 == 0:
+                    assert gather(double(1), thread(abs)(-2))() == [2, 2]
+                    assert double(3).submit().result() == 6
+                    assert fresh(number)() == number
+                    assert [f.result() for _, f in as_completed([double(2)])] == [4]
+        def used():
+            gc.collect()
+            until(lambda: not pool.existing().unsettled)
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmRSS"): memory = int(line.split()[1])
+            return len(os.listdir("/proc/self/fd")), threading.active_count(), memory
+        some(200)
+        before = used()
+        some(int(sys.argv[1]))
+        until(lambda: used()[0] <= before[0] + 7)  # a worker that is just ending
+        after = used()
+        assert after[1] <= before[1] + 1, (before, after)
+        assert after[2] <= before[2] + 2000, (before, after)
+        print(before, after)
+        """,
+        count,
+    )
+    assert out
+
+
+def test_two_hundred_runs_at_once():
+    """From threads and from coroutines: each gets its own answer."""
+    out = run(
+        """
+        import asyncio
+        @process
+        def add(a, b): return a + b
+        @thread
+        def square(a): return a * a
+        def graph(number):
+            return add(square(double(number)), gather(double(number), double(1))[0])
+        def right(number): return 4 * number * number + 2 * number
+        wrong = []
+        def body(number):
+            value = graph(number)()
+            if value != right(number): wrong.append((number, value))
+        threads = [threading.Thread(target=body, args=(n,)) for n in range(100)]
+        async def all_of_them():
+            return await asyncio.gather(*map(aio, range(100, 200)))
+        async def aio(number):
+            return await graph(number)
+        for each in threads: each.start()
+        values = asyncio.run(all_of_them())
+        for each in threads: each.join()
+        assert values == [right(n) for n in range(100, 200)], values
+        assert not wrong, wrong
+        assert not pool.existing().runs
+        print("fine")
+        """
+    )
+    assert out == "fine\n"
 
 
 @pytest.mark.parametrize("text", ["zero", "0", "-1", "1.5", "²"])

@@ -15,7 +15,7 @@ import time
 import pytest
 from worker_kit import WITHIN, running, until
 
-from entangle._worker import failures, frames, functions, zygote
+from entangle._worker import codec, context, failures, frames, functions, zygote
 from entangle._worker import main as worker
 
 # -- the real thing
@@ -24,7 +24,7 @@ BOOT = """
 import sys
 from entangle._worker import zygote
 {before}
-zygote.main({control}, {caller}, {path!r}, {modules!r})
+zygote.main({control}, {caller}, {path!r}, {modules!r}, {later!r})
 """
 
 
@@ -70,7 +70,7 @@ class Worker:
 class Caller:
     """The caller's side of one zygote."""
 
-    def __init__(self, before="", modules=(), caller=None):
+    def __init__(self, before="", modules=(), caller=None, later=()):
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.control.settimeout(WITHIN)
         boot = BOOT.format(
@@ -79,6 +79,7 @@ class Caller:
             caller=caller or os.getpid(),
             path=sys.path,
             modules=modules,
+            later=later,
         )
         self.process = subprocess.Popen(
             [sys.executable, "-c", boot],
@@ -473,3 +474,43 @@ def test_a_signal_between_fork_and_note_leaves_no_worker_behind():
         assert caller.report()[0] == zygote.FORKED
         assert caller.ended() == 0
         until(lambda: made.sock.recv(1000) == b"")
+
+
+def test_workers_hold_the_state_that_their_zygote_took_over(caller, tmp_path):
+    state = context.capture(0o27)
+    state["cwd"] = str(tmp_path)
+    state["environ"] = {**state["environ"], b"TAKEN": b"over"}
+    data = codec.encode(context.portable(state)).data
+    caller.ask(zygote.STATE, bytes(data))
+    made = caller.fork()
+    assert made.call(os.getcwd) == str(tmp_path)
+    assert made.call(os.getenv, "TAKEN") == "over"
+    assert made.call(os.umask, 0o27) == 0o27
+
+
+def test_a_state_that_cannot_be_taken_over_is_told_by_calls(caller):
+    caller.ask(zygote.STATE, b"this is none")
+    made = caller.fork()
+    made.begin(double, 1)
+    assert made.receive().kind == frames.FAILED
+    caller.ask(
+        zygote.STATE, bytes(codec.encode(context.portable(context.capture(0))).data)
+    )
+    assert caller.fork().call(double, 2) == 4
+
+
+def test_modules_that_may_wait_are_imported_at_leisure():
+    made = Caller(later=["fractions", "no_such_module_anywhere"])
+    try:
+        assert made.report()[0] == zygote.READY
+        first = made.fork()
+        held = "'fractions' in __import__('sys').modules"
+        assert first.call(eval, held) is False
+
+        def later():
+            time.sleep(0.15)  # the leisure
+            return made.fork().call(eval, held)
+
+        until(later)
+    finally:
+        made.close()

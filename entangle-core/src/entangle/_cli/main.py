@@ -27,6 +27,7 @@ COMMANDS = {
     "plan": "say what would run where, and what is refused, without running",
     "plugins": "list the plugins, what each adds, and what is wrong",
     "doctor": "check whether this machine is ready, and say what to do",
+    "bench": "measure this machine, against what else is installed",
     "sweep": "remove what runs that are gone have left elsewhere",
 }
 
@@ -123,7 +124,8 @@ def _command(name: str) -> Command:
                 return command._replace(
                     execute=partial(_guarded, plugin.label(), command)
                 )
-            known.append(command.name)
+            if command.name not in known:
+                known.append(command.name)
     raise UsageError(f"no command {name!r}{suggest(name, known)}")
 
 

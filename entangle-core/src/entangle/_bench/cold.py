@@ -5,7 +5,7 @@ Started by the harness, which takes the time of the whole process.
 
 import sys
 
-import work
+from entangle._bench import work
 
 
 def main(peer: str) -> None:

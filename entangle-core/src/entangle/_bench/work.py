@@ -1,5 +1,7 @@
 """The functions that every peer runs; importable by workers of any kind."""
 
+import time
+
 
 def noop() -> None:
     """Do nothing: what remains is the peer's own cost."""
@@ -18,3 +20,10 @@ def inc(x: int) -> int:
 def add(a: int, b: int, c: int) -> int:
     """Add three parents' values, kept small so that messages stay alike."""
     return (a + b + c) & 0xFFFF
+
+
+def spin(seconds: float) -> None:
+    """Keep a processor busy for some seconds of its own time."""
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        sum(range(1000))

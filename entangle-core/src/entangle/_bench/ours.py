@@ -2,13 +2,13 @@
 
 from typing import Any
 
-import work
-from graphs import Layered
-from peers import Peer
-
 from entangle.process import process
 from entangle.task import gather, shutdown
 from entangle.thread import thread
+
+from . import work
+from .graphs import Layered
+from .peers import Peer
 
 
 class Entangle(Peer):
@@ -18,6 +18,7 @@ class Entangle(Peer):
     one: Any
     inc: Any
     add: Any
+    spin: Any
 
     def open(self) -> None:
         """Start all workers."""
@@ -34,6 +35,10 @@ class Entangle(Peer):
     def fanout(self, count: int) -> int:
         """Run independent calls; return how many came back."""
         return len(gather(*[self.one(n) for n in range(count)])())
+
+    def busy(self, count: int, seconds: float) -> None:
+        """Run independent calls that take their time."""
+        gather(*[self.spin(seconds) for _ in range(count)])()
 
     def chain(self, count: int) -> int:
         """Feed each call with the last one's value; return the last."""
@@ -69,6 +74,7 @@ class EntangleProcess(Entangle):
     one = staticmethod(process(work.one))
     inc = staticmethod(process(work.inc))
     add = staticmethod(process(work.add))
+    spin = staticmethod(process(work.spin))
 
 
 class EntangleThread(Entangle):
@@ -83,12 +89,15 @@ class EntangleThread(Entangle):
 
 
 class EntangleFresh(Entangle):
-    """`@process(fresh=True)`: a new process for each call."""
+    """`@process(fresh=True)`: a new process for each call.
+
+    Its processes hold the functions' module, as those that peers fork do.
+    """
 
     name = "entangle fresh"
     kind = "fresh"
-    noop = staticmethod(process(fresh=True)(work.noop))
-    one = staticmethod(process(fresh=True)(work.one))
+    noop = staticmethod(process(fresh=True, preload=[work.__name__])(work.noop))
+    one = staticmethod(process(fresh=True, preload=[work.__name__])(work.one))
 
 
 OURS: tuple[type[Peer], ...] = (EntangleProcess, EntangleThread, EntangleFresh)

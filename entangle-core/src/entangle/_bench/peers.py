@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any, ClassVar
 
-import work
-from floor import FloorPool, Job
-from graphs import Layered, Report, drive
+from . import work
+from .floor import FloorPool, Job
+from .graphs import Layered, Report, drive
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
 WORKERS = max(2, CPUS)
@@ -135,6 +135,10 @@ class Futures(Peer):
         """Run independent calls; return how many came back."""
         futures = [self.executor.submit(work.one, n) for n in range(count)]
         return len([future.result() for future in futures])
+
+    def busy(self, count: int, seconds: float) -> None:
+        """Run independent calls that take their time."""
+        list(self.executor.map(work.spin, [seconds] * count))
 
     def chain(self, count: int) -> int:
         """Feed each call with the last one's value; return the last."""
@@ -385,6 +389,37 @@ class ProcessEach(Peer):
         return back
 
 
+class ForkEach(Peer):
+    """os.fork alone: what a new process costs at least in a program of this size."""
+
+    name = "floor: os.fork"
+    kind = "fresh"
+
+    def call(self) -> None:
+        """Run one call and wait for it."""
+        assert self.fanout(1) == 1
+
+    def fanout(self, count: int) -> int:
+        """Run independent calls, a few at once; return how many came back."""
+        back = 0
+        for first in range(0, count, WORKERS):
+            ends = []
+            for number in range(first, min(count, first + WORKERS)):
+                read, write = os.pipe()
+                pid = os.fork()
+                if not pid:
+                    os.write(write, b"%d" % work.one(number))
+                    os._exit(0)
+                os.close(write)
+                ends.append((number, pid, read))
+            for number, pid, read in ends:
+                assert int(os.read(read, 100)) == number
+                os.close(read)
+                os.waitpid(pid, 0)
+                back += 1
+        return back
+
+
 def _put(queue: Any, value: int) -> None:
     queue.put(work.one(value))
 
@@ -398,4 +433,5 @@ PEERS: tuple[type[Peer], ...] = (
     FuturesThread,
     DaskThreads,
     ProcessEach,
+    ForkEach,
 )

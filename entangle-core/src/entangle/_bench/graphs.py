@@ -6,7 +6,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import NamedTuple
 
-from work import add
+from .work import add
 
 PARENTS = 3
 

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from graphs import Layered, expected, layered
-from peers import Peer
+from .graphs import Layered, expected, layered
+from .peers import WORKERS, Peer
 
 HERE = Path(__file__).parent
 Measure = Callable[[Any, float], float]
@@ -88,6 +88,27 @@ def fresh(peer: Any, scale: float) -> float:
     return elapsed / count * 1e6
 
 
+def fresh_call(peer: Any, scale: float) -> float:
+    """Return the median time of single calls in a process of their own, in µs."""
+    times = []
+    for _ in range(_times(50, scale)):
+        # What one call leaves behind is not to be in the way of the next.
+        time.sleep(0.01)
+        started = time.perf_counter()
+        peer.call()
+        times.append(time.perf_counter() - started)
+    times.sort()
+    return times[len(times) // 2] * 1e6
+
+
+def busy(peer: Any, scale: float) -> float:
+    """Return the time for calls of 50 ms, over what their work takes, as a ratio."""
+    count = max(2, round(64 * scale))
+    started = time.perf_counter()
+    peer.busy(count, 0.05)
+    return (time.perf_counter() - started) / (count * 0.05 / WORKERS)
+
+
 def cold(peer: Peer, scale: float) -> float:
     """Return the time from nothing to the first result, over bare Python's, in ms."""
     del scale
@@ -150,6 +171,12 @@ WORKLOADS = {
     ),
     "fresh": Workload(
         "a new process for each call", "µs/call", ("fresh",), "fanout", fresh
+    ),
+    "fresh call": Workload(
+        "one call in a new process", "µs", ("fresh",), "call", fresh_call
+    ),
+    "busy": Workload(
+        "64 calls of 50 ms, over ideal", "times", ("process",), "busy", busy
     ),
     "cold": Workload(
         "first result, over bare Python", "ms", POOLED, "cold", cold, started=False

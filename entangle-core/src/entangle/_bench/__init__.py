@@ -1,0 +1,1 @@
+"""Measures Entangle against its peers, for `entangle bench`."""

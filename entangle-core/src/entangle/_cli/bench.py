@@ -1,0 +1,67 @@
+"""`entangle bench`: measures this machine, Entangle and what else is installed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .exits import NODE_FAILED, OK
+
+if TYPE_CHECKING:
+    import argparse
+
+QUICK, FULL = 0.05, 1.0
+QUICK_ROUNDS, FULL_ROUNDS = 2, 5
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `entangle bench`."""
+    from entangle._bench.workloads import WORKLOADS
+
+    parser.epilog = (
+        "All are measured in interleaved rounds of one run. The table has medians over "
+        "the rounds; x4.1 is 4.1 times what Entangle takes. joblib and dask take part "
+        "if they are installed."
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="all of it, five rounds: some minutes"
+    )
+    parser.add_argument("--rounds", type=int, metavar="N", help="how many rounds")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(WORKLOADS),
+        metavar="WORKLOAD",
+        help=f"repeatable, one of: {', '.join(WORKLOADS)}",
+    )
+    parser.add_argument(
+        "--peer",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="part of a peer's name, repeatable",
+    )
+
+
+def execute(arguments: argparse.Namespace) -> int:
+    """Measure, print the table, and return the exit code."""
+    from entangle._bench import run
+    from entangle._bench.workloads import WORKLOADS
+
+    only = arguments.only
+    chosen = run.peers(arguments.peer)
+    names = [name for name in WORKLOADS if not only or name in only]
+    rounds = arguments.rounds or (FULL_ROUNDS if arguments.full else QUICK_ROUNDS)
+    samples = run.rounds(chosen, names, rounds, FULL if arguments.full else QUICK)
+    print(run.table(samples, chosen))
+    if arguments.json:
+        report = {
+            "machine": run.machine(),
+            "units": {name: WORKLOADS[name].unit for name in names},
+            "samples": samples,
+        }
+        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+    failed = any(None in costs for by in samples.values() for costs in by.values())
+    return NODE_FAILED if failed else OK

@@ -1,0 +1,82 @@
+"""`entangle bench`: every workload checks its result, and the table shows it."""
+
+import json
+
+import pytest
+
+from entangle._bench import run, workloads
+from entangle._bench.peers import Peer
+from entangle._cli.main import main
+from entangle.task import shutdown
+
+pytestmark = pytest.mark.process
+
+# What takes part without anything installed, and no time worth speaking of.
+OURS = ("call", "fanout", "chain", "layers", "fresh", "build", "size")
+
+
+@pytest.fixture(autouse=True)
+def no_pool():
+    """The benchmark opens and closes the pool by itself."""
+    shutdown()
+
+
+def test_ours(capsys, tmp_path):
+    file = tmp_path / "samples.json"
+    only = [part for name in OURS for part in ("--only", name)]
+    chosen = ["--peer", "entangle", "--peer", "floor", "--rounds", "1"]
+    assert main(["bench", *only, *chosen, "--json", str(file)]) == 0
+    out = capsys.readouterr().out
+    for name in OURS:
+        assert f"{name}: {workloads.WORKLOADS[name].title}" in out
+    assert "entangle process" in out
+    assert "floor: a bare worker" in out
+    assert "x1.00" in out
+    report = json.loads(file.read_text())
+    assert report["samples"].keys() == set(OURS)
+    assert report["units"]["call"] == "µs"
+    assert report["machine"]["cpus"]
+    assert all(
+        cost > 0
+        for by_peer in report["samples"].values()
+        for costs in by_peer.values()
+        for cost in costs
+    )
+
+
+def test_a_peer_that_fails(capsys, monkeypatch):
+    class Broken(Peer):
+        name = "broken"
+
+        def call(self):
+            raise OSError("no more")
+
+    class Absent(Peer):
+        name = "absent"
+        needs = "no_such_module_anywhere"
+
+    monkeypatch.setattr(run, "OURS", ())
+    monkeypatch.setattr(run, "PEERS", (Broken, Absent))
+    assert main(["bench", "--only", "call", "--rounds", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert "broken                         failed" in out
+    assert "broken: OSError: no more" in err
+    assert "skipped: absent (no_such_module_anywhere not installed)" in err
+
+
+def test_a_wrong_result_is_no_result(monkeypatch):
+    class Wrong(Peer):
+        name = "wrong"
+
+        def chain(self, count):
+            return count + 1
+
+    samples = run.rounds([Wrong()], ["chain"], 2, 0.01)
+    assert samples == {"chain": {"wrong": [None, None]}}
+
+
+def test_an_unknown_workload(capsys):
+    with pytest.raises(SystemExit) as left:
+        main(["bench", "--only", "speed"])
+    assert left.value.code == 2
+    assert "speed" in capsys.readouterr().err
