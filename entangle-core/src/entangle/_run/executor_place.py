@@ -12,6 +12,7 @@ from .told import told
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._seam.executor import Executor
 
@@ -40,6 +41,11 @@ class ExecutorPlace:
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: how arguments travel is the executor's affair."""
+
+    def hold(self, item: Item) -> bool:
+        """Keep nothing back."""
+        del item
+        return False
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the executor."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
 
@@ -189,6 +190,11 @@ class InlinePlace:
                 RuntimeWarning,
                 stacklevel=2,
             )
+
+    def hold(self, item: Item) -> bool:
+        """Keep nothing back."""
+        del item
+        return False
 
     def start(self, call: NodeCall) -> None:
         """Queue the body for the calling thread."""

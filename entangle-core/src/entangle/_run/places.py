@@ -14,6 +14,7 @@ from .thread_place import AsyncPlace, ThreadPlace
 if TYPE_CHECKING:
     from collections.abc import Hashable
 
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
     from entangle._graph.task import Task
@@ -32,6 +33,10 @@ class Place(Protocol):
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Do, outside of the monitor, what may run code of the user's."""
+
+    def hold(self, item: Item) -> bool:
+        """Keep back an item that is to be started, to resume it later; or don't."""
+        ...
 
     def start(self, call: NodeCall) -> None:
         """Begin a call; inside the monitor, never blocks."""
@@ -71,6 +76,10 @@ class Places:
                 if place is None:
                     place = self._of_task[task] = self._find(task)
         place.prepare(node, batch)
+
+    def hold(self, item: Item, node: Node[Any]) -> bool:
+        """Let the place of an item keep it back: a call is made only when it is near."""
+        return self._of_task[node.task].hold(item)
 
     def start(self, call: NodeCall, node: Node[Any]) -> None:
         """Start a call, as soon as the limit of its task allows."""

@@ -13,6 +13,7 @@ from entangle.errors import UnpicklableError
 from .arguments import Batch, payload
 
 if TYPE_CHECKING:
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.task import Task
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 WINDOW = 512
 
 # How a call stands with the pool.
-WAITS, ENCODED, GIVEN = range(3)
+NOT_YET, ENCODED, GIVEN = range(3)
 
 
 class ProcessPlace:
@@ -34,7 +35,7 @@ class ProcessPlace:
         self._run = run
         self._pool = run.pool
         self._processes = run.pool.processes
-        self._waiting: deque[NodeCall] = deque()
+        self._waiting: deque[Item] = deque()
         self._inside = 0
         # A new interpreter takes its time: as long as what is done here meanwhile.
         if not task.options.fresh:
@@ -60,41 +61,15 @@ class ProcessPlace:
                 return
         self._run.encoder.prepare(node, batch)
 
+    def hold(self, item: Item) -> bool:
+        """Keep an item back while many calls are in the pool."""
+        if self._inside < WINDOW:
+            return False
+        self._waiting.append(item)
+        return True
+
     def start(self, call: NodeCall) -> None:
-        """Give a call to the pool, or have it wait while many are there."""
-        if self._inside >= WINDOW:
-            self._waiting.append(call)
-        else:
-            self._give(call)
-
-    def cancel(self, call: NodeCall) -> None:
-        """End a call that is with the pool, or drop one that waits."""
-        if call.given == GIVEN:
-            self._processes.cancel(call)
-        else:
-            # Not given yet, or being encoded: nothing runs.
-            self._run.unstarted(call)
-
-    def left(self, call: NodeCall) -> None:
-        """Let the next call in."""
-        if call.given == WAITS:
-            return
-        self._inside -= 1
-        waiting = self._waiting
-        while waiting and self._inside < WINDOW:
-            following = waiting.popleft()
-            if self._run.wanted(following):
-                self._give(following)
-
-    def close(self) -> None:
-        """Drop what waits; have the workers forget what the calls shared."""
-        self._waiting.clear()
-        numbers = self._run.encoder.numbers
-        if numbers:
-            self._processes.forget_shared(numbers)
-            self._run.encoder.numbers = set()
-
-    def _give(self, call: NodeCall) -> None:
+        """Give a call to the pool."""
         complete, args, kwargs, encoded = self._run.encoder.quick(
             call.node, call.args, call.kwargs
         )
@@ -112,6 +87,31 @@ class ProcessPlace:
                 payload=payload(args, kwargs, call.function, call.name)
             )
         self._processes.start(call, prepared)
+
+    def cancel(self, call: NodeCall) -> None:
+        """End a call that is with the pool, or drop one that waits."""
+        if call.given == GIVEN:
+            self._processes.cancel(call)
+        else:
+            # Being encoded: nothing runs.
+            self._run.unstarted(call)
+
+    def left(self, call: NodeCall) -> None:
+        """Let the next call in."""
+        if call.given == NOT_YET:
+            return
+        self._inside -= 1
+        waiting = self._waiting
+        while waiting and self._inside < WINDOW:
+            self._run.resume(waiting.popleft())
+
+    def close(self) -> None:
+        """Drop what waits; have the workers forget what the calls shared."""
+        self._waiting.clear()
+        numbers = self._run.encoder.numbers
+        if numbers:
+            self._processes.forget_shared(numbers)
+            self._run.encoder.numbers = set()
 
     def _encode(self, call: NodeCall) -> None:
         """Encode arguments on the encoder's thread."""

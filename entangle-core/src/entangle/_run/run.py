@@ -30,6 +30,7 @@ from entangle.errors import (
 from . import current
 from .arguments import Batch, Encoder
 from .calls import Expansion, NodeCall, node_of
+from .checks import check
 from .discover import discover, is_node
 from .notes import note_path
 from .pins import Pins
@@ -67,7 +68,7 @@ class Run:
         workers: int | None = None,
         timeout: float | None = None,
     ) -> None:
-        _check(workers, timeout)
+        check(workers, timeout)
         self.pool = pool
         self.hub = pool.hub
         self.finished = False
@@ -443,6 +444,8 @@ class Run:
 
     def _start(self, item: Item) -> None:
         node = node_of(item)
+        if self.places.hold(item, node):
+            return
         call = NodeCall(self, item, node)
         if item.inputs:
             try:
@@ -491,6 +494,13 @@ class Run:
             self.engine.ended(item, attempt, "already done", self.clock())
         else:
             self.places.cancel(call)
+
+    def resume(self, item: Item) -> bool:
+        """Start an item that a place has kept back; False if nobody wants it now."""
+        if self.finished or item.status != ISSUED or item in self._calls:
+            return False
+        self._start(item)
+        return True
 
     def unstarted(self, call: NodeCall) -> None:
         """A call was cancelled before any place had it."""
@@ -573,24 +583,6 @@ class Run:
         self.hub.wake_poller()
         if self.on_finished is not None:
             self.on_finished()
-
-
-def _check(workers: Any, timeout: Any) -> None:
-    """Refuse options of a run that make no sense.
-
-    Raises:
-        TypeError, ValueError: they are no number, or too small.
-    """
-    if timeout is not None:
-        if isinstance(timeout, bool) or not isinstance(timeout, (int, float)):
-            raise TypeError(f"timeout={timeout!r}: must be a number of seconds")
-        if not timeout > 0:
-            raise ValueError(f"timeout={timeout!r}: a run needs more than 0 seconds")
-    if workers is not None:
-        if isinstance(workers, bool) or not isinstance(workers, int):
-            raise TypeError(f"workers={workers!r}: must be a whole number of calls")
-        if workers < 1:
-            raise ValueError(f"workers={workers!r}: a run needs at least 1")
 
 
 def _name(node: Any) -> str:

@@ -17,6 +17,7 @@ from .values import objects
 if TYPE_CHECKING:
     import asyncio
 
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
 
     from .arguments import Batch
@@ -43,6 +44,11 @@ class ThreadPlace:
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
+
+    def hold(self, item: Item) -> bool:
+        """Keep nothing back."""
+        del item
+        return False
 
     def start(self, call: NodeCall) -> None:
         """Give the call to a thread."""
@@ -133,6 +139,11 @@ class AsyncPlace:
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
+
+    def hold(self, item: Item) -> bool:
+        """Keep nothing back."""
+        del item
+        return False
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the loop."""
