@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -329,3 +330,39 @@ def test_a_zygote_that_dies_while_nothing_runs_is_reaped():
     until(lambda: not os.path.exists(f"/proc/{pid}"), SOON)
     until(lambda: not pool_pids(), SOON)
     assert double(2)() == 4
+
+
+def test_calls_that_are_kept_back_are_not_lost(monkeypatch, tmp_path):
+    """Attempts that nobody confirms the end of are followed by others all the same."""
+    monkeypatch.setattr("entangle._engine_deadlines.GRACE", 0.2)
+    mark = tmp_path / "mark"
+
+    @process(timeout=0.3, retry=1)
+    def slow(number):
+        if not number and not mark.exists():
+            mark.touch()
+            time.sleep(60)
+        return number
+
+    assert double(1)() == 2
+    zygote = zygote_pid()
+    future = slow.map(range(700)).submit()
+    until(mark.exists)
+    os.kill(zygote, signal.SIGSTOP)
+    try:
+        # The timeout, and the patience with whoever should end the call.
+        time.sleep(1.0)
+    finally:
+        os.kill(zygote, signal.SIGCONT)
+    assert future.result(60) == [*range(700)]
+
+
+def test_arguments_that_take_time_to_send():
+    """A caller that waits for the answer goes on sending meanwhile."""
+    task = process(len)
+    for _ in range(50):
+        assert task(b"x")() == 1
+    big = bytes(4_000_000)
+    with within(5.0):
+        for _ in range(20):
+            assert task(big)() == len(big)

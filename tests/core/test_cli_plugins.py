@@ -90,8 +90,8 @@ def test_what_each_plugin_adds(site, capsys):
     (core,) = paragraph(out, "core")[1:]
     assert core == (
         "  adds: executor inline, executor process, executor thread, command demo, "
-        "command run, command plan, command plugins, command doctor, command sweep, "
-        "doctor checks"
+        "command run, command plan, command plugins, command doctor, command bench, "
+        "command sweep, doctor checks"
     )
     assert out.splitlines()[-1].endswith(" plugins, 0 with problems")
     assert err == ""

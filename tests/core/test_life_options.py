@@ -368,6 +368,22 @@ def test_pristine_processes_are_forked_ahead(monkeypatch, tmp_path):
     assert len({pid for pid, *_ in states}) == 5
 
 
+@pytest.mark.parametrize("options", [{"fresh": True}, {"nice": 1}, {}])
+def test_a_directory_that_was_made_anew_under_its_name(options, monkeypatch, tmp_path):
+    @process(**options)
+    def look():
+        return os.getcwd(), os.path.exists("mark")
+
+    folder = tmp_path / "folder"
+    for _ in range(3):
+        folder.mkdir()
+        (folder / "mark").touch()
+        monkeypatch.chdir(folder)
+        assert look()() == (str(folder), True)
+        (folder / "mark").unlink()
+        folder.rmdir()
+
+
 def idle_pids():
     """Return the process ids of fresh workers that nothing was given to yet."""
     from entangle._pool import pool

@@ -8,6 +8,7 @@ import time
 import pytest
 
 from entangle._pool import pool as pools
+from entangle.backend import ProcessExecutor
 from entangle.process import process
 from entangle.task import as_completed, gather, shutdown
 from entangle.thread import thread
@@ -160,3 +161,17 @@ def test_a_finalizer_that_shuts_down(event):
     assert "can't be called here" in raised[0]
     event.set()
     assert future.result(60) is None
+
+
+def test_a_call_that_an_executor_is_just_given():
+    class Slow:
+        def __reduce__(self):
+            shutdown()
+            return int, (5,)
+
+    executor = ProcessExecutor()
+    assert executor.submit(str, 1).result(60) == "1"
+    with pytest.raises(cf.CancelledError):
+        executor.submit(str, Slow()).result(60)
+    assert executor.submit(str, 2).result(60) == "2"
+    executor.shutdown()

@@ -218,3 +218,26 @@ def test_filters_of_what_every_python_has(untouched):
     filters = [("error", None, DeprecationWarning, None, 0)]
     context.apply(context.portable({**untouched, "filters": filters}), {})
     assert warnings.filters == filters
+
+
+def test_filters_of_classes_that_arrive_by_value(untouched):
+    """There they have no place but their module, whatever they were made in."""
+
+    class Inner(UserWarning):
+        pass
+
+    filters = [("error", None, Inner, None, 0)]
+    data = codec.encode(context.portable({**untouched, "filters": filters})).data
+    context.apply(codec.decode(codec.Blob(data, ())), {})
+    arrived = type("Inner", (UserWarning,), {"__module__": __name__})
+    for category in (Inner, arrived):
+        with pytest.raises(UserWarning):
+            warnings.warn("x", category, stacklevel=1)
+
+
+def test_a_filter_of_several_categories(untouched):
+    filters = [("error", None, (UserWarning, FutureWarning), None, 0)]
+    data = codec.encode(context.portable({**untouched, "filters": filters})).data
+    context.apply(codec.decode(codec.Blob(data, ())), {})
+    with pytest.raises(FutureWarning):
+        warnings.warn("x", FutureWarning, stacklevel=1)

@@ -215,6 +215,8 @@ class Dispatcher:
         """The call of a worker waits for others: its processors are free meanwhile."""
         self.withdraw(worker)
         self._free += worker.leases
+        # Its end is not waited for any more: it may wait for what was refused.
+        self._refused = False
 
     def resumed(self, worker: WorkerProcess) -> None:
         """The call of a worker goes on."""

@@ -83,7 +83,7 @@ class Fleet:
             snapshot: The state that the call will need; None for that of the last.
             most: How many may be ready.
         """
-        if len(self._idle.get(key, ())) < most:
+        if self._idle_seconds and len(self._idle.get(key, ())) < most:
             try:
                 worker = self._make(key, snapshot)
             except (OSError, WorkerStartError):
@@ -91,7 +91,10 @@ class Fleet:
             self.rest(worker)
 
     def _make(self, key: Key, snapshot: Snapshot | None) -> WorkerProcess:
-        zygote = self.zygote(key.preload)
+        zygote = self.zygote(key.preload, at_once=key.fresh)
+        if key.fresh:
+            # It has no leisure: what it lacks each of its workers would import anew.
+            zygote.hurry()
         if snapshot is not None:
             zygote.adopt(snapshot)
         self._count += 1
@@ -169,6 +172,8 @@ class Fleet:
             if not idle:
                 del self._idle[worker.key]
         worker.release()
+        if worker.zygote in self._leaving:
+            self._let_leave(worker.zygote)
 
     def current(self, zygote: ZygoteProcess) -> bool:
         """Tell whether new workers of its kind come from a zygote."""
@@ -179,6 +184,10 @@ class Fleet:
         if self.current(zygote):
             del self._zygotes[zygote.preload]
             self._leaving.add(zygote)
+            self._let_leave(zygote)
+
+    def _let_leave(self, zygote: ZygoteProcess) -> None:
+        if all(worker.killed or worker.zygote is not zygote for worker in self):
             zygote.retire()
 
     def forget_zygote(self, zygote: ZygoteProcess) -> list[WorkerProcess]:

@@ -115,7 +115,7 @@ class Hub:
         self._quiet.register(self._bell, select.EPOLLIN)
         self._always: set[int] = set()
         self._closed = False
-        self._stopped = False
+        self.stopped = False  # whether nothing that is posted is run any more
         self._active = 0
         self._asleep_until = _NEVER
         self._starting = _thread.allocate_lock()
@@ -176,7 +176,7 @@ class Hub:
     def _work(self) -> None:
         """Run what is in the inbox, and what that posts. Inside the monitor only."""
         inbox = self._inbox
-        if self._stopped:
+        if self.stopped:
             # What comes now would meet descriptors that are closed, or others' by now.
             inbox.clear()
             return
@@ -354,7 +354,8 @@ class Hub:
         self._polling_until = until
         if self._inbox:
             until = now
-        near = self.near
+        # In the main thread alone: what it posts itself needs another one's attention.
+        near = self.near if _thread.get_ident() == self._main else None
         if (
             near is not None
             and until - now > _NEAR
@@ -456,7 +457,12 @@ class Hub:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
         with self._polling, self._monitor:
-            self._stopped = True
+            self._owner = _thread.get_ident()
+            try:
+                self._work()
+            finally:
+                self._owner = 0
+            self.stopped = True
 
     def abandon(self) -> None:
         """Close the descriptors; in a forked child, where no thread of ours exists."""

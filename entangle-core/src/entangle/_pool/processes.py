@@ -266,8 +266,8 @@ class Processes:
         jobs = list(worker.outstanding)
         zygote = worker.zygote
         self._bury(worker, None)
-        if error == errno.EMFILE and self._renew(zygote):
-            return
+        if not jobs or (error == errno.EMFILE and self._renew(zygote)):
+            return  # nobody waits for it, or another one will try
         text = os.strerror(error)
         if error != errno.EMSGSIZE:
             self._dispatcher.cannot_start(OSError(error, text))

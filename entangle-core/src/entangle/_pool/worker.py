@@ -201,7 +201,9 @@ class WorkerProcess:
 
     def near(self) -> bool:
         """Tell whether its next answer is due any moment."""
-        return self.slow != self._sequence and not (self.killed or self.blocked)
+        silent = self.killed or self.blocked or self.silent
+        # While it waits for the rest of its call no answer can come.
+        return self.slow != self._sequence and not silent and not self._outbox
 
     def waiting(self) -> bool:
         """Tell whether a call waits behind the one that runs."""

@@ -91,8 +91,8 @@ class ZygoteProcess:
             _socket.AF_UNIX, _socket.SOCK_SEQPACKET | _socket.SOCK_CLOEXEC, 0
         )
         try:
-            first, later = (preload, ()) if at_once else _split(preload)
-            self.pid = _spawn(theirs.fileno(), first, later, self.mark)
+            first, self._later = (preload, ()) if at_once else _split(preload)
+            self.pid = _spawn(theirs.fileno(), first, self._later, self.mark)
         except BaseException:
             ours.close()
             raise
@@ -117,6 +117,12 @@ class ZygoteProcess:
         if snapshot.number != self.snapshot and len(snapshot.data) <= _LARGEST_STATE:
             self.snapshot = snapshot.number
             self._send((protocol.STATE, snapshot.data), ())
+
+    def hurry(self) -> None:
+        """Have it import now what it would import at leisure."""
+        if self._later:
+            later, self._later = self._later, ()
+            self.load(later)
 
     def load(self, modules: tuple[str, ...]) -> None:
         """Have workers forked from now on hold more modules."""
@@ -198,7 +204,9 @@ class ZygoteProcess:
             except OSError as error:
                 if error.errno != errno.EMSGSIZE:
                     break  # it is dying: its pidfd will say so
-                # Only the settings of a worker can be that large.
+                if message[0] == protocol.STATE:
+                    self.snapshot = 0  # workers take it over themselves
+                # Else only the settings of a worker can be that large.
                 refused: Callable[[], None] = partial(
                     self._listener.worker_refused, message[1], errno.EMSGSIZE
                 )

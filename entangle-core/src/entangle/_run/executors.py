@@ -148,6 +148,8 @@ class ProcessExecutor(Executor):
             self._relays[call] = relayed
         pool.hub.post(relayed.begin, prepared)
         pool.hub.attend()
+        if pool.hub.stopped and call in self._relays:
+            relayed.cancelled("already done")  # shutdown() was faster
 
     def cancel(self, call: Call, grace: float) -> None:
         """End the call's process with all that it started."""

@@ -443,6 +443,9 @@ class Run:
             self._finish()
 
     def _start(self, item: Item) -> None:
+        known = self._calls.get(item)
+        if known is not None and known.attempt == item.attempt:
+            return  # it was kept back twice: for an attempt that is over, too
         node = node_of(item)
         if self.places.hold(item, node):
             return
@@ -497,7 +500,7 @@ class Run:
 
     def resume(self, item: Item) -> bool:
         """Start an item that a place has kept back; False if nobody wants it now."""
-        if self.finished or item.status != ISSUED or item in self._calls:
+        if self.finished or item.status != ISSUED:
             return False
         self._start(item)
         return True

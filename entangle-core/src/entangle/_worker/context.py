@@ -27,7 +27,8 @@ THREAD_VARIABLES = (
 def capture(umask: int) -> dict[str, Any]:
     """Return the calling process's state, as a dictionary of plain values.
 
-    Keys: ``environ`` (in bytes), ``cwd`` (None where it is gone), ``path``, ``argv``,
+    Keys: ``environ`` (in bytes), ``cwd`` (None where it is gone), ``folder`` (what tells
+    it from another of that name), ``path``, ``argv``,
     ``filters`` (of warnings, None where that module isn't loaded), ``recursion``
     (limit), ``umask``, ``locale``, ``main`` (the main module's file, if it has one).
     """
@@ -40,6 +41,7 @@ def capture(umask: int) -> dict[str, Any]:
     return {
         "environ": _environ(),
         "cwd": cwd,
+        "folder": _folder(),
         "path": list(sys.path),
         "argv": list(getattr(sys, "argv", ())),
         "filters": list(warnings.filters) if warnings is not None else None,
@@ -61,6 +63,7 @@ def unchanged(state: Mapping[str, Any], umask: int) -> bool:
     return bool(
         state["umask"] == umask
         and state["cwd"] == cwd
+        and state["folder"] == _folder()
         and state["path"] == sys.path
         and state["environ"] == (getattr(os.environ, "_data", None) or _environ())
         and state["argv"] == getattr(sys, "argv", [])
@@ -84,8 +87,19 @@ def portable(state: Mapping[str, Any]) -> dict[str, Any]:
 
 def _named(entry: Any) -> Any:
     action, message, category, module, line = entry
+    if not isinstance(category, type):
+        return entry  # several at once
     names = (category.__module__, category.__qualname__)
     return action, message, names, module, line
+
+
+def _folder() -> tuple[int, int] | None:
+    """Return what tells the working directory from another one of its name."""
+    try:
+        status = os.stat(".")  # noqa: PTH116 - as PTH109
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _environ() -> dict[bytes, bytes]:
@@ -163,7 +177,7 @@ def _apply_filters(filters: list[Any]) -> None:
 
     filters = [
         (*entry[:2], _category(*entry[2]), *entry[3:])
-        if isinstance(entry[2], tuple)
+        if isinstance(entry[2], tuple) and isinstance(entry[2][0], str)
         else entry
         for entry in filters
     ]
@@ -181,6 +195,10 @@ class _ByName(type):
         wanted = (cls.__module__, cls.__qualname__)
         # Of the type itself: looking at attributes of a proxy could do anything.
         bases = type.__dict__["__mro__"].__get__(other)
+        if any((base.__module__, base.__qualname__) == wanted for base in bases):
+            return True
+        # One that arrived by value has no place but its module.
+        wanted = (cls.__module__, cls.__qualname__.rpartition(".")[2])
         return any((base.__module__, base.__qualname__) == wanted for base in bases)
 
 

@@ -123,6 +123,7 @@ class Zygote:
         self._become = become
         self._take_over = take_over
         self._problem: BaseException | None = None
+        self._state = b""
         self._later = list(later)
         self._workers: dict[int, int] = {}  # pid -> worker's number
         self._pids: dict[int, int] = {}  # worker's number -> pid
@@ -213,6 +214,7 @@ class Zygote:
             self._goodbye = time.monotonic() + GOODBYE
 
     def _adopt(self, state: bytes) -> None:
+        self._state = state
         self._problem = None
         try:
             self._take_over(state)
@@ -256,6 +258,8 @@ class Zygote:
                 native.adopt_orphans()
                 self._control.close()
                 _close((self._caller, *self._wakers))
+                if self._problem is not None:
+                    self._adopt(self._state)  # it may have been for want of memory
                 self._become(settings, descriptors, self._problem)
         except BaseException:  # noqa: BLE001 - nothing may return into the zygote
             _print_exception()
