@@ -100,6 +100,8 @@ def busy(request, gate):
     room = MOST if request.param is ThreadExecutor else pool.get().capacity
     futures = [executor.submit(gates.through, gate.path, n) for n in range(room)]
     gate.reached(room)
+    # Their bodies know of it before this process does.
+    until(lambda: all(future.running() for future in futures))
     yield executor, futures
     gate.open(room)
     executor.shutdown()
@@ -107,7 +109,6 @@ def busy(request, gate):
 
 def test_running_futures_cannot_be_cancelled(busy, gate):
     _, futures = busy
-    until(lambda: all(future.running() for future in futures))
     assert not any(future.cancel() for future in futures)
     gate.open(len(futures))
     assert [future.result() for future in futures] == list(range(len(futures)))
