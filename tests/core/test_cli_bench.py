@@ -80,3 +80,24 @@ def test_an_unknown_workload(capsys):
         main(["bench", "--only", "speed"])
     assert left.value.code == 2
     assert "speed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--rounds", "0"], "at least one"),
+        (["--rounds", "-2"], "at least one"),
+        (["--peer", "nobody"], "no peer has 'nobody'"),
+        (["--json", "/no/such/folder/x.json"], "can't be written"),
+        (["--json", "/"], "can't be written"),
+    ],
+)
+def test_what_makes_no_sense_is_said_before_anything_is_measured(
+    capsys, monkeypatch, arguments, words
+):
+    def measured(*_):
+        raise AssertionError("measured")
+
+    monkeypatch.setattr(run, "rounds", measured)
+    assert main(["bench", *arguments]) == 2
+    assert words in capsys.readouterr().err

@@ -38,13 +38,7 @@ class Workload(NamedTuple):
 
 def call(peer: Any, scale: float) -> float:
     """Return the median time of single calls, in µs."""
-    times = []
-    for _ in range(_times(200, scale)):
-        started = time.perf_counter()
-        peer.call()
-        times.append(time.perf_counter() - started)
-    times.sort()
-    return times[len(times) // 2] * 1e6
+    return _latency(peer, _times(200, scale))
 
 
 def fanout(peer: Any, scale: float) -> float:
@@ -90,15 +84,8 @@ def fresh(peer: Any, scale: float) -> float:
 
 def fresh_call(peer: Any, scale: float) -> float:
     """Return the median time of single calls in a process of their own, in µs."""
-    times = []
-    for _ in range(_times(50, scale)):
-        # What one call leaves behind is not to be in the way of the next.
-        time.sleep(0.01)
-        started = time.perf_counter()
-        peer.call()
-        times.append(time.perf_counter() - started)
-    times.sort()
-    return times[len(times) // 2] * 1e6
+    # What one call leaves behind is not to be in the way of the next.
+    return _latency(peer, _times(50, scale), pause=0.01)
 
 
 def busy(peer: Any, scale: float) -> float:
@@ -137,6 +124,18 @@ def size(peer: Any, scale: float) -> float:
     finally:
         tracemalloc.stop()
     return taken / len(nodes)
+
+
+def _latency(peer: Any, count: int, pause: float = 0.0) -> float:
+    times: list[float] = []
+    for _ in range(count):
+        if pause:
+            time.sleep(pause)
+        started = time.perf_counter()
+        peer.call()
+        times.append(time.perf_counter() - started)
+    times.sort()
+    return times[count // 2] * 1e6
 
 
 def _times(full: int, scale: float) -> int:

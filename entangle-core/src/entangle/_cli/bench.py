@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .exits import NODE_FAILED, OK
+from .exits import NODE_FAILED, OK, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -50,18 +50,31 @@ def execute(arguments: argparse.Namespace) -> int:
     from entangle._bench import run
     from entangle._bench.workloads import WORKLOADS
 
+    # Told now, not after minutes of measuring.
+    if arguments.rounds is not None and arguments.rounds < 1:
+        raise UsageError(f"--rounds {arguments.rounds}: at least one is needed")
+    file = arguments.json
+    if file is not None and (file.is_dir() or not file.parent.is_dir()):
+        raise UsageError(
+            f"--json {file}: this can't be written; name a file in a folder"
+        )
     only = arguments.only
     chosen = run.peers(arguments.peer)
+    if not chosen:
+        raise UsageError(
+            f"no peer has {' or '.join(map(repr, arguments.peer))} in its name: leave "
+            "--peer out to see all names"
+        )
     names = [name for name in WORKLOADS if not only or name in only]
     rounds = arguments.rounds or (FULL_ROUNDS if arguments.full else QUICK_ROUNDS)
     samples = run.rounds(chosen, names, rounds, FULL if arguments.full else QUICK)
     print(run.table(samples, chosen))
-    if arguments.json:
+    if file is not None:
         report = {
             "machine": run.machine(),
             "units": {name: WORKLOADS[name].unit for name in names},
             "samples": samples,
         }
-        arguments.json.write_text(json.dumps(report, indent=1) + "\n")
+        file.write_text(json.dumps(report, indent=1) + "\n")
     failed = any(None in costs for by in samples.values() for costs in by.values())
     return NODE_FAILED if failed else OK
