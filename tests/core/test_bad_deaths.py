@@ -87,6 +87,24 @@ def test_a_signal_that_ends_the_worker_is_named(number):
         assert double(2)() == 4
 
 
+@process
+def kill_behind_a_stopped_parent():
+    parent = os.getppid()
+    later = f"sleep 0.2; kill -CONT {parent}"
+    os.spawnl(os.P_NOWAIT, "/bin/sh", "sh", "-c", later)
+    os.kill(parent, signal.SIGSTOP)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_death_that_is_reported_late_is_still_that_death():
+    # Its connection ends long before anybody says why.
+    assert double(1)() == 2
+    with within(), pytest.raises(ProcessTerminatedException) as caught:
+        kill_behind_a_stopped_parent()()
+    assert caught.value.signal == signal.SIGKILL
+    assert double(2)() == 4
+
+
 @pytest.mark.parametrize("code", [0, 3, 255])
 def test_leaving_the_process_is_no_return(code):
     assert double(1)() == 2

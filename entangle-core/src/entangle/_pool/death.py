@@ -13,6 +13,8 @@ from entangle.errors import ProcessTerminatedException, WorkerStartError
 if TYPE_CHECKING:
     from .worker import WorkerProcess
 
+_PF_EXITING = 0x4
+
 
 class Deaths:
     """Makes the error for a call whose worker died."""
@@ -78,6 +80,20 @@ def _kills_for_memory() -> int:
     except (OSError, ValueError):
         pass
     return 0
+
+
+def exiting(pid: int) -> bool:
+    """Tell whether a process is dead, or past the point of no return.
+
+    The kernel sets the flag before it closes the descriptors of a process that ends,
+    whatever ended it (``PF_EXITING``, the ninth field of /proc/PID/stat).
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return True
+    return fields[0] in b"ZX" or bool(int(fields[6]) & _PF_EXITING)
 
 
 def end_strays(mark: str) -> None:

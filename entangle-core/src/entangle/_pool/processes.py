@@ -45,6 +45,7 @@ MOST_WAITING = 0.5  # seconds that a call's end waits for that of its nested cal
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 NESTING_PRELOAD = ("entangle._run.api",)
 GRACE_AFTER_END = 0.02  # seconds a worker may outlive its connection
+MOST_LOOKS = 8  # at a worker that seems to be dying: for five seconds in all
 
 
 class Processes:
@@ -384,8 +385,7 @@ class Processes:
             self._hub.unwatch(worker.socket.fileno())
             worker.silent = True
             self._hub.at(
-                time.monotonic() + GRACE_AFTER_END,
-                partial(self._broken, worker, "it closed its connection to the caller"),
+                time.monotonic() + GRACE_AFTER_END, partial(self._silent, worker, 1)
             )
             return False
         except frames.ProtocolError as error:
@@ -399,6 +399,16 @@ class Processes:
                 return False
         self._dispatcher.settle(worker)
         return True
+
+    def _silent(self, worker: WorkerProcess, looks: int) -> None:
+        """Tell a worker that closed its stream from one that is dying."""
+        if looks < MOST_LOOKS and death.exiting(worker.pid):
+            self._hub.at(
+                time.monotonic() + GRACE_AFTER_END * 2**looks,
+                partial(self._silent, worker, looks + 1),
+            )
+        else:
+            self._broken(worker, "it closed its connection to the caller")
 
     def _broken(self, worker: WorkerProcess, why: str) -> None:
         """End a worker that can't be talked to; an end-of-file alone is no death."""
