@@ -105,7 +105,7 @@ class Caller:
         if frame.kind == frames.FAILED:
             return number, failures.decode_failure(rest)
         assert frame.kind in {frames.RESULT, frames.GRAPH}
-        blob = attach.received(frame.buffers[0], frame.buffers[1:], frame.readonly[1:])
+        blob = attach.received(frame.buffers[0], frame.buffers[1:], frame.marks[1:])
         return number, codec.decode(blob)
 
     def value(self, fn, *args, **options):

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from entangle._graph.options import Options, SchedulerOptions
 from entangle._graph.scheduling import LowestFree
 from entangle._pool import keys
-from entangle._pool.jobs import Job, Payload, Prepared, frame, shared_frame
+from entangle._pool.jobs import Job, Payload, Prepared, frame
 from entangle._pool.limits import Limits
 from entangle._pool.scheduling import Group
 from entangle._pool.serial import Serial
@@ -19,8 +19,7 @@ from entangle._pool.shipping import Shipped, Shipper
 from entangle._pool.snapshot import Snapshots
 from entangle._pool.worker import Key
 from entangle._seam.call import Call
-from entangle._worker import codec, frames, functions
-from entangle._worker.attach import Parcel
+from entangle._worker import codec, functions
 from entangle.errors import UnmetCapabilityError
 
 
@@ -388,39 +387,16 @@ def test_which_calls_are_tiny():
     assert not job(Call(len, wants_start=True)).tiny(2000.0)
 
 
-def cut(pieces):
-    data = memoryview(b"".join(bytes(piece) for piece in pieces))
-
-    def receive(buffer):
-        nonlocal data
-        count = min(len(buffer), len(data))
-        buffer[:count] = data[:count]
-        data = data[count:]
-        return count
-
-    reader = frames.FrameReader()
-    found = []
-    while data:
-        found += reader.read(receive)
-    return found
-
-
 def test_frames_of_jobs():
-    (frame_,) = cut(frame([job(), job()]))
-    assert frame_.kind == frames.CALLS
-    assert pickle.loads(frame_.body) == [(9, 5, ("abc",), None, 0)] * 2
+    body, buffers, flags = frame([job(), job()])
+    assert not buffers
+    assert not flags
+    assert pickle.loads(body) == [(9, 5, ("abc",), None, 0)] * 2
     marked = job(Call(len, wants_start=True), is_async=True)
     marked.token = True
-    (entry,) = pickle.loads(cut(frame([marked]))[0].body)
+    (entry,) = pickle.loads(frame([marked])[0])
     assert entry[4] == 7
     rich = job(payload=Payload(b"args", 1, [b"x" * 10], []))
-    (frame_,) = cut(frame([rich]))
-    assert pickle.loads(frame_.body) == [(9, 5, b"args", 1, 8)]
-    assert [bytes(each) for each in frame_.buffers] == [b"x" * 10]
-
-
-def test_frames_of_shared_values():
-    (frame_,) = cut(shared_frame(Parcel(b"data", (b"buffer",), 7)))
-    assert frame_.kind == frames.SHARED
-    assert int.from_bytes(frame_.body, "little") == 7
-    assert [bytes(each) for each in frame_.buffers] == [b"data", b"buffer"]
+    body, buffers, flags = frame([rich])
+    assert pickle.loads(body) == [(9, 5, b"args", 1, 8)]
+    assert [bytes(each) for each in buffers] == [b"x" * 10]

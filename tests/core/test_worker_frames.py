@@ -59,7 +59,7 @@ def contents(frame):
         frame.flags,
         bytes(frame.body),
         [bytes(buffer) for buffer in frame.buffers],
-        list(frame.readonly),
+        list(frame.marks),
     )
 
 
@@ -145,7 +145,7 @@ def test_multidimensional_buffers_travel_flat():
     view = memoryview(bytearray(b"abcdefgh")).cast("B", (2, 4))
     (frame,) = read_all(packed(1, b"", [view]))
     assert frame.buffers == (bytearray(b"abcdefgh"),)
-    assert frame.readonly == (0,)
+    assert frame.marks == (0,)
 
 
 def test_empty_buffers_take_no_piece_of_their_own():
@@ -161,7 +161,7 @@ def test_empty_buffers_take_no_piece_of_their_own():
         frames.HEADER.pack(frames.MAGIC, 1, 0, 0, frames.LARGEST_BODY + 1),
         frames.HEADER.pack(frames.MAGIC, 1, 0, frames.MOST_BUFFERS + 1, 0),
         frames.HEADER.pack(frames.MAGIC, 1, 0, 2, 0)
-        + struct.pack("<QQ", frames.LARGEST_BODY << 1, 2),
+        + struct.pack("<QQ", frames.LARGEST_BODY << 2, 4),
     ],
 )
 @pytest.mark.parametrize("sizes", [(), (1,) * 200])

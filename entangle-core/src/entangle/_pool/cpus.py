@@ -49,22 +49,31 @@ def quota() -> float | None:
 
 
 def _cgroup(controller: str) -> str:
-    for line in _read("proc/self/cgroup").splitlines():
+    for line in read("proc/self/cgroup").splitlines():
         _, names, path = line.split(":", 2)
         if controller in names.split(","):
             return path
     raise ValueError(controller)
 
 
+def cgroup_folders() -> list[str]:
+    """Return the folders of this process's cgroups, its own first, the root last.
+
+    Raises:
+        OSError, ValueError: there is no unified hierarchy.
+    """
+    root = "sys/fs/cgroup"
+    read(f"{root}/cgroup.controllers")
+    names = _cgroup("").strip("/").split("/")
+    return ["/".join([root, *names[:depth]]) for depth in range(len(names), -1, -1)]
+
+
 def _quota_v2() -> float | None:
     found: float | None = None
-    root = "sys/fs/cgroup"
-    _read(f"{root}/cgroup.controllers")  # else there is no unified hierarchy
-    names = _cgroup("").strip("/").split("/")
     # The tightest limit on the way up counts.
-    for depth in range(len(names), -1, -1):
+    for folder in cgroup_folders():
         try:
-            text = _read("/".join([root, *names[:depth], "cpu.max"]))
+            text = read(f"{folder}/cpu.max")
         except FileNotFoundError:
             continue
         most, period = text.split()[:2]
@@ -78,16 +87,17 @@ def _quota_v1() -> float | None:
     root = "sys/fs/cgroup/cpu"
     for folder in (f"{root}/{_cgroup('cpu').strip('/')}", root):
         try:
-            most = int(_read(f"{folder}/cpu.cfs_quota_us"))
+            most = int(read(f"{folder}/cpu.cfs_quota_us"))
         except FileNotFoundError:
             continue
         if most <= 0:
             return None
-        return most / int(_read(f"{folder}/cpu.cfs_period_us"))
+        return most / int(read(f"{folder}/cpu.cfs_period_us"))
     return None
 
 
-def _read(path: str) -> str:
+def read(path: str) -> str:
+    """Return the text of a file below the root of the file system."""
     # pathlib would be an import only for that.
     with open(ROOT + path) as file:  # noqa: PTH123
         return file.read()

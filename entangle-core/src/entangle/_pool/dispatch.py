@@ -20,7 +20,7 @@ from entangle.errors import WorkerStartError
 
 from .batching import LOW_WATER, MOST_AT_ONCE, TINY_NS, extend
 from .cpus import Processors
-from .jobs import Job, Prepared, frame, shared_frame
+from .jobs import Job, Prepared, frame
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,7 +149,11 @@ class Dispatcher:
             worker.outstanding.append(job)
         if tokens:
             worker.grant(tokens)
-        worker.send(frame(batch))
+        body, buffers, flags = frame(batch)
+        if buffers:
+            worker.send_with(frames.CALLS, body, buffers)
+        else:
+            worker.send(frames.pack(frames.CALLS, body, (), flags))
         if batch[0].tiny(TINY_NS):
             self._tiny[worker.number] = worker
         if worker.waiting() and worker.watch is None:
@@ -170,7 +174,9 @@ class Dispatcher:
             for blob in prepared.payload.shared:
                 if blob.number not in worker.shared:
                     worker.shared.add(blob.number)
-                    worker.send(shared_frame(blob))
+                    number = protocol.NUMBER.pack(blob.number)
+                    buffers = (blob.data, *blob.buffers)
+                    worker.send_with(frames.SHARED, number, buffers)
 
     def _worker_for(self, job: Job) -> WorkerProcess | None:
         """Return a worker without work; None if none can be had now."""

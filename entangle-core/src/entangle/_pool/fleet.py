@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from .hub import Hub, Timer
     from .output import Printer, Source
+    from .segments import Segments
     from .snapshot import Snapshot
     from .worker import Key
     from .zygotes import Listener
@@ -34,8 +35,10 @@ class Fleet:
         listener: Listener,
         readable: Callable[[WorkerProcess, int], None],
         idle_seconds: float,
+        segments: Segments,
     ) -> None:
         self._hub = hub
+        self._segments = segments
         self._printer = printer
         self._listener = listener
         self._readable = readable
@@ -98,7 +101,9 @@ class Fleet:
         if snapshot is not None:
             zygote.adopt(snapshot)
         self._count += 1
-        worker = WorkerProcess(self._count, key, zygote, self._hub, self._printer)
+        worker = WorkerProcess(
+            self._count, key, zygote, self._hub, self._printer, self._segments
+        )
         self._workers[worker.number] = worker
         worker.handler = partial(self._readable, worker)
         self._hub.watch(worker.socket.fileno(), worker.handler)

@@ -9,7 +9,7 @@ from entangle._worker import codec, frames
 from entangle._worker import main as protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from entangle._graph.options import SchedulerOptions
     from entangle._seam.call import Call
@@ -27,7 +27,6 @@ class Payload(NamedTuple):
     own: int
     buffers: list[Any]
     shared: list[Any]
-    readonly: tuple[int, ...] = ()
 
 
 class Prepared(NamedTuple):
@@ -116,30 +115,22 @@ class Job:
         return self.number, prepared.shipped.number, payload.data, payload.own, flags
 
 
-def frame(jobs: list[Job]) -> list[Any]:
-    """Return the frame that carries jobs; one with a payload travels alone."""
+def frame(jobs: list[Job]) -> tuple[bytes, Sequence[Any], int]:
+    """Return the frame that carries jobs: body, buffers, flags.
+
+    One with a payload travels alone.
+    """
     payload = jobs[0].prepared.payload
     entries = [job.entry() for job in jobs]
     if len(jobs) > 1 and not all(map(_immutable, jobs)):
         # One pickle of all would make one object of a list that calls share.
         apart = [pickle.dumps(entry, 5) for entry in entries]
-        return frames.pack(frames.CALLS, pickle.dumps(apart, 5), (), frames.APART)
-    return frames.pack(
-        frames.CALLS,
-        pickle.dumps(entries, 5),
-        payload.buffers if payload is not None else (),
-    )
+        return pickle.dumps(apart, 5), (), frames.APART
+    return pickle.dumps(entries, 5), () if payload is None else payload.buffers, 0
 
 
 def _immutable(job: Job) -> bool:
     call = job.call
     return codec.ATOMS.issuperset(map(type, call.args)) and (
         not call.kwargs or codec.ATOMS.issuperset(map(type, call.kwargs.values()))
-    )
-
-
-def shared_frame(blob: Any) -> list[Any]:
-    """Return the frame that carries a value which several calls share."""
-    return frames.pack(
-        frames.SHARED, protocol.NUMBER.pack(blob.number), (blob.data, *blob.buffers)
     )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._graph.options import Options
 from entangle._seam.call import Call
-from entangle._worker import failures, frames
+from entangle._worker import attach, failures, frames
 from entangle._worker.attach import Parcel
 
 from .jobs import Payload, Prepared
@@ -87,7 +87,7 @@ class NestedCall(Call):
             self._worker = None
         body = pickle.dumps((self._number, what, detail), 5)
         buffers = () if parcel is None else (parcel.data, *parcel.buffers)
-        worker.send(frames.pack(frames.REPLY, body, buffers))
+        worker.send_with(frames.REPLY, body, buffers)
 
 
 def _elsewhere() -> None:
@@ -120,11 +120,8 @@ class NestedCalls:
         payload = None
         if request["payload"] is not None:
             data, own = request["payload"]
-            buffers = [
-                memoryview(buffer).toreadonly() if readonly else buffer
-                for buffer, readonly in zip(frame.buffers, frame.readonly, strict=True)
-            ]
-            payload = Payload(data, own, buffers, [])
+            buffers = attach.readable(frame.buffers, frame.marks)
+            payload = Payload(data, own, list(buffers), [])
         shipped = self._shipped(worker, request)
         call = NestedCall(
             worker, number, request["name"], wants_start=request["wants_start"]

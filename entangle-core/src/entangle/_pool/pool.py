@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.scheduling import make_scheduler
-from entangle._worker import failures, references
+from entangle._worker import failures, pieces, references
 from entangle._worker import main as worker
 from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
 
@@ -26,6 +26,7 @@ from .limits import Limits
 from .output import Printer
 from .processes import Processes
 from .scheduling import Group
+from .segments import HERE, Segments
 from .serial import Serial
 from .shipping import Shipper
 from .snapshot import Snapshots
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from entangle._graph.options import SchedulerOptions
+
+    from .segments import Segment
 
 IDLE = "ENTANGLE_IDLE"
 _ENDING = 3.0  # seconds that runs have to end at a shutdown; the engine is faster
@@ -80,6 +83,13 @@ class Pool:
             itertools.count(1).__next__ if worker.current is None else None
         )
         if worker.current is None:
+            self.segments = Segments(self._segment_closed)
+            self._idle = idle
+            self._trimming = False
+            pieces.outlived[0] = True
+            pieces.Source.ask = self._ask
+            pieces.Source.failed = self.segments.refused
+            pieces.on_release[:] = [partial(self.hub.post, self._released)]
             self.processes = Processes(
                 self.hub,
                 self.printer,
@@ -87,6 +97,7 @@ class Pool:
                 self.limits,
                 self.capacity,
                 idle,
+                self.segments,
             )
             from .nested import NestedCalls
 
@@ -105,6 +116,38 @@ class Pool:
         self.hub.near = self.processes.lone()
         if self.printer.pending():
             self.notifier.call(self.printer.flush)
+
+    # -- shared memory -----------------------------------------------------------
+
+    def _ask(self, nbytes: int) -> Any:
+        """Have shared memory to write to, in this process; on any thread."""
+        from entangle._worker.memory import Grant
+
+        found = self.segments.grant(HERE, nbytes)
+        return None if found is None else Grant(*found)
+
+    def _released(self) -> None:
+        """Take note of what has ended in this process; give it back in a while."""
+        self.segments.collect()
+        self._trim_later(monotonic() + self._idle)
+
+    def _trim_later(self, moment: float) -> None:
+        if not self._trimming:
+            self._trimming = True
+            self.hub.at(moment, self._trim)
+
+    def _trim(self) -> None:
+        self._trimming = False
+        since = self.segments.trim(monotonic() - self._idle)
+        if since is not None:
+            self._trim_later(since + self._idle)
+
+    def _segment_closed(self, segment: Segment) -> None:
+        """Have a segment let go of everywhere; on any thread."""
+        self.hub.post(self.processes.unmap, segment.key)
+        self.encoder.call(_close_segment, segment)
+
+    # -- runs --------------------------------------------------------------------
 
     def expect_processes(self, module: str) -> None:
         """Begin to start what the first process call will need.
@@ -243,12 +286,19 @@ class Pool:
         self.hub.abandon()
         for serial in [*self._serials.values(), self.encoder, self.notifier]:
             serial.close()
+        if not self.relayed:
+            pieces.Source.ask = None
+            pieces.on_release.clear()
+            self.segments.close()
         self.printer.flush()
 
     def abandon(self) -> None:
         """Let go of everything without touching it: for a forked child."""
         self.closed = True
         descriptors = list(self.processes.descriptors())
+        if not self.relayed:
+            descriptors += self.segments.descriptors()
+            self.segments.abandon()
         self.hub.abandon()
         for descriptor in descriptors:
             try:
@@ -271,6 +321,13 @@ def _idle_seconds() -> float:
             "workers are kept, or unset it"
         )
     return seconds
+
+
+def _close_segment(segment: Segment) -> None:
+    memory = sys.modules.get("entangle._worker.memory")
+    if memory is not None:
+        memory.forget([segment.key])
+    segment.close()
 
 
 class _Process:
@@ -336,7 +393,7 @@ def _require_linux() -> None:
 
 @functools.cache
 def _register_once() -> None:
-    os.register_at_fork(after_in_child=_in_forked_child)
+    os.register_at_fork(before=pieces.forked, after_in_child=_in_forked_child)
     # While new threads can still be started, which some versions refuse at exit.
     with contextlib.suppress(AttributeError, RuntimeError):
         getattr(threading, "_register_atexit")(_await_submitted)  # noqa: B009
@@ -345,6 +402,10 @@ def _register_once() -> None:
 
 def _in_forked_child() -> None:
     pool = _ours.pool
+    pieces.Source.ask = pieces.Source.failed = None
+    memory = sys.modules.get("entangle._worker.memory")
+    if memory is not None:
+        memory.start_over()
     _ours.__init__()  # type: ignore[misc]  # the lock may have been held at the fork
     if pool is not None:
         pool.abandon()

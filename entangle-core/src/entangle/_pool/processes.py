@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .limits import Limits
     from .nested import NestedCalls
     from .output import Printer
+    from .segments import Segments
     from .shipping import Shipper
     from .worker import WorkerProcess
     from .zygotes import ZygoteProcess
@@ -59,12 +60,14 @@ class Processes:
         limits: Limits,
         capacity: int,
         idle: float,
+        segments: Segments,
     ) -> None:
         self.capacity = capacity
+        self._segments = segments
         self._hub = hub
         self._limits = limits
         self._jobs: dict[Call, Job] = {}
-        self._fleet = Fleet(hub, printer, self, self._readable, idle)
+        self._fleet = Fleet(hub, printer, self, self._readable, idle, segments)
         self._dispatcher = Dispatcher(hub, self._fleet, shipper, capacity, self._failed)
         self._closed = False
         self._renewed = False  # whether the zygote was, since the last fork
@@ -354,6 +357,7 @@ class Processes:
                 error = self._deaths.error(name, worker, status, zygote=zygote)
                 self._failed(job, error)
         self._fleet.forget(worker)
+        self._segments.gone(worker.number, alone=not zygote)
         self._dispatcher.put_back(again)
         for job in worker.answered:
             self._report(job)
@@ -427,6 +431,10 @@ class Processes:
                 worker.outstanding[0].call.started(moment / 1e9)
         elif kind == frames.NESTED:
             self._nested_request(worker, item)
+        elif kind == frames.SPACE:
+            self._space(worker, item)
+        elif kind == frames.RELEASED:
+            self._segments.released(worker.number, pickle.loads(item.body))
         elif kind == frames.BLOCKED:
             self._blocked(worker)
         elif kind == frames.RESUMED:
@@ -466,11 +474,33 @@ class Processes:
         elif kind == frames.FAILED:
             call.failed_encoded(bytes(body[start:]))
         else:
-            parcel = received(item.buffers[0], item.buffers[1:], item.readonly[1:])
+            parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
             if kind == frames.RESULT:
                 call.succeeded(parcel)
             else:
                 call.returned_graph(parcel)
+
+    def _space(self, worker: WorkerProcess, item: Any) -> None:
+        """Give a worker shared memory to write to, or note why it could not use it."""
+        request, nbytes, problem = pickle.loads(item.body)
+        if problem:
+            self._segments.refused(problem)
+            return
+        answer: Any
+        try:
+            answer = self._segments.grant(worker.number, nbytes)
+        except MemoryError as error:
+            answer = str(error)
+        else:
+            if answer is not None:
+                place, nbytes, size = answer
+                answer = (place.fields(), nbytes, size)
+        worker.send(frames.pack(frames.GRANTED, pickle.dumps((request, answer), 4)))
+
+    def unmap(self, key: tuple[int, int]) -> None:
+        """Have the workers let go of a file that nobody uses any more."""
+        for worker in self._fleet:
+            worker.send(frames.pack(frames.UNMAP, pickle.dumps([key], 4)))
 
     def _nested_request(self, worker: WorkerProcess, item: Any) -> None:
         if self.nested is None or not worker.outstanding or worker.killed:

@@ -8,6 +8,7 @@ processors and the zygotes. Nothing here outlives the call that the worker is ru
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._worker import attach, frames
@@ -131,7 +132,8 @@ class Relay:
         """Read the worker's stream while its body runs."""
         if not self._attached:
             self._attached = True
-            self._worker.relay = self._replied
+            # Who waits for memory may be the one to receive it, outside of the monitor.
+            self._worker.relay = partial(self._hub.post, self._replied)
             self._worker.endings.append(self._body_ended)
             self._hub.watch(self._worker.sock.fileno(), self._readable)
 
@@ -179,7 +181,7 @@ class Relay:
             call.cancelled(detail)
         else:
             parcel = attach.received(
-                frame.buffers[0], frame.buffers[1:], frame.readonly[1:]
+                frame.buffers[0], frame.buffers[1:], frame.marks[1:]
             )
             if what == nested.PARCEL:
                 call.succeeded(parcel)

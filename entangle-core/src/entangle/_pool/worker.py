@@ -21,11 +21,12 @@ from entangle._worker import main as protocol
 from .output import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from .hub import Hub, Timer
     from .jobs import Job
     from .output import Printer
+    from .segments import Segments
     from .zygotes import ZygoteProcess
 
 _PAGE = mmap.PAGESIZE
@@ -96,7 +97,13 @@ class WorkerProcess:
     """
 
     def __init__(
-        self, number: int, key: Key, zygote: ZygoteProcess, hub: Hub, printer: Printer
+        self,
+        number: int,
+        key: Key,
+        zygote: ZygoteProcess,
+        hub: Hub,
+        printer: Printer,
+        segments: Segments,
     ) -> None:
         self.number = number
         self.key = key
@@ -124,7 +131,8 @@ class WorkerProcess:
         self.nested_functions: dict[bytes, Any] = {}
         self.nested_snapshots: dict[int, Any] = {}
         self._hub = hub
-        self._reader = frames.FrameReader()
+        self._segments = segments
+        self._reader = frames.FrameReader(partial(segments.accept, number))
         self._outbox: deque[memoryview] = deque()
         self._sequence = 0
         self._open: list[int] = []
@@ -249,6 +257,11 @@ class WorkerProcess:
         except OSError:
             return  # it is dying: its zygote will say so
         self.want_writable(wanted=True)
+
+    def send_with(self, kind: int, body: bytes, buffers: Sequence[Any]) -> None:
+        """Send a frame whose buffers may lie in shared memory."""
+        self._segments.lend(self.number, buffers)
+        self.send(frames.pack(kind, body, buffers))
 
     def flush(self) -> None:
         """Send what the socket takes now."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import EDGE_TYPES, edges_in
 from entangle._pool.jobs import Payload
-from entangle._worker import codec
+from entangle._worker import codec, pieces
 from entangle._worker.attach import Parcel, encode_arguments
 from entangle.errors import UnpicklableError
 
@@ -27,11 +27,13 @@ class Sent:
     Holds the object, so that its identity stays its own while the run lasts.
     """
 
-    __slots__ = ("object", "parcel")
+    __slots__ = ("large", "object", "parcel")
 
     def __init__(self, value: Any, parcel: Parcel) -> None:
         self.object = value
         self.parcel = parcel
+        # Whether it is to be put into shared memory before it is sent.
+        self.large = pieces.large((parcel.data, *parcel.buffers))
 
 
 # What nodes that are prepared together have been found to share, by identity. Not more:
@@ -69,7 +71,8 @@ class Encoder:
             self._batches[node] = batch
             known = batch.get(id(value))
             if known is not None:
-                if not known.parcel.number and known.parcel.nbytes >= _SHARE:
+                size = known.parcel.nbytes
+                if not known.parcel.number and size >= _SHARE and not known.large:
                     self._share(known.parcel)
             elif self._ahead < self.AHEAD and not (
                 type(value) in _CONTAINERS and edges_in(value)
@@ -81,6 +84,10 @@ class Encoder:
     def forget(self, node: Node[Any]) -> None:
         """Let go of what was encoded for a node."""
         self._batches.pop(node, None)
+
+    def clear(self) -> None:
+        """Let go of everything that was encoded: no call will need it."""
+        self._batches.clear()
 
     def _share(self, parcel: Parcel) -> None:
         if self._number is not None:
@@ -124,6 +131,7 @@ class Encoder:
                 complete = False
                 return value
             encoded = True
+            complete = complete and not known.large  # whose copying takes its time
             return known.parcel
 
         args = tuple([ready(value) for value in args])
@@ -160,6 +168,9 @@ def payload(
     Raises:
         UnpicklableError: one of them can't be sent.
     """
+    for value in (*args, *(kwargs or {}).values()):
+        if type(value) is Parcel:
+            value.publish()
     try:
         return Payload(*encode_arguments(args, kwargs or {}))
     except codec.EncodeError as error:

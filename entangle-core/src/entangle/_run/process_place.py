@@ -106,8 +106,9 @@ class ProcessPlace:
             self._run.resume(waiting.popleft())
 
     def close(self) -> None:
-        """Drop what waits; have the workers forget what the calls shared."""
+        """Drop what waits and was encoded; have the workers forget what calls shared."""
         self._waiting.clear()
+        self._run.encoder.clear()
         numbers = self._run.encoder.numbers
         if numbers:
             self._processes.forget_shared(numbers)

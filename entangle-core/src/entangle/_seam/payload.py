@@ -112,7 +112,8 @@ def deliver(call: Call, answer: bytes) -> None:
 def _written(head: bytes, kind: Any, blob: codec.Blob | None) -> bytes:
     parts = None
     if blob is not None:
-        parts = (blob.data, [(bytes(b), memoryview(b).readonly) for b in blob.buffers])
+        data, *buffers = codec.plain((blob.data, *blob.buffers))
+        parts = (data, [(bytes(b), memoryview(b).readonly) for b in buffers])
     return pickle.dumps((head, kind, parts), 5)
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import _thread
 
-from . import codec
+from . import codec, frames, pieces
+from .pieces import Piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,9 +36,17 @@ class Parcel(codec.Blob):
 
     __slots__ = ("number",)
 
-    def __init__(
-        self, data: Buffer, buffers: Sequence[Buffer] = (), number: int = 0
-    ) -> None:
+    def publish(self) -> None:
+        """Put what is large in it into shared memory, once for all who are sent it.
+
+        Raises:
+            MemoryError: there is not enough.
+            OSError: it is there, but can't be kept from changing.
+        """
+        self.data, *buffers = published((self.data, *self.buffers))
+        self.buffers = tuple(buffers)
+
+    def __init__(self, data: Any, buffers: Sequence[Any] = (), number: int = 0) -> None:
         """Hold a pickle and its buffers, and the number it is known under."""
         codec.Blob.__init__(self, data, buffers)
         self.number = number
@@ -54,7 +63,7 @@ class Collector:
     """Gathers the parcels met while one call's arguments are encoded."""
 
     def __init__(self) -> None:
-        self.buffers: list[Buffer] = []
+        self.buffers: list[Any] = []
         # The parcels that go ahead, once to each worker.
         self.shared: list[Parcel] = []
         self._places: dict[int, tuple[int, int]] = {}
@@ -76,7 +85,7 @@ class Collector:
 
 def encode_arguments(
     args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
-) -> tuple[bytes, int, list[Buffer], list[Parcel]]:
+) -> tuple[bytes, int, list[Any], list[Parcel]]:
     """Encode a call's arguments; the parcels among them are taken out.
 
     Returns:
@@ -94,8 +103,8 @@ def encode_arguments(
         blob = codec.encode((args, kwargs))
     finally:
         _restore(thread, before)
-    own = len(blob.buffers)
-    return bytes(blob.data), own, [*blob.buffers, *collector.buffers], collector.shared
+    own = published(blob.buffers)
+    return bytes(blob.data), len(own), [*own, *collector.buffers], collector.shared
 
 
 def attached(first: int, count: int) -> Any:
@@ -132,6 +141,9 @@ class Attached:
             return codec.decode(self._blob(self._data, 0, self._own), owned=True)
         finally:
             _restore(thread, before)
+            # What the arguments are made of lives as long as they do, not longer.
+            self._frame.buffers = ()
+            self._values = {}
 
     def value(self, first: int, count: int) -> Any:
         """Return the value of one blob; the same object each time."""
@@ -150,21 +162,39 @@ class Attached:
         return received(
             data,
             self._frame.buffers[first : first + count],
-            self._frame.readonly[first : first + count],
+            self._frame.marks[first : first + count],
         )
 
 
-def received(
-    data: Buffer, buffers: Sequence[Buffer], readonly: Sequence[int]
-) -> Parcel:
+def received(data: Buffer, buffers: Sequence[Any], marks: Sequence[int]) -> Parcel:
     """Make a parcel of what a frame brought, read-only buffers read-only again."""
-    return Parcel(
-        data,
-        tuple(
-            memoryview(buffer).toreadonly() if flag else buffer
-            for buffer, flag in zip(buffers, readonly)
-        ),
+    return Parcel(data, readable(buffers, marks))
+
+
+def readable(buffers: Sequence[Any], marks: Sequence[int]) -> tuple[Any, ...]:
+    """Return buffers as a frame brought them, read-only ones read-only again."""
+    return tuple(
+        [
+            memoryview(buffer).toreadonly()
+            if mark & frames.READONLY and type(buffer) is not Piece
+            else buffer
+            for buffer, mark in zip(buffers, marks)
+        ]
     )
+
+
+def published(buffers: Sequence[Any]) -> Sequence[Any]:
+    """Return buffers, those that are large together as pieces of shared memory.
+
+    Raises:
+        MemoryError, OSError: as `Parcel.publish`.
+    """
+    if pieces.large(buffers):
+        from . import memory
+
+        buffers = memory.published(buffers)
+        memory.seal()
+    return buffers
 
 
 def _restore(thread: int, before: Active | None) -> None:

@@ -11,6 +11,7 @@ from io import BytesIO
 from types import FunctionType
 
 from . import references
+from .pieces import Piece
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Blob:
     """An encoded value: a pickle with its out-of-band buffers.
 
     The buffers are the value's own memory, not copies: they are good for as long as
-    the value is neither changed nor resized.
+    the value is neither changed nor resized. Or they are pieces of shared memory,
+    which never change; the pickle may be one, too.
 
     Attributes:
         data: The pickle.
@@ -77,7 +79,7 @@ class Blob:
 
     __slots__ = ("buffers", "data")
 
-    def __init__(self, data: Buffer, buffers: Sequence[Buffer] = ()) -> None:
+    def __init__(self, data: Any, buffers: Sequence[Any] = ()) -> None:
         """Hold a pickle and its buffers."""
         self.data = data
         self.buffers = tuple(buffers)
@@ -85,7 +87,9 @@ class Blob:
     @property
     def nbytes(self) -> int:
         """The size of pickle and buffers together, in bytes."""
-        return len(self.data) + sum(memoryview(b).nbytes for b in self.buffers)
+        return len(self.data) + sum(
+            b.nbytes if type(b) is Piece else memoryview(b).nbytes for b in self.buffers
+        )
 
 
 class Pickler(_Pickler):
@@ -271,16 +275,27 @@ def decode(blob: Blob, owned: bool = False) -> Any:  # noqa: FBT001, FBT002 - ho
         DecodeError: Something in it cannot be rebuilt here.
     """
     try:
-        if not blob.buffers:
-            return loads(blob.data)
-        buffers = blob.buffers if owned else [_copy(b) for b in blob.buffers]
-        return loads(blob.data, buffers=buffers)
+        parts = blob.buffers
+        if parts and not owned:
+            parts = tuple([_copy(part) for part in parts])
+        # Pieces are mapped anew for each value: nothing is shared with another one.
+        data, *buffers = plain((blob.data, *parts))
+        return loads(data, buffers=buffers) if buffers else loads(data)
     except (Exception, SystemExit) as error:  # whatever rebuilding an object raises
         raise DecodeError(describe(error)) from error
 
 
-def _copy(buffer: Buffer) -> Buffer:
-    if type(buffer) is bytes:
+def plain(buffers: Sequence[Any]) -> Sequence[Any]:
+    """Return buffers to be read here, mapped where they are pieces."""
+    if Piece not in map(type, buffers):
+        return buffers
+    from . import memory
+
+    return memory.as_buffers(buffers)
+
+
+def _copy(buffer: Any) -> Any:
+    if type(buffer) is bytes or type(buffer) is Piece:
         return buffer
     view = memoryview(buffer)
     if not view.readonly:

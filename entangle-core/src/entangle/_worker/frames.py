@@ -1,8 +1,9 @@
 """Length-prefixed frames with out-of-band buffers, over any byte stream.
 
 A frame is a 16-byte header (magic, kind, flags, number of buffers, length of the
-body), the lengths of its buffers, the body, the buffers. The lowest bit of a
-buffer's length field says that its producer's buffer was read-only.
+body), the lengths of its buffers, the body, the buffers. The lowest bits of a
+buffer's length field are its mark: that its producer's buffer was read-only, that it
+is a reference to shared memory.
 
 Frames up to a chunk are cut out of what one receive brought; bigger ones are
 received straight into memory of their own, so that a byte is copied once.
@@ -13,11 +14,13 @@ from __future__ import annotations
 import _struct as struct
 import mmap
 
+from .pieces import Piece, resolve
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _socket import socket
     from collections.abc import Callable, Sequence
-    from typing import Union
+    from typing import Any, Union
 
     Buffer = Union[bytes, bytearray, memoryview]
 
@@ -29,9 +32,16 @@ LARGEST_BODY = 1 << 42
 MOST_BUFFERS = 1 << 24
 
 # caller -> worker
-CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT = range(1, 8)
+CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT, GRANTED, UNMAP = range(1, 10)
 # worker -> caller
 HELLO, STARTED, VALUE, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
+SPACE, RELEASED = range(41, 43)
+
+# marks of a buffer
+READONLY = 1
+REFERENCE = 2
+_MARK_BITS = 2
+_MARKS = 3
 
 # flag of CALLS
 APART = 1  # each call is a pickle of its own
@@ -47,32 +57,42 @@ class ProtocolError(Exception):
 class Frame:
     """One received frame."""
 
-    __slots__ = ("body", "buffers", "flags", "kind", "readonly")
+    __slots__ = ("body", "buffers", "flags", "kind", "marks")
 
     def __init__(
         self,
         kind: int,
         flags: int,
         body: bytes | bytearray,
-        buffers: tuple[bytearray, ...],
-        readonly: tuple[int, ...],
+        buffers: tuple[Any, ...],
+        marks: tuple[int, ...],
     ) -> None:
         self.kind = kind
         self.flags = flags
         self.body = body
         self.buffers = buffers
-        self.readonly = readonly
+        self.marks = marks
 
 
 def pack(
-    kind: int, body: Buffer, buffers: Sequence[Buffer] = (), flags: int = 0
+    kind: int, body: Buffer, buffers: Sequence[Any] = (), flags: int = 0
 ) -> list[Buffer]:
-    """Return the pieces of one frame, to be written in order."""
+    """Return the parts of one frame, to be written in order.
+
+    Buffers that are pieces of shared memory go as references.
+    """
     if not buffers:
         return [HEADER.pack(MAGIC, kind, flags, 0, len(body)) + body]
-    views = [memoryview(buffer).cast("B") for buffer in buffers]
-    head = [HEADER.pack(MAGIC, kind, flags, len(views), len(body))]
-    head.extend(LENGTH.pack(view.nbytes << 1 | view.readonly) for view in views)
+    head = [HEADER.pack(MAGIC, kind, flags, len(buffers), len(body))]
+    views: list[memoryview] = []
+    for buffer in buffers:
+        if type(buffer) is Piece:
+            view, mark = memoryview(buffer.reference()), REFERENCE | buffer.readonly
+        else:
+            view = memoryview(buffer).cast("B")
+            mark = view.readonly
+        views.append(view)
+        head.append(LENGTH.pack(view.nbytes << _MARK_BITS | mark))
     head.append(bytes(body))
     return [b"".join(head), *(view for view in views if view.nbytes)]
 
@@ -112,9 +132,15 @@ class _Filling:
 
 
 class FrameReader:
-    """Cuts a stream into frames. One thread at a time may use it."""
+    """Cuts a stream into frames. One thread at a time may use it.
 
-    def __init__(self) -> None:
+    Args:
+        resolve: puts pieces in the place of a frame's references; it may raise
+            `ProtocolError`.
+    """
+
+    def __init__(self, resolve: Callable[[Frame], None] = resolve) -> None:
+        self._resolve = resolve
         # Pages that nothing was received into yet cost nothing.
         self._chunk = memoryview(
             mmap.mmap(-1, CHUNK, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
@@ -143,7 +169,7 @@ class FrameReader:
             if frame is None:
                 return []
             self._filling = None
-            return [frame]
+            return [self._complete(frame)]
         count = recv_into(self._chunk)
         if not count:
             raise EOFError
@@ -175,21 +201,26 @@ class FrameReader:
             if end < body:
                 break
             fields = struct.unpack_from(f"<{number}Q", data, offset + HEADER.size)
-            lengths = (size, *[field >> 1 for field in fields])
+            lengths = (size, *[field >> _MARK_BITS for field in fields])
             total = sum(lengths)
             if total > LARGEST_BODY:
                 raise self._refused(data, offset)
             if end - body < total <= CHUNK:
                 break
             frame = self._fill(kind, flags, lengths, data, body)
-            frame.readonly = tuple([field & 1 for field in fields])
+            frame.marks = tuple([field & _MARKS for field in fields])
             if self._filling is not None:
                 offset = end
                 break
             offset = body + total
-            frames.append(frame)
+            frames.append(self._complete(frame))
         self._tail = data[offset:] if offset < end else b""
         return frames
+
+    def _complete(self, frame: Frame) -> Frame:
+        if any(mark & REFERENCE for mark in frame.marks):
+            self._resolve(frame)
+        return frame
 
     def _fill(
         self, kind: int, flags: int, lengths: tuple[int, ...], data: bytes, offset: int

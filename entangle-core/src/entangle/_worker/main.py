@@ -20,10 +20,22 @@ import os
 import select
 import sys
 import time
+from _functools import partial  # type: ignore[import-not-found]  # as above
 from _struct import Struct
 from mmap import mmap
 
-from . import attach, codec, context, failures, frames, functions, mains, native
+from . import (
+    attach,
+    codec,
+    context,
+    failures,
+    frames,
+    functions,
+    mains,
+    native,
+    pieces,
+    space,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,6 +109,8 @@ class Worker:
         self._reader = frames.FrameReader()
         self._backlog: deque[frames.Frame] = deque()
         self._writing = _thread.allocate_lock()
+        self._reading = _thread.allocate_lock()
+        self.space = space.Space(self)
         self._functions: dict[int, Union[bytes, Function]] = {}
         self._shared: dict[int, attach.Parcel] = {}
         self._context_error = unsettled or problem
@@ -126,6 +140,7 @@ class Worker:
             frames.CONTEXT: self._context,
             frames.SHARED: self._share,
             frames.FORGET: self._forget,
+            frames.UNMAP: space.unmap,
             frames.REPLY: _ignore,
         }
         backlog = self._backlog
@@ -133,7 +148,10 @@ class Worker:
             if not backlog:
                 if self._damaged():
                     os._exit(BROKEN_STREAM)
-                backlog.extend(self._reader.read(self.sock.recv_into))
+                if pieces.released:
+                    self.space.tell_released()
+                for frame in self._reader.read(self.sock.recv_into):
+                    self._sort(frame)
                 continue
             frame = backlog.popleft()
             if frame.kind == frames.EXIT:
@@ -142,6 +160,7 @@ class Worker:
             if handler is None:
                 raise frames.ProtocolError(f"a frame of kind {frame.kind}")
             handler(frame)
+            del frame  # with the shared memory that it holds
 
     def send(self, pieces: Sequence[frames.Buffer]) -> None:
         """Write one frame. Thread-safe; a broken stream ends the process."""
@@ -171,12 +190,36 @@ class Worker:
         return any(mask & select.POLLNVAL for _, mask in self._standard.poll(0))
 
     def pump(self) -> None:
-        """Receive once on behalf of a running body; keep what isn't its own."""
-        for frame in self._reader.read(self.sock.recv_into):
-            if frame.kind == frames.REPLY and self.relay is not None:
-                self.relay(frame)
-            else:
-                self._backlog.append(frame)
+        """Receive what is there on behalf of a running body; keep what isn't its own."""
+        # Another thread that waits for memory may be about to receive it.
+        if self._reading.acquire(False):
+            try:
+                self._receive(_socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                pass
+            finally:
+                self._reading.release()
+
+    def await_frame(self, arrived: Callable[[], bool]) -> None:
+        """Receive, on behalf of a running body, until something has arrived."""
+        while not arrived():
+            with self._reading:
+                # The thread that serves a nested run may have received it.
+                if not arrived():
+                    self._receive(0)
+
+    def _receive(self, flags: int) -> None:
+        for frame in self._reader.read(partial(self.sock.recv_into, flags=flags)):
+            self._sort(frame)
+
+    def _sort(self, frame: frames.Frame) -> None:
+        """Keep a frame until its turn comes, or give it to who waits for it."""
+        if frame.kind == frames.GRANTED:
+            self.space.answered(frame)
+        elif frame.kind == frames.REPLY and self.relay is not None:
+            self.relay(frame)
+        else:
+            self._backlog.append(frame)
 
     def _function(self, frame: frames.Frame) -> None:
         (number,) = NUMBER.unpack_from(frame.body)
@@ -192,7 +235,7 @@ class Worker:
     def _share(self, frame: frames.Frame) -> None:
         (number,) = NUMBER.unpack_from(frame.body)
         self._shared[number] = attach.received(
-            frame.buffers[0], frame.buffers[1:], frame.readonly[1:]
+            frame.buffers[0], frame.buffers[1:], frame.marks[1:]
         )
 
     def _forget(self, frame: frames.Frame) -> None:
@@ -263,7 +306,8 @@ class Worker:
             if self._forked:
                 end_forked_child(None)
             kind, tail, buffers = _answer(value)
-            value = None
+            value = args = kwargs = run = None
+            space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
             took = clock() - begun
             if self._forked:
@@ -278,6 +322,8 @@ class Worker:
                 end()
         dirty = _settled(took)
         _flush()
+        if pieces.released:
+            self.space.tell_released()
         if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
             sys.stdin, sys.stdout, sys.stderr = self._streams
         self.send(frames.pack(kind, ANSWER.pack(number, took) + tail, buffers, dirty))
@@ -288,6 +334,10 @@ def _in_forked_child() -> None:
     worker, current = current, None
     if worker is not None:
         worker.leave()
+    memory = sys.modules.get("entangle._worker.memory")
+    if memory is not None:
+        memory.start_over()
+    pieces.Source.ask = pieces.Source.failed = None
 
 
 def end_forked_child(error: BaseException | None) -> NoReturn:
@@ -316,7 +366,7 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _answer(value: Any) -> tuple[int, bytes, tuple[frames.Buffer, ...]]:
+def _answer(value: Any) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
 
     Returns:
@@ -333,7 +383,12 @@ def _answer(value: Any) -> tuple[int, bytes, tuple[frames.Buffer, ...]]:
             value = pack.pack(value)
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
-    return kind, b"", (blob.data, *blob.buffers)
+    parts: Sequence[Any] = (blob.data, *blob.buffers)
+    if pieces.large(parts):
+        from . import memory
+
+        parts = memory.published(parts)
+    return kind, b"", parts
 
 
 def _told(error: BaseException) -> BaseException:
@@ -361,15 +416,7 @@ def _settled(took: int) -> int:
     if took <= LEAST_FORK_NS:
         return 0
     native.flush()
-    return frames.DIRTY if _has_children() else 0
-
-
-def _has_children() -> bool:
-    try:
-        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:
-        return False
-    return True
+    return frames.DIRTY if space.has_children() else 0
 
 
 def _flush() -> None:
@@ -440,7 +487,9 @@ def become(
     except Exception as error:  # noqa: BLE001 - the calls that ask for it will tell
         unsettled = error
     current = Worker(sock, memory, tokens, overrides, unsettled, problem)
-    os.register_at_fork(after_in_child=_in_forked_child)
+    pieces.Source.ask = current.space.ask
+    pieces.Source.failed = current.space.unusable
+    os.register_at_fork(before=pieces.forked, after_in_child=_in_forked_child)
     try:
         current.serve(greet=False)
     except EOFError:

@@ -1,0 +1,391 @@
+"""Buffers in shared memory: put there once, mapped by whoever is sent them.
+
+Every receiver maps a block privately, so that its array is its own without being
+copied. A private mapping shows what is written to the block later on in all pages that
+it has not written to itself: so nothing is, see `pieces`.
+
+What this process puts into blocks it writes through one shared mapping for each file,
+which stays, since mapping memory costs as much as copying it. An array that a program
+has made in such a mapping (`allocate`) must not change any more when it is sent: if the
+program still has it then, a private mapping takes its place.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import weakref
+
+from . import mapping, pieces
+from .pieces import Hold, Piece, Place, Source
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Union
+
+    Buffer = Union[bytes, bytearray, memoryview]
+
+_ALIGNMENT = 64  # bytes: what processors and numerical libraries like best
+
+
+class Grant:
+    """Leave to write to a block that nobody else has.
+
+    Attributes:
+        place: Where it is.
+        nbytes: Its size, in bytes: whole pages.
+        size: The size of the file that it is in.
+        hold: What keeps it.
+    """
+
+    __slots__ = ("hold", "nbytes", "place", "size")
+
+    def __init__(self, place: Place, nbytes: int, size: int) -> None:
+        """Take note of it; the owner has counted it already."""
+        self.place = place
+        self.nbytes = nbytes
+        self.size = size
+        self.hold = Hold(place.block)
+
+
+class _Writable:
+    """A file of blocks as this process writes to it."""
+
+    def __init__(self, address: int, size: int) -> None:
+        self.address = address
+        self.size = size
+        self.pid = os.getpid()
+        self.warm = 0  # up to where writing can't fail for want of memory
+        self.made: set[int] = set()  # addresses of buffers that were made in it
+        self.forgotten = False
+
+
+class _Region:
+    """A part of a block that objects of this process lie in."""
+
+    __slots__ = (
+        "__weakref__",
+        "address",
+        "dead",
+        "forks",
+        "hold",
+        "nbytes",
+        "offset",
+        "place",
+        "private",
+    )
+
+    def __init__(
+        self,
+        address: int,
+        nbytes: int,
+        place: Place,
+        offset: int,
+        hold: Any,
+        *,
+        private: bool,
+    ) -> None:
+        self.address = address
+        self.nbytes = nbytes
+        self.place = place
+        self.offset = offset
+        self.hold = hold
+        self.private = private
+        self.dead = False
+        self.forks = pieces.forks[0]
+
+
+_writable: dict[tuple[int, int], _Writable] = {}
+# What this process was sent and what it has made, by address.
+_regions: dict[int, _Region] = {}
+# What was made, is sent next, and can still be changed.
+_unsealed: list[weakref.ref[_Region]] = []
+_sealing = _thread.allocate_lock()
+
+
+def _opened(place: Place) -> int:
+    """Open a file of blocks.
+
+    Raises:
+        OSError: it can't be opened, or is another one by now.
+    """
+    descriptor = os.open(
+        f"/proc/{place.pid}/fd/{place.descriptor}", os.O_RDWR | os.O_CLOEXEC
+    )
+    if os.fstat(descriptor).st_ino != place.inode:
+        os.close(descriptor)
+        raise OSError("shared memory that is gone")
+    return descriptor
+
+
+# -- receiving -------------------------------------------------------------------
+
+
+def as_buffers(parts: Sequence[Any]) -> list[Buffer]:
+    """Return buffers with mappings of their own in the place of pieces.
+
+    Raises:
+        OSError: they can't be mapped.
+    """
+    found: dict[int, list[Piece]] = {}
+    for part in parts:
+        if type(part) is Piece:
+            found.setdefault(part.place.block, []).append(part)
+    # One mapping for all that lie in one block: systems allow 65,530.
+    whole = {block: _mapped(group) for block, group in found.items()}
+    buffers: list[Buffer] = []
+    for part in parts:
+        if type(part) is Piece:
+            first, view = whole[part.place.block]
+            view = view[part.offset - first : part.offset - first + part.nbytes]
+            buffers.append(view.toreadonly() if part.readonly else view)
+        else:
+            buffers.append(part)
+    return buffers
+
+
+def _mapped(group: list[Piece]) -> tuple[int, memoryview]:
+    """Map what pieces of one block span; return where it begins, and a view of it."""
+    place = group[0].place
+    first = min(piece.offset for piece in group) // mapping.PAGE * mapping.PAGE
+    nbytes = mapping.pages(max(piece.offset + piece.nbytes for piece in group) - first)
+    descriptor = _opened(place)
+    try:
+        address = mapping.map_range(
+            descriptor, place.start + first, nbytes, private=True
+        )
+    finally:
+        os.close(descriptor)
+    holds = tuple([piece.hold for piece in group])
+    _regions[address] = _Region(address, nbytes, place, first, holds, private=True)
+    del holds
+
+    def gone() -> None:
+        region = _regions.pop(address, None)
+        mapping.unmap(address, nbytes)
+        del region  # only now: whoever is told may write to it
+
+    return first, mapping.view(address, nbytes, gone)
+
+
+# -- making ----------------------------------------------------------------------
+
+
+def allocate(nbytes: int) -> memoryview | None:
+    """Make a buffer in shared memory, zeros or not.
+
+    Args:
+        nbytes: its size, in bytes, at least 1.
+
+    Returns:
+        It, writable; None where shared memory can't be used.
+
+    Raises:
+        MemoryError: there is not so much memory.
+    """
+    grant = _granted(nbytes)
+    if grant is None:
+        return None
+    address, place, size = _writable_at(grant), grant.place, grant.nbytes
+    file = _writable[place.pid, place.inode]
+    file.made.add(address)
+    _regions[address] = _Region(address, size, place, 0, grant.hold, private=False)
+    del grant
+
+    def gone() -> None:
+        region = _regions.pop(address, None)
+        if region is not None:
+            region.dead = True
+            if region.private:
+                _share_again(file, region)
+        file.made.discard(address)
+        if file.forgotten and not file.made:
+            mapping.unmap(file.address, file.size)
+
+    return mapping.view(address, size, gone)[:nbytes]
+
+
+def _granted(nbytes: int) -> Grant | None:
+    """Ask for a block and get the memory for it."""
+    ask = Source.ask
+    if ask is None:
+        return None
+    grant = ask(nbytes)
+    if grant is None:
+        return None
+    try:
+        _writable_at(grant)
+    except OSError as error:
+        if Source.failed is not None:
+            Source.failed(str(error))
+        return None
+    return grant
+
+
+def _writable_at(grant: Grant) -> int:
+    """Return where this process can write to a block.
+
+    Raises:
+        OSError: nowhere, or there is no memory for it.
+    """
+    place = grant.place
+    key = place.pid, place.inode
+    file = _writable.get(key)
+    end = place.start + grant.nbytes
+    if file is not None and end <= file.warm:
+        return file.address + place.start
+    descriptor = _opened(place)
+    try:
+        if file is None:
+            address = mapping.map_range(descriptor, 0, grant.size, private=False)
+            file = _writable[key] = _Writable(address, grant.size)
+        address = file.address + place.start
+        mapping.populate(address, grant.nbytes, descriptor, place.start)
+    finally:
+        os.close(descriptor)
+    if place.start <= file.warm:
+        file.warm = end
+    return address
+
+
+def _share_again(file: _Writable, region: _Region) -> None:
+    """Make a range writable again that was private to a value."""
+    if file.pid != os.getpid() or file.forgotten:
+        return
+    place = region.place
+    file.warm = min(file.warm, place.start)
+    try:
+        _replace(region, private=False)
+    except OSError:
+        forget([(place.pid, place.inode)])
+
+
+def _replace(region: _Region, *, private: bool) -> None:
+    descriptor = _opened(region.place)
+    try:
+        mapping.map_range(
+            descriptor,
+            region.place.start,
+            region.nbytes,
+            private=private,
+            at=region.address,
+        )
+    finally:
+        os.close(descriptor)
+
+
+def forget(files: Iterable[tuple[int, int]]) -> None:
+    """Unmap files of which no block is in use any more."""
+    for key in files:
+        file = _writable.pop(key, None)
+        if file is not None:
+            file.forgotten = True
+            if not file.made:
+                mapping.unmap(file.address, file.size)
+
+
+def start_over() -> None:
+    """Let go of what belongs to the process that this one was forked from."""
+    _writable.clear()
+    _regions.clear()
+    _unsealed.clear()
+    pieces.released.clear()
+    pieces.on_release.clear()
+
+
+# -- sending ---------------------------------------------------------------------
+
+
+def published(parts: Sequence[Any]) -> list[Any]:
+    """Put buffers into shared memory, if they are large enough together.
+
+    What lies there already stays where it is, if nobody can change it. `seal` must be
+    called before the result is sent, and after everything that is not used any more
+    was let go of.
+
+    Raises:
+        MemoryError: there is not enough of it.
+    """
+    result = [_found(part) for part in parts]
+    loose = [
+        (index, memoryview(part))
+        for index, part in enumerate(result)
+        if type(part) is not Piece and memoryview(part).nbytes >= mapping.PAGE
+    ]
+    total = sum(-(-part.nbytes // _ALIGNMENT) * _ALIGNMENT for _, part in loose)
+    if total < pieces.LEAST:
+        return result
+    grant = _granted(total)
+    if grant is None:
+        return result
+    address = _writable_at(grant)
+    window = mapping.view(address, grant.nbytes, _nothing)
+    offset = 0
+    for index, part in loose:
+        nbytes = part.nbytes
+        window[offset : offset + nbytes] = part.cast("B")
+        result[index] = Piece(
+            grant.place, offset, nbytes, grant.hold, readonly=part.readonly
+        )
+        offset += -(-nbytes // _ALIGNMENT) * _ALIGNMENT
+    return result
+
+
+def _found(part: Any) -> Any:
+    """Return the piece that a buffer is already, else the buffer."""
+    if type(part) is Piece or not _regions:
+        return part
+    view = memoryview(part)
+    if view.nbytes < mapping.PAGE:
+        return part
+    address = mapping.address_of(view)
+    region = _around(address, view.nbytes)
+    if region is None:
+        return part
+    if region.private:
+        if mapping.own_pages(address, view.nbytes):
+            return part
+    elif region.forks == pieces.forks[0]:
+        _unsealed.append(weakref.ref(region))
+    else:
+        return part  # a child has it too, and could still write to it
+    return Piece(
+        region.place,
+        region.offset + address - region.address,
+        view.nbytes,
+        region.hold,
+        readonly=view.readonly,
+    )
+
+
+def _around(address: int, nbytes: int) -> _Region | None:
+    for region in list(_regions.values()):
+        first = region.address
+        if first <= address and address + nbytes <= first + region.nbytes:
+            return region
+    return None
+
+
+def seal() -> None:
+    """See to it that what was published doesn't change any more.
+
+    Raises:
+        OSError: it can't be seen to.
+    """
+    # Held also by those who find nothing left to do: another thread may be at it.
+    with _sealing:
+        while _unsealed:
+            region = _unsealed.pop()()
+            if region is not None and not region.private:
+                _replace(region, private=True)
+                region.private = True
+                if region.dead:
+                    # Its last view went meanwhile.
+                    file = _writable.get((region.place.pid, region.place.inode))
+                    if file is not None:
+                        _share_again(file, region)
+
+
+def _nothing() -> None:
+    """Keep the mapping: it is used again."""

@@ -1,0 +1,112 @@
+"""What a worker says of shared memory to the process that owns it."""
+
+from __future__ import annotations
+
+import _pickle as pickle
+import _signal  # type: ignore[import-not-found]  # the part without enums
+import _thread
+import os
+import sys
+
+from . import frames, pieces
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Union
+
+    from .main import Worker
+    from .memory import Grant
+
+_LOST = 71  # exit code, as `main.BROKEN_STREAM`
+
+
+class Space:
+    """A worker's requests for shared memory. Thread-safe."""
+
+    def __init__(self, worker: Worker) -> None:
+        """Speak over a worker's stream."""
+        self._worker = worker
+        self._asking = _thread.allocate_lock()
+        self._asked = 0  # the number of the last request
+        self._answer: tuple[int, Any] = (0, None)
+
+    def ask(self, nbytes: int) -> Union[Grant, None]:
+        """Ask for a block and wait for the answer, while a body runs.
+
+        Raises:
+            MemoryError: there is not so much.
+        """
+        with self._asking:
+            self._asked += 1
+            request = pickle.dumps((self._asked, nbytes, ""), 4)
+            # A handler that raises in between would lose a part of the stream.
+            before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
+            try:
+                self._worker.send(frames.pack(frames.SPACE, request))
+                self._worker.await_frame(self._has_answer)
+            except (EOFError, OSError, frames.ProtocolError):
+                os._exit(_LOST)
+            finally:
+                _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
+            _, answer = self._answer
+            self._answer = (0, None)
+        if type(answer) is str:
+            raise MemoryError(answer)
+        return answer  # type: ignore[no-any-return]  # as unpickled
+
+    def _has_answer(self) -> bool:
+        return self._answer[0] == self._asked
+
+    def answered(self, frame: frames.Frame) -> None:
+        """Take the answer; one that nobody waits for any more is given back."""
+        from . import memory
+
+        number, answer = pickle.loads(frame.body)
+        if type(answer) is tuple:
+            place, nbytes, size = answer
+            answer = memory.Grant(pieces.Place(*place), nbytes, size)
+        self._answer = (number, answer)
+
+    def unusable(self, why: str) -> None:
+        """Tell that shared memory that was granted could not be used."""
+        body = pickle.dumps((0, 0, why), 4)
+        self._worker.send(frames.pack(frames.SPACE, body))
+
+    def tell_released(self) -> None:
+        """Tell which references to shared memory have ended here.
+
+        While there are child processes, which may have mappings of their own, it is
+        put off: to their end, or to this process's.
+        """
+        if not has_children():
+            released = pieces.released
+            numbers = [released.popleft() for _ in range(len(released))]
+            body = pickle.dumps(numbers, 4)
+            self._worker.send(frames.pack(frames.RELEASED, body))
+
+
+def has_children() -> bool:
+    """Tell whether this process has children, dead ones included."""
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def seal() -> None:
+    """See to it that what is about to be sent doesn't change any more.
+
+    Raises:
+        OSError: it can't be seen to.
+    """
+    memory = sys.modules.get("entangle._worker.memory")
+    if memory is not None:
+        memory.seal()
+
+
+def unmap(frame: frames.Frame) -> None:
+    """Let go of files of shared memory that nobody uses any more."""
+    memory = sys.modules.get("entangle._worker.memory")
+    if memory is not None:
+        memory.forget(pickle.loads(frame.body))
