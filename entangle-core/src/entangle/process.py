@@ -55,7 +55,10 @@ def process(fn: Any = MISSING, /, **options: Any) -> Any:
             ``fresh``: whether each call gets a process that ran nothing before,
             which already holds the modules ``preload``. ``env``: additional
             environment variables. ``cwd``: the working directory. ``nice``: the
-            increment of the niceness.
+            increment of the niceness. ``shared_memory``: whether the function is given
+            ``smm``, whose ``smm.SharedMemory(nbytes)`` makes memory that all tasks of
+            the run can share, and ``sm``: ``sm(name)`` finds it by its name. It lives
+            until the run ends.
 
     Returns:
         A task; with options alone, a decorator.

@@ -99,11 +99,19 @@ class Arity:
 
     __slots__ = ("_name", "_parameters", "_shapes", "high", "low")
 
-    def __init__(self, fn: object, name: str) -> None:
-        """Read the parameters of `fn`, which errors call `name`."""
+    def __init__(self, fn: object, name: str, given: tuple[str, ...] = ()) -> None:
+        """Read the parameters of `fn`.
+
+        Args:
+            fn: The callable.
+            name: What errors call it.
+            given: The keywords that are not the caller's to give.
+        """
         self._name = name
         self._shapes: set[tuple[object, ...]] = set()
         self._parameters = parameters = _parameters(fn)
+        if given and parameters is not None:
+            self._parameters = parameters = _without(parameters, given)
         self.low = 0
         self.high = sys.maxsize
         if parameters is None:
@@ -137,6 +145,33 @@ class Arity:
             raise TypeError(message)
         if len(self._shapes) < _SHAPES:
             self._shapes.add(shape)
+
+
+def _without(parameters: Parameters, given: tuple[str, ...]) -> Parameters:
+    """Leave out keywords; those that are also positional come last."""
+    positional = tuple(each for each in parameters.positional if each not in given)
+    gone = len(parameters.positional) - len(positional)
+    return parameters._replace(
+        positional=positional,
+        optional=max(0, parameters.optional - gone),
+        keywords=tuple(each for each in parameters.keywords if each not in given),
+        required=tuple(each for each in parameters.required if each not in given),
+    )
+
+
+def lacks(fn: object, names: tuple[str, ...]) -> str:
+    """Say why a callable can't be given some keywords; nothing if it can."""
+    parameters = _parameters(fn)
+    if parameters is None:
+        return ""
+    positional = parameters.positional
+    last = positional[max(parameters.only, len(positional) - len(names)) :]
+    for name in names:
+        if name in positional and name not in last:
+            return f"{name!r} must come after the parameters that its callers give"
+        if name not in (*positional, *parameters.keywords) and not parameters.extra:
+            return f"it takes no keyword {name!r}"
+    return ""
 
 
 def _problem(

@@ -25,6 +25,7 @@ _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "env": values.environment,
     "cwd": values.directory,
     "nice": values.niceness,
+    "shared_memory": values.flag,
     "executor": values.executor,
     "cpus": values.count,
     "impl": values.implementation,
@@ -41,7 +42,7 @@ POLICY: Final = (
     "retry_error",
     "limit",
 )
-PROCESS: Final = ("fresh", "preload", "env", "cwd", "nice")
+PROCESS: Final = ("fresh", "preload", "env", "cwd", "nice", "shared_memory")
 
 # Which decorators take which options, in the order in which help lists them.
 TAKES: Final[Mapping[str, tuple[str, ...]]] = {

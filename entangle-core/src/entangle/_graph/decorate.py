@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         env: Mapping[str, str] | None
         cwd: str | os.PathLike[str] | None
         nice: int | None
+        shared_memory: bool
 
     class TaskOptions(ProcessOptions, total=False):
         """The options of the general form."""

@@ -41,6 +41,7 @@ class Options(NamedTuple):
         env: Additional environment variables.
         cwd: The working directory.
         nice: The increment of the niceness.
+        shared_memory: Whether the function is given ``smm`` and ``sm``.
         cpus: How many CPUs one call holds at most; None for one, unpinned.
         scheduler: The CPUs that are shared with other tasks, if any.
         tolerant: Whether failures of the inputs arrive as values.
@@ -63,6 +64,7 @@ class Options(NamedTuple):
     env: tuple[tuple[str, str], ...] | None = None
     cwd: str | None = None
     nice: int | None = None
+    shared_memory: bool = False
     cpus: int | None = None
     scheduler: SchedulerOptions | None = None
     tolerant: bool = False

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from entangle._graph.spec import Spec
 
 # Facets that need a process which belongs to the call.
-_OWN_PROCESS: Final = ("fresh", "preload", "env", "cwd", "nice", "cpus", "scheduler")
+_OWN_PROCESS: Final = (
+    *("fresh", "preload", "env", "cwd", "nice"),
+    *("shared_memory", "cpus", "scheduler"),
+)
 # What each option needs of an executor, and what is missing without it.
 _NEEDS: Final = (
     ("timeout", "kill", "it cannot end a running call"),
@@ -27,6 +30,7 @@ _NEEDS: Final = (
     ("env", "process", "its calls share a process"),
     ("cwd", "process", "its calls share a process"),
     ("nice", "process", "its calls share a process"),
+    ("shared_memory", "shared_memory", "its calls share no memory with others"),
     ("cpus", "cpus", "it sets no CPUs aside"),
     ("scheduler", "cpus", "it sets no CPUs aside"),
 )

@@ -17,10 +17,11 @@ from typing import (
 )
 
 from entangle._graph import callables, naming, rules
-from entangle._graph.arity import Arity
+from entangle._graph.arity import Arity, lacks
 from entangle._graph.frames import getframe
 from entangle._graph.node import Node, build
 from entangle._graph.target import Target
+from entangle.errors import CompositionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -36,12 +37,27 @@ B = TypeVar("B")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
 
+# What a function that shares memory is given, beside what its callers give.
+SHARED_MEMORY: Final = ("smm", "sm")
+
 _new: Callable[[type[Any]], Any] = object.__new__
 
 # What the function found on a class is given first.
 _NOTHING: Final = 0
 _INSTANCE: Final = 1
 _CLASS: Final = 2
+
+
+def _check_takes_memory(fn: Any, spec: Spec, name: str) -> None:
+    problem = lacks(fn, SHARED_MEMORY)
+    if problem:
+        facet = spec.facet("shared_memory")
+        raise CompositionError(
+            f"{name}: {facet} gives the function the keywords smm and sm, and {problem}: "
+            f"write def {name}(..., smm=None, sm=None)",
+            task=name,
+            origins=(facet.origin,) if facet is not None else (),
+        )
 
 
 class Task(Generic[P, R_co]):
@@ -134,6 +150,8 @@ class Task(Generic[P, R_co]):
         """
         spec = self.spec.compose(facets, self.name)
         rules.check(spec, task=self.name, is_async=self.options.is_async)
+        if spec.value("shared_memory"):
+            _check_takes_memory(self.fn, spec, self.name)
         task: Task[P, R_co] = _new(Task)
         options = spec.options(is_async=self.options.is_async)
         task._set(self.fn, spec, self._first, options)
@@ -180,7 +198,8 @@ class Task(Generic[P, R_co]):
         if arity is None:
             place = self.options.executor
             like = place.of.calls_like if type(place) is Target else None
-            arity = self._arity = Arity(like or self.fn, self.name)
+            given = SHARED_MEMORY if self.options.shared_memory else ()
+            arity = self._arity = Arity(like or self.fn, self.name, given)
             self._low, self._high = arity.low, arity.high
         arity.check(args, kwargs)
 

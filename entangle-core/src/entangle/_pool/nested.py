@@ -48,6 +48,13 @@ class NestedCall(Call):
         self._worker: WorkerProcess | None = worker
         self._number = number
 
+    def run_of(self) -> object:
+        # What it shares lives as long as the run that its caller's task is part of.
+        worker = self._worker
+        if worker is None or not worker.outstanding:
+            return None
+        return worker.outstanding[0].call.run_of()
+
     def orphaned(self) -> None:
         """The call that asked is over: nobody is to be told any more."""
         self._worker = None

@@ -287,7 +287,7 @@ class Pool:
         for serial in [*self._serials.values(), self.encoder, self.notifier]:
             serial.close()
         if not self.relayed:
-            pieces.Source.ask = None
+            pieces.Source.clear()
             pieces.on_release.clear()
             self.segments.close()
         self.printer.flush()
@@ -402,7 +402,7 @@ def _register_once() -> None:
 
 def _in_forked_child() -> None:
     pool = _ours.pool
-    pieces.Source.ask = pieces.Source.failed = None
+    pieces.Source.clear()
     memory = sys.modules.get("entangle._worker.memory")
     if memory is not None:
         memory.start_over()

@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._log import Log
-from entangle._worker import frames
+from entangle._worker import frames, space
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import WorkerStartError
@@ -25,6 +25,7 @@ from . import death
 from .dispatch import Dispatcher
 from .fleet import Fleet
 from .jobs import Job, Prepared
+from .shared_names import SharedByName
 
 log = Log("entangle.pool")
 
@@ -64,6 +65,7 @@ class Processes:
     ) -> None:
         self.capacity = capacity
         self._segments = segments
+        self._shared = SharedByName(segments)
         self._hub = hub
         self._limits = limits
         self._jobs: dict[Call, Job] = {}
@@ -482,20 +484,25 @@ class Processes:
 
     def _space(self, worker: WorkerProcess, item: Any) -> None:
         """Give a worker shared memory to write to, or note why it could not use it."""
-        request, nbytes, problem = pickle.loads(item.body)
-        if problem:
-            self._segments.refused(problem)
+        request, what, detail = pickle.loads(item.body)
+        if what == space.FAILED:
+            self._segments.refused(detail)
             return
         answer: Any
         try:
-            answer = self._segments.grant(worker.number, nbytes)
+            if what == space.WRITE:
+                answer = self._segments.grant(worker.number, detail)
+            else:
+                answer = self._shared.answer(worker, what, detail)
         except MemoryError as error:
             answer = str(error)
-        else:
-            if answer is not None:
-                place, nbytes, size = answer
-                answer = (place.fields(), nbytes, size)
+        if answer is not None and type(answer) is not str:
+            answer = (answer[0].fields(), *answer[1:])
         worker.send(frames.pack(frames.GRANTED, pickle.dumps((request, answer), 4)))
+
+    def run_over(self, run: object) -> None:
+        """Let go of the memory that the tasks of a run have shared."""
+        self._shared.run_over(run)
 
     def unmap(self, key: tuple[int, int]) -> None:
         """Have the workers let go of a file that nobody uses any more."""

@@ -113,6 +113,9 @@ class Relay:
     def lone(self) -> None:
         """No worker of this process's own is at work."""
 
+    def run_over(self, run: object) -> None:
+        """Nothing is kept here: it belongs to the run that the task is part of."""
+
     def forget_shared(self, numbers: set[int]) -> None:
         """Nothing is sent ahead from here."""
 

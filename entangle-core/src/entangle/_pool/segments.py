@@ -264,6 +264,17 @@ class Segments:
         block.holders[holder] = block.holders.get(holder, 0) + 1
         self._lent[holder].add(block.number)
 
+    def lend_block(self, holder: Hashable, number: int) -> tuple[Place, int, int]:
+        """Give somebody a block that others have; as `grant`.
+
+        Raises:
+            KeyError: nobody has it any more.
+        """
+        with self._locked():
+            block = self._blocks[number]
+            self._lend(holder, block)
+            return block.place(), block.nbytes, block.segment.size
+
     def accept(self, holder: Hashable, frame: frames.Frame) -> None:
         """Put pieces in the place of the references that somebody has sent.
 

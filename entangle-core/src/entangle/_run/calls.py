@@ -60,6 +60,9 @@ class NodeCall(Call):
         self.captures = watched = run.watch is not None
         self.wants_start = watched or starts
 
+    def run_of(self) -> object:
+        return self.run
+
     def started(self, at: float | None = None) -> None:
         run, now = self.run, self.run.clock()
         if type(at) is float and at < now:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._pool.limits import Limits
 from entangle._worker import codec, failures
+from entangle._worker.sharing import handles, unknown
 from entangle.errors import TaskError, UnpicklableError
 
 from . import current
@@ -173,6 +174,7 @@ class InlinePlace:
         self._run = run
         self._hub: Any = run.hub
         self._warned: set[str] = set()
+        self._memory: dict[str, bytearray] = {}
 
     def prepare(self, node: Node[Any], _batch: Batch) -> None:
         """Say which options can't be met here."""
@@ -208,7 +210,18 @@ class InlinePlace:
         """Nothing waits for a call's end here."""
 
     def close(self) -> None:
-        """Nothing is left behind."""
+        """Let go of what the tasks have shared."""
+        self._memory.clear()
+
+    def _share(self, nbytes: int) -> tuple[str, memoryview]:
+        name = f"entangle-{len(self._memory) + 1}"
+        self._memory[name] = bytearray(nbytes)
+        return name, memoryview(self._memory[name])
+
+    def _find(self, name: str) -> memoryview:
+        if name not in self._memory:
+            raise unknown(name)
+        return memoryview(self._memory[name])
 
     def _work(self, call: NodeCall) -> None:
         if not self._run.wanted(call):
@@ -232,6 +245,8 @@ class InlinePlace:
         options = call.options
         if options.how == "process":
             args, kwargs = _copied(args, kwargs, call.name)
+        if options.shared_memory:
+            kwargs = {**kwargs, **handles(self._share, self._find)}
         value = call.function(*args, **kwargs)
         return _result(value) if options.is_async else value
 

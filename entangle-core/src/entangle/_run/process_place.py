@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.walk import EDGE_TYPES
 from entangle._pool.keys import prepare
 from entangle._worker import codec
+from entangle._worker.sharing import Given
 from entangle.errors import UnpicklableError
 
 from .arguments import Batch, payload
@@ -37,11 +38,15 @@ class ProcessPlace:
         self._processes = run.pool.processes
         self._waiting: deque[Item] = deque()
         self._inside = 0
+        self._sharing = task.options.shared_memory
         # A new interpreter takes its time: as long as what is done here meanwhile.
         if not task.options.fresh:
             run.pool.expect_processes(getattr(task.fn, "__module__", ""))
         try:
-            shipped = run.pool.shipper.ship(task.fn)
+            function = task.fn
+            if task.options.shared_memory:
+                function = Given(function)
+            shipped = run.pool.shipper.ship(function)
         except codec.EncodeError as error:
             raise UnpicklableError(
                 path=error.path, reason=error.reason, node=task.name
@@ -109,6 +114,8 @@ class ProcessPlace:
         """Drop what waits and was encoded; have the workers forget what calls shared."""
         self._waiting.clear()
         self._run.encoder.clear()
+        if self._sharing:
+            self._processes.run_over(self._run)
         numbers = self._run.encoder.numbers
         if numbers:
             self._processes.forget_shared(numbers)

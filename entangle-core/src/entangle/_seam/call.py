@@ -85,6 +85,10 @@ class Call:
         value = self.function(*self.args, **(self.kwargs or {}))
         return awaited(value) if self.options.is_async else value
 
+    def run_of(self) -> object:
+        """Return what identifies the run that it belongs to; None if there is none."""
+        return None
+
     def started(self, at: float | None = None) -> None:
         """The body is entered.
 

@@ -40,6 +40,8 @@ class Capabilities(NamedTuple):
         shared_objects: Calls get the very objects of the caller, not copies.
         output: What a call prints is passed on to the caller while it runs.
         concurrent: Several calls run at once.
+        shared_memory: It gives functions ``smm`` and ``sm``, memory that the tasks of
+            a run share.
     """
 
     kill: bool = False
@@ -50,6 +52,7 @@ class Capabilities(NamedTuple):
     shared_objects: bool = False
     output: bool = False
     concurrent: bool = True
+    shared_memory: bool = False
 
 
 class Executor(concurrent.futures.Executor):

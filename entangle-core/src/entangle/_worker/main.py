@@ -20,7 +20,6 @@ import os
 import select
 import sys
 import time
-from _functools import partial  # type: ignore[import-not-found]  # as above
 from _struct import Struct
 from mmap import mmap
 
@@ -209,7 +208,10 @@ class Worker:
                     self._receive(0)
 
     def _receive(self, flags: int) -> None:
-        for frame in self._reader.read(partial(self.sock.recv_into, flags=flags)):
+        def receive(buffer: memoryview) -> int:
+            return self.sock.recv_into(buffer, 0, flags)
+
+        for frame in self._reader.read(receive):
             self._sort(frame)
 
     def _sort(self, frame: frames.Frame) -> None:
@@ -337,7 +339,7 @@ def _in_forked_child() -> None:
     memory = sys.modules.get("entangle._worker.memory")
     if memory is not None:
         memory.start_over()
-    pieces.Source.ask = pieces.Source.failed = None
+    pieces.Source.clear()
 
 
 def end_forked_child(error: BaseException | None) -> NoReturn:
@@ -489,6 +491,8 @@ def become(
     current = Worker(sock, memory, tokens, overrides, unsettled, problem)
     pieces.Source.ask = current.space.ask
     pieces.Source.failed = current.space.unusable
+    pieces.Source.share = current.space.share
+    pieces.Source.find = current.space.find
     os.register_at_fork(before=pieces.forked, after_in_child=_in_forked_child)
     try:
         current.serve(greet=False)

@@ -4,9 +4,6 @@ Beside Python's `mmap`, since an object of that keeps a descriptor, does not say
 the last view of it is gone, and can't be put in the place of another one.
 """
 
-# What the C library returns is typed by its declarations below.
-# mypy: disable-error-code="attr-defined"
-
 from __future__ import annotations
 
 import _ctypes
@@ -35,7 +32,8 @@ _NOT_OWN = bytes(top for top in range(256) if not top & 0xC0 or top & 0x20)
 
 
 def _simple(code: str) -> Any:
-    return type(code, (_ctypes._SimpleCData,), {"_type_": code})  # noqa: SLF001 - `ctypes` itself would make each fork dearer
+    # `ctypes` itself would make each fork dearer.
+    return type(code, (getattr(_ctypes, "_SimpleCData"),), {"_type_": code})  # noqa: B009 - it has no other name
 
 
 _POINTER, _SIZE, _INT, _BYTE, _OBJECT = map(_simple, "PLiBO")
@@ -120,22 +118,19 @@ def populate(address: int, nbytes: int, descriptor: int, offset: int) -> None:
     os.posix_fallocate(descriptor, offset, nbytes)
 
 
-class Exporter(_ctypes.Array):  # type: ignore[type-arg]
-    """Memory at an address, as a buffer that knows when the last view of it is gone.
+def _let_go(exporter: Any, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
+    # A process that ends needs nothing of this, and may have lost half of it.
+    if not _finalizing():
+        exporter.gone()
 
-    Its own length means nothing: `view` makes views of the right one.
-    """
 
-    _type_ = _BYTE
-    # One type for all sizes, since types of arrays are kept for ever.
-    _length_ = 1 << 46
-
-    gone: Callable[[], None]
-
-    def __del__(self, _finalizing: Callable[[], bool] = sys.is_finalizing) -> None:
-        # A process that ends needs nothing of this, and may have lost half of it.
-        if not _finalizing():
-            self.gone()
+# Memory at an address, as a buffer that knows when the last view of it is gone. Of one
+# length for all, since types of arrays are kept for ever: `view` cuts the right one.
+_Exporter: Any = type(
+    "Exporter",
+    (_ctypes.Array,),
+    {"_type_": _BYTE, "_length_": 1 << 46, "__del__": _let_go},
+)
 
 
 def view(address: int, nbytes: int, gone: Callable[[], None]) -> memoryview:
@@ -146,17 +141,13 @@ def view(address: int, nbytes: int, gone: Callable[[], None]) -> memoryview:
         nbytes: how long it is.
         gone: called when the last view of it is gone, in whatever thread.
     """
-    exporter = Exporter.from_address(address)
+    exporter = _Exporter.from_address(address)
     exporter.gone = gone
     return memoryview(exporter).cast("B")[:nbytes]
 
 
-class _BufferStruct(_ctypes.Array):  # type: ignore[type-arg]
-    """A `Py_buffer`, and more: its first field is the address."""
-
-    _type_ = _SIZE
-    _length_ = 16
-
+# Bigger than any `Py_buffer`, whose first field is the address.
+_BufferStruct: Any = type("S", (_ctypes.Array,), {"_type_": _SIZE, "_length_": 16})
 
 _get_buffer = _function("PyObject_GetBuffer", _INT, _OBJECT, _POINTER, _INT, api=True)
 _release_buffer = _function("PyBuffer_Release", _INT, _POINTER, api=True)

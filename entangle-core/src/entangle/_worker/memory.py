@@ -16,7 +16,7 @@ import _thread
 import os
 import weakref
 
-from . import mapping, pieces
+from . import mapping, pieces, sharing
 from .pieces import Hold, Piece, Place, Source
 
 TYPE_CHECKING = False
@@ -292,6 +292,61 @@ def start_over() -> None:
     _unsealed.clear()
     pieces.released.clear()
     pieces.on_release.clear()
+
+
+# -- sharing ---------------------------------------------------------------------
+
+
+def share(nbytes: int) -> tuple[str, memoryview]:
+    """Make memory that others can find by its name until the run ends; zeros.
+
+    Raises:
+        MemoryError: there is not so much.
+        OSError: shared memory can't be used here.
+    """
+    found = None if Source.share is None else Source.share(nbytes)
+    if found is None:
+        raise OSError("shared memory can't be used here: there are no files in memory")
+    name, grant = found
+    view = _attached(grant, nbytes)
+    del found, grant
+    sharing.zero(view)
+    return name, view
+
+
+def find(name: str) -> memoryview:
+    """Return memory of this run by its name.
+
+    Raises:
+        FileNotFoundError: there is none of that name.
+    """
+    found = None if Source.find is None else Source.find(name)
+    if found is None:
+        raise sharing.unknown(name)
+    nbytes, grant = found
+    return _attached(grant, nbytes)
+
+
+def _attached(grant: Grant, nbytes: int) -> memoryview:
+    """Map a block for reading and writing, as everybody else that has it."""
+    place, size, holds = grant.place, grant.nbytes, [grant.hold]
+    del grant
+    descriptor = _opened(place)
+    try:
+        address = mapping.map_range(descriptor, place.start, size, private=False)
+        try:
+            mapping.populate(address, size, descriptor, place.start)
+        except OSError as error:
+            mapping.unmap(address, size)
+            raise MemoryError(str(error)) from error
+    finally:
+        os.close(descriptor)
+
+    def gone() -> None:
+        mapping.unmap(address, size)
+        holds.clear()
+
+    return mapping.view(address, size, gone)[:nbytes]
 
 
 # -- sending ---------------------------------------------------------------------

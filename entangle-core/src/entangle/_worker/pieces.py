@@ -51,10 +51,21 @@ class Source:
         ask: Returns leave to write to a block of so many bytes, None where shared
             memory can't be used; raises MemoryError.
         failed: Told why shared memory that was granted could not be used.
+        share: Returns a name and leave to write to a block that lives until the run
+            ends; else as `ask`.
+        find: Returns the size of what has a name, and leave to write to its block;
+            None if there is none.
     """
 
     ask: Callable[[int], Grant | None] | None = None
     failed: Callable[[str], None] | None = None
+    share: Callable[[int], tuple[str, Grant] | None] | None = None
+    find: Callable[[str], tuple[int, Grant] | None] | None = None
+
+    @classmethod
+    def clear(cls) -> None:
+        """Have none."""
+        cls.ask = cls.failed = cls.share = cls.find = None
 
 
 class Hold:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _pickle as pickle
-import _signal  # type: ignore[import-not-found]  # the part without enums
 import _thread
 import os
 import sys
@@ -12,10 +11,17 @@ from . import frames, pieces
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal as _signal
     from typing import Any, Union
 
     from .main import Worker
     from .memory import Grant
+else:
+    # As in `zygote`.
+    import _signal
+
+# What is asked for.
+WRITE, SHARE, FIND, FAILED = range(4)
 
 _LOST = 71  # exit code, as `main.BROKEN_STREAM`
 
@@ -31,14 +37,35 @@ class Space:
         self._answer: tuple[int, Any] = (0, None)
 
     def ask(self, nbytes: int) -> Union[Grant, None]:
-        """Ask for a block and wait for the answer, while a body runs.
+        """Ask for a block to write to.
+
+        Returns:
+            It; None where shared memory can't be used.
 
         Raises:
             MemoryError: there is not so much.
         """
+        answer = self._request(WRITE, nbytes)
+        return None if answer is None else _grant(answer)
+
+    def share(self, nbytes: int) -> Union[tuple[str, Grant], None]:
+        """Ask for a block that lives until the run ends, and is found by its name.
+
+        Returns, raises: as `ask`.
+        """
+        answer = self._request(SHARE, nbytes)
+        return None if answer is None else (answer[3], _grant(answer))
+
+    def find(self, name: str) -> Union[tuple[int, Grant], None]:
+        """Ask for a block of the run by its name, and its size; None if there is none."""
+        answer = self._request(FIND, name)
+        return None if answer is None else (answer[4], _grant(answer))
+
+    def _request(self, what: int, detail: Any) -> Any:
+        """Wait for the answer to a request, while a body runs."""
         with self._asking:
             self._asked += 1
-            request = pickle.dumps((self._asked, nbytes, ""), 4)
+            request = pickle.dumps((self._asked, what, detail), 4)
             # A handler that raises in between would lose a part of the stream.
             before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
             try:
@@ -52,24 +79,18 @@ class Space:
             self._answer = (0, None)
         if type(answer) is str:
             raise MemoryError(answer)
-        return answer  # type: ignore[no-any-return]  # as unpickled
+        return answer
 
     def _has_answer(self) -> bool:
         return self._answer[0] == self._asked
 
     def answered(self, frame: frames.Frame) -> None:
-        """Take the answer; one that nobody waits for any more is given back."""
-        from . import memory
-
-        number, answer = pickle.loads(frame.body)
-        if type(answer) is tuple:
-            place, nbytes, size = answer
-            answer = memory.Grant(pieces.Place(*place), nbytes, size)
-        self._answer = (number, answer)
+        """Take the answer; nobody waits for any other than the last."""
+        self._answer = pickle.loads(frame.body)
 
     def unusable(self, why: str) -> None:
         """Tell that shared memory that was granted could not be used."""
-        body = pickle.dumps((0, 0, why), 4)
+        body = pickle.dumps((0, FAILED, why), 4)
         self._worker.send(frames.pack(frames.SPACE, body))
 
     def tell_released(self) -> None:
@@ -83,6 +104,13 @@ class Space:
             numbers = [released.popleft() for _ in range(len(released))]
             body = pickle.dumps(numbers, 4)
             self._worker.send(frames.pack(frames.RELEASED, body))
+
+
+def _grant(answer: Any) -> Grant:
+    from . import memory
+
+    place, nbytes, size = answer[:3]
+    return memory.Grant(pieces.Place(*place), nbytes, size)
 
 
 def has_children() -> bool:
