@@ -83,13 +83,13 @@ class Pool:
             itertools.count(1).__next__ if worker.current is None else None
         )
         if worker.current is None:
-            self.segments = Segments(self._segment_closed)
+            self.segments = Segments(self._segment_closed, self._segment_idle)
             self._idle = idle
             self._trimming = False
             pieces.outlived[0] = True
             pieces.Source.ask = self._ask
             pieces.Source.failed = self.segments.refused
-            pieces.on_release[:] = [partial(self.hub.post, self._released)]
+            pieces.on_release[:] = [partial(self.hub.post, self.segments.collect)]
             self.processes = Processes(
                 self.hub,
                 self.printer,
@@ -126,10 +126,10 @@ class Pool:
         found = self.segments.grant(HERE, nbytes)
         return None if found is None else Grant(*found)
 
-    def _released(self) -> None:
-        """Take note of what has ended in this process; give it back in a while."""
-        self.segments.collect()
-        self._trim_later(monotonic() + self._idle)
+    def _segment_idle(self) -> None:
+        """Give memory back in a while; on any thread."""
+        if not self._trimming:
+            self.hub.post(self._trim_later, monotonic() + self._idle)
 
     def _trim_later(self, moment: float) -> None:
         if not self._trimming:

@@ -127,6 +127,7 @@ class Segments:
         closed: told of segments that nobody uses any more, and that are to be closed
             (`Segment.close`, which takes its time) after those who have them mapped
             for writing were told.
+        idle: told that a segment is not in use any more, but kept.
         most_idle: how many bytes of unused memory are kept; a quarter of what is
             available by default.
     """
@@ -134,8 +135,10 @@ class Segments:
     def __init__(
         self,
         closed: Callable[[Segment], None],
+        idle: Callable[[], None] | None = None,
         most_idle: int | None = None,
     ) -> None:
+        self._idle = idle
         self._lock = threading.Lock()
         self._closed = closed
         # What is done when the lock is free again, since it calls out.
@@ -347,6 +350,8 @@ class Segments:
                 self._drop(segment)
             else:
                 self._bound()
+                if self._idle is not None:
+                    self._after.append(self._idle)
 
     def collect(self) -> None:
         """Take note of what has ended in this process."""

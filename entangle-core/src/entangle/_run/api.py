@@ -175,3 +175,5 @@ def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> N
         future.settle_cancelled()
     else:
         future.settle(item, under_way.failure)
+        if under_way.failure is None:
+            item.value = None  # as `Run.result` does

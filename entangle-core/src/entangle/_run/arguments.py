@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.walk import EDGE_TYPES, edges_in
@@ -55,6 +57,8 @@ class Encoder:
         self._number = number
         self._batches: dict[Node[Any], Batch] = {}
         self._ahead = 0
+        # Large values of calls in this process that several process calls take.
+        self._large: dict[int, tuple[weakref.ref[Any], Parcel]] = {}
         self.numbers: set[int] = set()
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
@@ -85,9 +89,39 @@ class Encoder:
         """Let go of what was encoded for a node."""
         self._batches.pop(node, None)
 
+    def once(self, value: Any) -> Any:
+        """Return a large array as a parcel that all calls of the run share.
+
+        On the encoder's thread only. Anything else is returned as it is.
+
+        Raises:
+            EncodeError: it can't be sent.
+        """
+        size = getattr(value, "nbytes", 0)
+        if type(value) is Parcel or type(size) is not int or size < pieces.LEAST:
+            return value
+        known = self._large.get(id(value))
+        if known is not None and known[0]() is value:
+            return known[1]
+        try:
+            reference = weakref.ref(value, partial(self._dropped, id(value)))
+        except TypeError:
+            return value
+        blob = codec.encode(value)
+        parcel = Parcel(blob.data, blob.buffers)
+        parcel.publish()
+        self._large[id(value)] = reference, parcel
+        return parcel
+
+    def _dropped(self, key: int, reference: weakref.ref[Any]) -> None:
+        known = self._large.get(key)
+        if known is not None and known[0] is reference:
+            del self._large[key]
+
     def clear(self) -> None:
         """Let go of everything that was encoded: no call will need it."""
         self._batches.clear()
+        self._large.clear()
 
     def _share(self, parcel: Parcel) -> None:
         if self._number is not None:

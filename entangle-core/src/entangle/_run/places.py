@@ -55,7 +55,7 @@ class Places:
     """Finds the place of each task, once for a run."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        self._run: Run | None = run
         self._lock = threading.Lock()
         self._of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[Hashable, Place] = {}
@@ -68,13 +68,14 @@ class Places:
         task = node.task
         place = self._of_task.get(task)
         if place is None:
-            if task.options.how == "assemble":
-                return
+            run = self._run
+            if task.options.how == "assemble" or run is None:
+                return  # it has no body, or comes too late
             # Nodes that calls return are prepared on several threads.
             with self._lock:
                 place = self._of_task.get(task)
                 if place is None:
-                    place = self._of_task[task] = self._find(task)
+                    place = self._of_task[task] = self._find(run, task)
         place.prepare(node, batch)
 
     def hold(self, item: Item, node: Node[Any]) -> bool:
@@ -91,12 +92,12 @@ class Places:
             return
         call.limit_state = WAITING
         begin = partial(self._begin, place, call)
-        self._run.pool.limits.enter(node.task, limit, begin)
+        call.run.pool.limits.enter(node.task, limit, begin)
 
     def cancel(self, call: NodeCall) -> None:
         """End a call."""
         if call.limit_state == WAITING:
-            self._run.unstarted(call)
+            call.run.unstarted(call)
         else:
             call.place.cancel(call)
 
@@ -108,35 +109,39 @@ class Places:
             call.place.left(call)
 
     def close(self) -> None:
-        """The run is over."""
-        for place in {*self._of_task.values(), *self._shared.values()}:
+        """The run is over. What it holds is not left to the collector: it is large."""
+        places = {*self._of_task.values(), *self._shared.values()}
+        self._of_task = {}
+        self._shared = {}
+        self._run = None
+        for place in places:
             place.close()
 
     def _begin(self, place: Place, call: NodeCall) -> bool:
-        if not self._run.wanted(call):
+        if not call.run.wanted(call):
             return False
         call.limit_state = INSIDE
-        call.slot = Slot(self._run.pool.limits, call.task)
+        call.slot = Slot(call.run.pool.limits, call.task)
         place.start(call)
         return True
 
-    def _find(self, task: Task[..., Any]) -> Place:
-        run, options = self._run, task.options
+    def _find(self, run: Run, task: Task[..., Any]) -> Place:
+        options = task.options
         if run.pool.inline:
             from .inline import InlinePlace
 
-            return self._common("inline", InlinePlace)
+            return self._common(run, "inline", InlinePlace)
         if options.executor is not None:
-            place = self._elsewhere(task)
+            place = self._elsewhere(run, task)
             if place is not None:
                 return place
         if options.how == "process":
             return ProcessPlace(run, task)
         if options.is_async and options.how == "thread":
-            return self._common("async", AsyncPlace)
-        return self._common("thread", ThreadPlace)
+            return self._common(run, "async", AsyncPlace)
+        return self._common(run, "thread", ThreadPlace)
 
-    def _elsewhere(self, task: Task[..., Any]) -> Place | None:
+    def _elsewhere(self, run: Run, task: Task[..., Any]) -> Place | None:
         """Return the place of a task that says where it runs; None for here."""
         from .executor_place import ExecutorPlace
         from .replaced import replacements
@@ -151,7 +156,7 @@ class Places:
             warn_relaxed(task.name, resolved)
         if resolved.make is None:
             return None
-        run, key = self._run, resolved.key
+        key = resolved.key
         if key is None:
             return ExecutorPlace(run, resolved.make())
         if key not in self._shared:
@@ -162,7 +167,7 @@ class Places:
             )
         return self._shared[key]
 
-    def _common(self, name: str, make: Any) -> Place:
+    def _common(self, run: Run, name: str, make: Any) -> Place:
         if name not in self._shared:
-            self._shared[name] = make(self._run)
+            self._shared[name] = make(run)
         return self._shared[name]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.task import Task
+    from entangle._pool.jobs import Payload
 
     from .calls import NodeCall
     from .run import Run
@@ -124,11 +125,20 @@ class ProcessPlace:
     def _encode(self, call: NodeCall) -> None:
         """Encode arguments on the encoder's thread."""
         try:
-            packed = payload(call.args, call.kwargs, call.function, call.name)
+            packed = self._packed(call)
         except BaseException as error:
             call.failed(error)
         else:
             self._run.hub.post(self._encoded, call, packed)
+
+    def _packed(self, call: NodeCall) -> Payload:
+        once = self._run.encoder.once
+        try:
+            args = tuple([once(value) for value in call.args])
+            kwargs = {name: once(value) for name, value in (call.kwargs or {}).items()}
+        except codec.EncodeError:
+            args, kwargs = call.args, call.kwargs or {}  # what it is will be said here
+        return payload(args, kwargs, call.function, call.name)
 
     def _encoded(self, call: NodeCall, packed: Any) -> None:
         if self._run.wanted(call):

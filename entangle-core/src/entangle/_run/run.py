@@ -193,7 +193,10 @@ class Run:
             raise error
         if self.outcome == "cancelled":
             raise current.cancelled_run(_name(node_of(item)))
-        return objects(item.value)
+        value = objects(item.value)
+        # Runs are left to the collector, which may take its time; values are large.
+        item.value = None
+        return value
 
     @property
     def under_way(self) -> bool:
@@ -584,8 +587,9 @@ class Run:
             self.watch.finished(self.outcome or "cancelled", self.failure)
         self._done.release()
         self.hub.wake_poller()
-        if self.on_finished is not None:
-            self.on_finished()
+        finished, self.on_finished = self.on_finished, None
+        if finished is not None:
+            finished()
 
 
 def _name(node: Any) -> str:
