@@ -289,6 +289,9 @@ class Pool:
         if not self.relayed:
             pieces.Source.clear()
             pieces.on_release.clear()
+            memory = sys.modules.get("entangle._worker.memory")
+            if memory is not None:
+                memory.close()
             self.segments.close()
         self.printer.flush()
 

@@ -37,7 +37,11 @@ def run(
     pool.admit(under_way)
     _wait_for(pool, under_way)
     pool.printer.flush()
-    return under_way.result(item)
+    try:
+        return under_way.result(item)
+    finally:
+        # Else a failure would hold, by its traceback, what it is held by.
+        del under_way, item
 
 
 def submit(

@@ -15,7 +15,7 @@ from entangle.errors import UnpicklableError
 from .values import Encoded, Parts, parcels
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from entangle._graph.node import Node
 
@@ -174,6 +174,18 @@ class Encoder:
         return complete, args, kwargs, encoded
 
 
+def publish(values: Iterable[Any]) -> None:
+    """Put what is large in encoded arguments into shared memory; takes its time.
+
+    Raises:
+        MemoryError: there is not enough.
+        OSError: an array can't be kept from changing.
+    """
+    for value in values:
+        if type(value) is Parcel:
+            value.publish()
+
+
 def _harmless(structure: Any) -> bool:
     """Tell whether encoding a structure of parts runs no code of the user's."""
     pending = [structure]
@@ -202,9 +214,6 @@ def payload(
     Raises:
         UnpicklableError: one of them can't be sent.
     """
-    for value in (*args, *(kwargs or {}).values()):
-        if type(value) is Parcel:
-            value.publish()
     try:
         return Payload(*encode_arguments(args, kwargs or {}))
     except codec.EncodeError as error:

@@ -11,7 +11,7 @@ from entangle._worker import codec
 from entangle._worker.sharing import Given
 from entangle.errors import UnpicklableError
 
-from .arguments import Batch, payload
+from .arguments import Batch, payload, publish
 
 if TYPE_CHECKING:
     from entangle._engine_items import Item
@@ -138,6 +138,7 @@ class ProcessPlace:
             kwargs = {name: once(value) for name, value in (call.kwargs or {}).items()}
         except codec.EncodeError:
             args, kwargs = call.args, call.kwargs or {}  # what it is will be said here
+        publish((*args, *kwargs.values()))
         return payload(args, kwargs, call.function, call.name)
 
     def _encoded(self, call: NodeCall, packed: Any) -> None:

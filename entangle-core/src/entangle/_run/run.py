@@ -190,7 +190,11 @@ class Run:
         error = self.failure
         if error is not None:
             note_path(error, item)
-            raise error
+            try:
+                raise error
+            finally:
+                # Its traceback would hold what it is held by.
+                del error, item, self
         if self.outcome == "cancelled":
             raise current.cancelled_run(_name(node_of(item)))
         value = objects(item.value)

@@ -9,6 +9,7 @@ of the value in its place; the same parcel twice in one call stays one object.
 from __future__ import annotations
 
 import _thread
+import sys
 
 from . import codec, frames, pieces
 from .pieces import Piece
@@ -189,12 +190,30 @@ def published(buffers: Sequence[Any]) -> Sequence[Any]:
     Raises:
         MemoryError, OSError: as `Parcel.publish`.
     """
-    if pieces.large(buffers):
+    buffers = in_memory(buffers)
+    if "entangle._worker.memory" in sys.modules:
         from . import memory
 
-        buffers = memory.published(buffers)
         memory.seal()
     return buffers
+
+
+def in_memory(buffers: Sequence[Any]) -> Sequence[Any]:
+    """Return buffers, the large ones as pieces: to be sealed before they are sent.
+
+    Raises:
+        MemoryError: There is not enough.
+    """
+    if not pieces.large(buffers):
+        return buffers
+    try:
+        from . import memory
+    except OSError as error:
+        # A process without descriptors can't import anything.
+        if pieces.Source.failed is not None:
+            pieces.Source.failed(str(error))
+        return buffers
+    return memory.published(buffers)
 
 
 def _restore(thread: int, before: Active | None) -> None:

@@ -385,12 +385,7 @@ def _answer(value: Any) -> tuple[int, bytes, Sequence[Any]]:
             value = pack.pack(value)
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
-    parts: Sequence[Any] = (blob.data, *blob.buffers)
-    if pieces.large(parts):
-        from . import memory
-
-        parts = memory.published(parts)
-    return kind, b"", parts
+    return kind, b"", attach.in_memory((blob.data, *blob.buffers))
 
 
 def _told(error: BaseException) -> BaseException:

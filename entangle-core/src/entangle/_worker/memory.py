@@ -194,8 +194,9 @@ def allocate(nbytes: int) -> memoryview | None:
     del grant
 
     def gone() -> None:
-        region = _regions.pop(address, None)
-        if region is not None:
+        region = _regions.get(address)
+        if region is not None and region.place is place:
+            del _regions[address]
             region.dead = True
             if region.private:
                 _share_again(file, region)
@@ -283,6 +284,13 @@ def forget(files: Iterable[tuple[int, int]]) -> None:
             file.forgotten = True
             if not file.made:
                 mapping.unmap(file.address, file.size)
+
+
+def close() -> None:
+    """Take what is mapped for ordinary memory: its owner has ended."""
+    _regions.clear()
+    _unsealed.clear()
+    forget(list(_writable))
 
 
 def start_over() -> None:
