@@ -190,6 +190,31 @@ def test_children_of_a_task_see_what_it_saw():
     until(lambda: usage()[0] == 0)
 
 
+def test_a_child_that_a_task_leaves_sees_what_it_saw(tmp_path):
+    """Its block is used again when it is gone, not when the task is."""
+
+    @process
+    def leave_a_watcher(values):
+        child = os.fork()
+        if not child:
+            while (values == 9).all():
+                time.sleep(0.001)
+            (tmp_path / "spoiled").touch()
+            os._exit(0)
+        later = f"sleep 0.3; kill -CONT {os.getppid()}"
+        os.spawnl(os.P_NOWAIT, "/bin/sh", "sh", "-c", later)
+        os.kill(os.getppid(), signal.SIGSTOP)  # who would end the watcher
+        return child
+
+    gather(*[total(filled(number)) for number in range(8)])()
+    for _ in range(3):
+        child = leave_a_watcher(filled(9))()
+        for number in range(10):
+            total(filled(number))()
+        assert gone(child)
+    assert not (tmp_path / "spoiled").exists()
+
+
 def test_what_a_child_can_write_to_is_not_sent_in_place():
     """A child that was forked from a task has the array that the task is making."""
 
