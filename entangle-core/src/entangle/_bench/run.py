@@ -17,9 +17,13 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
+from . import arrays
 from .ours import OURS
 from .peers import PEERS, WORKERS, Peer
-from .workloads import WORKLOADS, Workload
+from .workloads import Workload
+from .workloads import WORKLOADS as CALLS
+
+WORKLOADS = CALLS | arrays.WORKLOADS
 
 NO_COLD = {"floor: a bare worker"}
 
@@ -29,7 +33,7 @@ Samples = dict[str, dict[str, list[float | None]]]
 def peers(only: Iterable[str]) -> list[Peer]:
     """Return the peers that are installed and wanted, Entangle first."""
     chosen = []
-    for kind in (*OURS, *PEERS):
+    for kind in (*OURS, *PEERS, *arrays.PEERS):
         if only and not any(word in kind.name for word in only):
             continue
         if find_spec(kind.needs) is None:

@@ -17,7 +17,7 @@ QUICK_ROUNDS, FULL_ROUNDS = 2, 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle bench`."""
-    from entangle._bench.workloads import WORKLOADS
+    from entangle._bench.run import WORKLOADS
 
     parser.epilog = (
         "All are measured in interleaved rounds of one run. The table has medians over "
@@ -48,7 +48,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace) -> int:
     """Measure, print the table, and return the exit code."""
     from entangle._bench import run
-    from entangle._bench.workloads import WORKLOADS
+    from entangle._bench.run import WORKLOADS
 
     # Told now, not after minutes of measuring.
     if arguments.rounds is not None and arguments.rounds < 1:
