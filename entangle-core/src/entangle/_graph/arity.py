@@ -39,7 +39,7 @@ class Parameters(NamedTuple):
     extra: bool
 
 
-def _parameters(fn: Any) -> Parameters | None:
+def parameters_of(fn: Any) -> Parameters | None:
     """Read the parameters of a callable; None if they are unknown."""
     if type(fn) is FunctionType:
         return _of_function(fn)
@@ -103,7 +103,7 @@ class Arity:
         """Read the parameters of `fn`, which errors call `name`."""
         self._name = name
         self._shapes: set[tuple[object, ...]] = set()
-        self._parameters = parameters = _parameters(fn)
+        self._parameters = parameters = parameters_of(fn)
         self.low = 0
         self.high = sys.maxsize
         if parameters is None:

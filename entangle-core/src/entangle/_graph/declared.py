@@ -26,6 +26,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "cwd": values.directory,
     "nice": values.niceness,
     "executor": values.executor,
+    "cache": values.caching,
+    "version": values.version,
+    "cache_key": values.function,
+    "cache_ignore": values.names,
     "cpus": values.count,
     "impl": values.implementation,
 }
@@ -40,6 +44,10 @@ POLICY: Final = (
     "retry_on",
     "retry_error",
     "limit",
+    "cache",
+    "version",
+    "cache_key",
+    "cache_ignore",
 )
 PROCESS: Final = ("fresh", "preload", "env", "cwd", "nice")
 
