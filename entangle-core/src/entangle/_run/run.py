@@ -21,6 +21,7 @@ from entangle._seam import discovery
 from entangle._worker import codec
 from entangle._worker import main as worker
 from entangle.errors import (
+    CacheKeyError,
     EntangleError,
     InternalError,
     TaskError,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from entangle._pool.snapshot import Snapshot
 
     from .discover import Discovered
+    from .keeping import Keeper
     from .observers import Watch
 
 _NEVER = float("inf")
@@ -83,6 +85,7 @@ class Run:
         self.encoder = Encoder(pool.shared_number)
         self.places = Places(self)
         self.watch: Watch | None = None
+        self.keeper: Keeper | None = None
         self.context = contextvars.copy_context()
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
@@ -323,11 +326,29 @@ class Run:
         if self._calls.get(call.item) is call:
             self._feed(self._succeeded, call, value)
 
-    def _succeeded(self, call: NodeCall, value: Any) -> None:
-        self._left(call, "succeeded")
-        item = call.item
-        self.engine.succeeded(item, call.attempt, value, self.clock())
+    def _succeeded(self, call: NodeCall, value: Any, *, cached: bool = False) -> None:
+        self._left(call, "succeeded", cached=cached)
+        item, now = call.item, self.clock()
+        if self.keeper is not None and self.keeper.keeps(item):
+            # As if it had returned nodes: its body is over, its value to be kept.
+            item.node = Expansion(node_of(item), value)
+            self.engine.expanded(item, call.attempt, (), now, value=value)
+        else:
+            self.engine.succeeded(item, call.attempt, value, now)
         self.pins.settle(item)
+
+    def call_cached(self, call: NodeCall, value: Any) -> None:
+        """The value of a call was found: nothing has to be started."""
+        if self._calls.get(call.item) is call:
+            self._feed(self._succeeded, call, value, cached=True)
+
+    def call_joined(self, call: NodeCall, other: Item) -> None:
+        """An equal call is under way: its value is that of this one, too."""
+        self._feed(self._expanded, call, node_of(other))
+
+    def kept(self, item: Item, value: Any) -> None:
+        """The value of an item is kept, as far as it can be: now it is delivered."""
+        self._feed(self.engine.assembled, item, value, self.clock())
 
     def call_failed(self, call: NodeCall, error: BaseException) -> None:
         """A body raised, or its process died."""
@@ -337,7 +358,7 @@ class Run:
     def _failed(self, call: NodeCall, error: BaseException) -> None:
         self._left(call, "failed", error)
         # What doesn't pickle doesn't pickle the next time either.
-        final = isinstance(error, UnpicklableError)
+        final = isinstance(error, (UnpicklableError, CacheKeyError))
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
 
     def call_cancelled(self, call: NodeCall, how: str) -> None:
@@ -381,12 +402,17 @@ class Run:
             self._feed(self.engine.failed, item, item.attempt, error, self.clock())
 
     def _left(
-        self, call: NodeCall, outcome: str, error: BaseException | None = None
+        self,
+        call: NodeCall,
+        outcome: str,
+        error: BaseException | None = None,
+        *,
+        cached: bool = False,
     ) -> None:
         """Let go of a call that is over."""
         del self._calls[call.item]
         if self.watch is not None:
-            self.watch.ended(call, outcome, error)
+            self.watch.ended(call, outcome, error, cached=cached)
         self.places.left(call)
 
     def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
@@ -489,7 +515,10 @@ class Run:
         except TypeError as error:
             self.engine.unassembled(item, error, self.clock())
         else:
-            self.engine.assembled(item, built, self.clock())
+            if self.keeper is not None and self.keeper.keeps(item):
+                self.keeper.keep(item, built)
+            else:
+                self.engine.assembled(item, built, self.clock())
 
     def _cancel(self, item: Item, attempt: int) -> None:
         call = self._calls.get(item)
