@@ -62,6 +62,7 @@ _DERIVED: Final = frozenset(
         *("_hashable_values_", "__annotate_func__", "__annotations_cache__"),
     }
 )
+_REMEMBERING: Final = type(functools.lru_cache(len))
 _BARE: Final = (MemberDescriptorType, GetSetDescriptorType, DynamicClassAttribute)
 
 
@@ -432,4 +433,4 @@ def _steady(value: Any) -> bool:
         return all(map(_steady, value))
     if references.is_task(kind):
         return not hasattr(value, "first")
-    return isinstance(value, type) or is_immutable(kind)
+    return isinstance(value, type) or kind is _REMEMBERING or is_immutable(kind)

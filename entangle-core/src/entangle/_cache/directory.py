@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from functools import lru_cache
 from typing import Final
 
@@ -75,7 +76,10 @@ def checked() -> str:
         raise CacheDirectoryError(
             path=directory, reason="this user may not look into it"
         ) from None
-    return os.path.join(directory, EDITION)
+    folder = os.path.join(directory, EDITION)
+    with suppress(OSError):
+        _require_own(folder)
+    return folder
 
 
 def _require_own(directory: str) -> None:

@@ -18,6 +18,7 @@ import os
 import struct
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from . import mapping
 from .tokens import checksum
 
 if TYPE_CHECKING:
@@ -199,23 +200,17 @@ def buffers(descriptor: int, content: Content) -> list[Buffer]:
             data = next(small)
             found.append(data if readonly else bytearray(data))
             continue
-        view = memoryview(memory)[offset : offset + nbytes]
+        view = memoryview(memory).cast("B")[offset : offset + nbytes]
         found.append(view.toreadonly() if readonly else view)
     return found
 
 
-def _memory(descriptor: int, content: Content) -> mmap.mmap | bytearray:
+def _memory(descriptor: int, content: Content) -> Any:
     length = content.total - content.start
     try:
-        return mmap.mmap(
-            descriptor,
-            length,
-            mmap.MAP_PRIVATE,
-            mmap.PROT_READ | mmap.PROT_WRITE,
-            offset=content.start,
-        )
+        return mapping.private(descriptor, length, content.start)
     except (OSError, ValueError):
-        # No descriptor is left, say: each mapping holds one.
+        # There may be a limit on mappings, or none may be had of this file system.
         memory = bytearray(length)
         view, done = memoryview(memory), 0
         while done < length:

@@ -156,7 +156,8 @@ class Store:
     ) -> None:
         path = self.path(key)
         for folder in (os.path.dirname(path), f"{self.folder}/tmp"):
-            os.makedirs(folder, mode=0o700, exist_ok=True)
+            if not os.path.isdir(folder):
+                self._make(folder)
         temporary = f"{self.folder}/tmp/{os.getpid()}-{_count()}-{os.urandom(4).hex()}"
         descriptor = os.open(temporary, _WRITE, 0o600)
         try:
@@ -175,6 +176,13 @@ class Store:
                 raise
         finally:
             os.close(descriptor)
+
+    def _make(self, folder: str) -> None:
+        """Make a folder and those above it: each for this user alone."""
+        os.makedirs(os.path.dirname(self.folder), mode=0o700, exist_ok=True)
+        for each in (self.folder, folder):
+            with suppress(FileExistsError):
+                os.mkdir(each, 0o700)
 
     def _used(self, descriptor: int) -> None:
         """Count a hit, and remember when it was."""

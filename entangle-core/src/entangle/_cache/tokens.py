@@ -301,10 +301,11 @@ class Tokens:
         except Exception as error:
             raise UnkeyableError(describe(error)) from error
         if isinstance(parts, str):
-            name = f"{getattr(value, '__module__', '')}.{parts}"
-            # As `functools.lru_cache` says of what it makes, whatever is inside.
             wrapped = getattr(value, "__wrapped__", None)
-            return self._labelled(b"n", name=name, wrapped=wrapped)
+            if wrapped is not None:
+                # What `functools.lru_cache` makes: its name says nothing.
+                return self._labelled(b"w", kind=kind, wrapped=wrapped)
+            return b"n" + f"{getattr(value, '__module__', '')}.{parts}".encode()
         if type(parts) is not tuple or len(parts) < 2:  # noqa: PLR2004 - as pickle says
             raise UnkeyableError(f"its __reduce__ gave {short(parts)}")
         function, arguments, state, items, pairs = (*parts, None, None, None)[:5]
