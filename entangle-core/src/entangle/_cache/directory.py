@@ -82,6 +82,18 @@ def checked() -> str:
     return folder
 
 
+def existing() -> str | None:
+    """Return the folder for entries if there is one.
+
+    Raises:
+        CacheDirectoryError: as for `checked`.
+    """
+    if not os.path.lexists(path()):
+        return None
+    folder = checked()
+    return folder if os.path.isdir(folder) else None
+
+
 def _require_own(directory: str) -> None:
     """Refuse a directory that others could put something into.
 
