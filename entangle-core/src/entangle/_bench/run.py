@@ -17,9 +17,12 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
+from .cached import CACHED, KEEPERS
 from .ours import OURS
 from .peers import PEERS, WORKERS, Peer
 from .workloads import WORKLOADS, Workload
+
+WORKLOADS.update(CACHED)
 
 NO_COLD = {"floor: a bare worker"}
 
@@ -29,7 +32,7 @@ Samples = dict[str, dict[str, list[float | None]]]
 def peers(only: Iterable[str]) -> list[Peer]:
     """Return the peers that are installed and wanted, Entangle first."""
     chosen = []
-    for kind in (*OURS, *PEERS):
+    for kind in (*OURS, *PEERS, *KEEPERS):
         if only and not any(word in kind.name for word in only):
             continue
         if find_spec(kind.needs) is None:

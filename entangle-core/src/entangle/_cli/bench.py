@@ -17,8 +17,10 @@ QUICK_ROUNDS, FULL_ROUNDS = 2, 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle bench`."""
+    from entangle._bench.cached import CACHED
     from entangle._bench.workloads import WORKLOADS
 
+    names = (*WORKLOADS, *(name for name in CACHED if name not in WORKLOADS))
     parser.epilog = (
         "All are measured in interleaved rounds of one run. The table has medians over "
         "the rounds; x4.1 is 4.1 times what Entangle takes. joblib and dask take part "
@@ -32,9 +34,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         action="append",
-        choices=list(WORKLOADS),
+        choices=names,
         metavar="WORKLOAD",
-        help=f"repeatable, one of: {', '.join(WORKLOADS)}",
+        help=f"repeatable, one of: {', '.join(names)}",
     )
     parser.add_argument(
         "--peer",
