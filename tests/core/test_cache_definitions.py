@@ -377,3 +377,114 @@ def test_definitions_of_a_program_have_one_digest_under_all_seeds(tmp_path):
             for seed in ("0", "1", "77")
         }
         assert len(found) == 1
+
+
+KINDS = """
+import abc, collections, contextlib, dataclasses, enum, functools, logging
+import operator, random, re, string, threading, types
+from typing import *
+
+T = TypeVar("T")
+class G(Generic[T]):
+    def get(self) -> T: ...
+class NT(NamedTuple):
+    a: int
+    b: str = "x"
+class TD(TypedDict):
+    a: int
+class P(Protocol):
+    def m(self) -> int: ...
+@runtime_checkable
+class P2(Protocol):
+    def m(self) -> int: ...
+@dataclasses.dataclass(slots=True, frozen=True, order=True)
+class DS:
+    a: int
+    b: frozenset = frozenset("abc")
+class M(type):
+    def __call__(cls,*a): return super().__call__(*a)
+class WM(metaclass=M): x={1,2,3}
+class Fl(enum.Flag): A=1; B=2
+class IE(enum.IntEnum): A=1; B=2
+class SE(enum.StrEnum): A="a"; B=enum.auto()
+class WithLock:
+    def __init__(self): self.l=threading.Lock()
+class WS:
+    __slots__=("a","__dict__")
+class Desc:
+    def __set_name__(self,o,n): self.n=n
+    def __get__(self,i,o): return 1
+class WD: d=Desc()
+class Sub(WD, abc.ABC):
+    @property
+    @abc.abstractmethod
+    def q(self): ...
+    def __init_subclass__(cls, **k): ...
+    @functools.singledispatchmethod
+    def s(self,x): ...
+    @s.register
+    def _(self,x:int): return 1
+    p=functools.partialmethod(lambda self,a: a, 3)
+@functools.singledispatch
+def sd(x): return 1
+@sd.register(int)
+def _i(x): return 2
+@contextlib.contextmanager
+def cm(): yield 1
+ALIAS = list[int]; OPT = Optional[dict[str,int]]; ANN=Annotated[int,"x"]
+NEW = NewType("NEW", int)
+PART=functools.partial(max, key=operator.itemgetter(1))
+DD=collections.defaultdict(list,{1:[2]})
+RNG=random.Random(3)
+LOG=logging.getLogger(__name__)
+MP=types.MappingProxyType({"a":1})
+def f(x):
+    async def co():
+        return G, NT
+    cm(); sd(1)
+    return G, NT, TD, P, P2, DS, WM, Fl, IE, SE, WithLock, WS, WD, Sub, ALIAS, OPT, ANN, NEW, PART, DD, RNG, LOG, cm, sd, [y for y in string.ascii_letters if y in {"a","b"}], T, MP, re.compile
+"""
+
+
+def test_all_kinds_of_definitions_are_the_same_under_all_seeds(tmp_path):
+    program = tmp_path / "kinds.py"
+    program.write_text(
+        KINDS + "\nfrom entangle._cache.definitions import digest_of\n"
+        "first = digest_of(f)\nsd(1), sd('x'), IE.A | IE.B, P2.__subclasshook__(int)\n"
+        "assert digest_of(f) == first\nprint(first.hex())\n"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, program],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "77")
+    }
+    assert len(found) == 1
+
+
+def test_what_librarys_decorators_were_given_counts(module):
+    text = """
+import contextlib, functools
+def one(): yield 1
+def two(): yield 2
+made = contextlib.contextmanager(one)
+@functools.singledispatch
+def sd(x): return 1
+@sd.register(int)
+def of_int(x): return 2
+part = functools.partial(max, 3)
+def f():
+    return made(), sd(1), part
+"""
+    before = digest_of(module(text).f)
+    assert digest_of(module(text).f) == before
+    for old, new in (
+        ("(one)", "(two)"),
+        ("return 2", "return 3"),
+        ("max, 3", "max, 4"),
+    ):
+        assert digest_of(module(text.replace(old, new, 1)).f) != before, old

@@ -25,6 +25,7 @@ from types import (
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
+    MethodType,
     ModuleType,
 )
 from typing import TYPE_CHECKING, Any, Final
@@ -41,7 +42,7 @@ from .syntax import token_of_code
 from .tokens import Tokens, UnkeyableError, digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _MOST: Final = 1024
 _missing: Final = object()
@@ -63,6 +64,7 @@ _DERIVED: Final = frozenset(
     }
 )
 _REMEMBERING: Final = type(functools.lru_cache(len))
+_DEFINED: Final = (FunctionType, MethodType, type, functools.partial, _REMEMBERING)
 _BARE: Final = (MemberDescriptorType, GetSetDescriptorType, DynamicClassAttribute)
 
 
@@ -259,53 +261,61 @@ class _Search:
     # -- functions ---------------------------------------------------------------
 
     def _function(self, function: FunctionType) -> bytes:
-        code, name = function.__code__, function.__qualname__
-        keywords: dict[str, Any] = function.__kwdefaults__ or {}
-        defaults = function.__defaults__ or ()
+        code = function.__code__
         self.functions.append(
             (function, code, function.__defaults__, function.__kwdefaults__)
         )
         module = _module_of(function)
-        project = origins.is_project(module)
-        if project:
+        if origins.is_project(module):
             parts = [b"F", token_of_code(code)]
-        else:
-            parts = [b"G", origins.label(module).encode(), name.encode()]
-        first = code.co_argcount - len(defaults)
-        for parameter, value in [
-            *zip(code.co_varnames[first:], defaults, strict=False),
-            *sorted(keywords.items()),
-        ]:
-            label = f"default of parameter {parameter!r} of {name!r}"
-            parts += (parameter.encode(), self._value(label, value))
-        parts.append(self._closure(function, project=project))
-        if project:
-            parts += self._globals(function)
+            for name, value in _defaults(function):
+                label = f"default of parameter {name!r} of {function.__qualname__!r}"
+                parts += (name.encode(), self._value(label, value))
+            for name, value in self._cells(function):
+                label = f"closure variable {name!r} of {function.__qualname__!r}"
+                parts += (name.encode(), self._value(label, value))
+            return digest(*parts, *self._globals(function))
+        # Made by a library's decorator, say, around a function of the project.
+        parts = [b"G", origins.label(module).encode(), function.__qualname__.encode()]
+        for name, value in self._cells(function):
+            parts += (name.encode(), self._foreign(value))
         return digest(*parts)
 
-    def _closure(self, function: FunctionType, *, project: bool) -> bytes:
-        parts: list[bytes] = []
-        name = function.__qualname__
+    def _cells(self, function: FunctionType) -> Iterator[tuple[str, Any]]:
+        """Yield the variables of a closure that count."""
         cells = function.__closure__ or ()
-        for variable, cell in zip(function.__code__.co_freevars, cells, strict=True):
-            parts.append(variable.encode())
+        for name, cell in zip(function.__code__.co_freevars, cells, strict=True):
             try:
                 value = cell.cell_contents
             except ValueError:  # not assigned yet
                 self.volatile = True
                 continue
             self.cells.append((cell, value))
-            if variable in self._ignored:
-                continue
+            if name not in self._ignored:
+                yield name, value
+
+    def _foreign(self, value: Any) -> bytes:
+        """Return the token of what a library's function holds: definitions, numbers.
+
+        All else is the library's own, as the values that a decorator remembers.
+        """
+        if type(value) in ATOMS:
+            return Tokens(self).of(value)
+        if type(value) is dict:
+            registered = {
+                key: each for key, each in value.items() if isinstance(each, _DEFINED)
+            }
+            self.volatile = True
+            return self._foreign(tuple(registered.items()))
+        if type(value) is tuple or type(value) is list:
+            self.volatile = self.volatile or type(value) is list
+            return digest(*map(self._foreign, value))
+        if isinstance(value, _DEFINED) or references.is_task(type(value)):
             try:
-                label = f"closure variable {variable!r} of {name!r}"
-                parts.append(self._value(label, value))
+                return self._value("", value)
             except UnkeyableError:
-                if project:
-                    raise
-                # What a library's decorator holds beside the function is its own.
                 self.volatile = True
-        return digest(*parts)
+        return b""
 
     def _globals(self, function: FunctionType) -> list[bytes]:
         names = names_of(function.__code__)
@@ -383,6 +393,8 @@ class _Search:
             if name in _DERIVED or (enumeration and name in members):
                 continue
             value = self._entry(names, name)
+            if name == "__annotations__" and not value:
+                continue  # made by whoever asked for them
             parts.append(name.encode())
             if not isinstance(value, _BARE):
                 parts.append(self._attribute(cls, name, value))
@@ -402,6 +414,14 @@ class _Search:
                 self.volatile = True
                 return b""
             raise
+
+
+def _defaults(function: FunctionType) -> Iterator[tuple[str, Any]]:
+    code, defaults = function.__code__, function.__defaults__ or ()
+    first = code.co_argcount - len(defaults)
+    yield from zip(code.co_varnames[first:], defaults, strict=False)
+    keywords: dict[str, Any] = function.__kwdefaults__ or {}
+    yield from sorted(keywords.items())
 
 
 def _inside(value: Any) -> tuple[Any, ...]:

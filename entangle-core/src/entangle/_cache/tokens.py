@@ -18,8 +18,15 @@ from __future__ import annotations
 import copyreg
 import marshal
 import sys
+from functools import partial
 from pickle import PickleBuffer
-from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType
+from types import (
+    BuiltinFunctionType,
+    FunctionType,
+    MappingProxyType,
+    MethodType,
+    ModuleType,
+)
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from entangle._worker.codec import ATOMS, describe
@@ -204,6 +211,8 @@ class Tokens:
             ):
                 return self._short(b"d", marshal.dumps(value, _MARSHAL))
             return self._joined(b"d", self._pairs(value.items()))
+        if kind is MappingProxyType:
+            return self._joined(b"P", self._pairs(value.items()))
         if kind is set or kind is frozenset:
             tag = b"s" if kind is set else b"f"
             return self._joined(tag, sorted(self._elements(value)))
@@ -225,6 +234,8 @@ class Tokens:
             return self._joined(b"v", [shape, self.buffer(value.tobytes())])
         if kind is PickleBuffer:
             return self.buffer(value.raw())
+        if kind is partial:
+            return self._partial(value)
         if is_task(kind):
             # How it runs is not what it gives.
             first = getattr(value, "first", None)
@@ -279,6 +290,12 @@ class Tokens:
             tokens.append(self.part(f"[{short(key)}]", value))
         return tokens
 
+    def _partial(self, value: Any) -> bytes:
+        # What it says of itself depends on whether its attributes were asked for.
+        return self._labelled(
+            b"q", func=value.func, args=value.args, keywords=value.keywords
+        )
+
     def _builtin(self, value: Any) -> bytes:
         owner = value.__self__
         if owner is None or type(owner) is ModuleType:
@@ -317,13 +334,17 @@ class Tokens:
         return self._joined(b"r", tokens)
 
     def _arguments(self, value: Any, arguments: Any) -> list[bytes]:
-        own: Any = getattr(value, "__dict__", None)
-        names = (
-            {id(part): f".{name}" for name, part in own.items()}
-            if type(own) is dict
-            else {}
-        )
-        return [self.part(names.get(id(part), ""), part) for part in arguments]
+        tokens: list[bytes] = []
+        for part in arguments:
+            try:
+                tokens.append(self.of(part))
+            except UnkeyableError as error:
+                # Only now: asking for it may make one, which could be seen.
+                own: Any = getattr(value, "__dict__", {})
+                named = (f".{name}" for name in own if own[name] is part)
+                error.within(next(named, ""))
+                raise
+        return tokens
 
     def _state(self, state: Any, *, ordered: bool) -> bytes:
         if state is None:

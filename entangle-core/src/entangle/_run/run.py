@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _thread
 import contextvars
-import heapq
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,7 @@ from entangle.errors import (
 )
 
 from . import current
+from .alarms import Alarms
 from .arguments import Batch, Encoder
 from .calls import Expansion, NodeCall, node_of
 from .checks import check
@@ -42,15 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._engine_items import Item
-    from entangle._pool.hub import Timer
     from entangle._pool.pool import Pool
     from entangle._pool.snapshot import Snapshot
 
     from .discover import Discovered
     from .keeping import Keeper
     from .observers import Watch
-
-_NEVER = float("inf")
 
 
 class Run:
@@ -98,9 +95,7 @@ class Run:
         self._done.acquire()
         self._calls: dict[Item, NodeCall] = {}
         self._externals: list[tuple[Any, Item]] = []
-        self._alarms: list[tuple[float, int]] = []
-        self._alarm: Timer | None = None
-        self._alarm_at = _NEVER
+        self._alarms = Alarms(self.hub, self._ring)
         self._snapshot: Snapshot | None = None
         self._parent = current.parent()
         if self._parent is not None:
@@ -464,7 +459,7 @@ class Run:
             else:
                 break
         if engine.alarms:
-            self._set_alarms()
+            self._alarms.set(engine.alarms)
         if engine.finished:
             self._finish()
 
@@ -547,30 +542,10 @@ class Run:
             and item.status == ISSUED
         )
 
-    # -- alarms ------------------------------------------------------------------
-
-    def _set_alarms(self) -> None:
-        alarms = self.engine.alarms
-        while alarms:
-            heapq.heappush(self._alarms, alarms.popleft())
-        self._rearm()
-
-    def _rearm(self) -> None:
-        first = self._alarms[0][0] if self._alarms else _NEVER
-        if first < self._alarm_at:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm_at = first
-            self._alarm = self.hub.at(first, self._ring)
-
-    def _ring(self) -> None:
+    def _ring(self, tokens: list[int], now: float) -> None:
         """Tell the engine which alarms are due."""
-        self._alarm, self._alarm_at = None, _NEVER
-        now = self.clock()
-        while self._alarms and self._alarms[0][0] <= now and not self.finished:
-            _, token = heapq.heappop(self._alarms)
+        for token in tokens:
             self._feed(self.engine.alarm, token, now)
-        self._rearm()
 
     # -- end ---------------------------------------------------------------------
 
@@ -605,8 +580,6 @@ class Run:
         self.places.close()
         self._calls.clear()
         self._alarms.clear()
-        if self._alarm is not None:
-            self._alarm.cancel()
         if self._parent is not None:
             self._parent.release(self)
         if self.watch is not None and self._active:
