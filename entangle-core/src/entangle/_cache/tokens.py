@@ -19,6 +19,7 @@ import copyreg
 import marshal
 import sys
 from functools import partial
+from itertools import chain
 from pickle import PickleBuffer
 from types import (
     BuiltinFunctionType,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from entangle._worker.codec import Buffer
 
 DIGEST_SIZE: Final = 20
+_ROWS: Final = ATOMS | {list, tuple}
 _SHORT: Final = 64  # bytes up to which a token is not worth being digested
 _BULK: Final = 1 << 20  # bytes from which a faster digest pays for its import
 _MARSHAL: Final = 2  # the version that knows no references
@@ -198,7 +200,7 @@ class Tokens:
     def _composite(self, value: Any, kind: type[Any]) -> bytes:  # noqa: C901, PLR0911, PLR0912 - one for each kind
         if kind is list or kind is tuple:
             tag = b"l" if kind is list else b"t"
-            if ATOMS.issuperset(map(type, value)):
+            if _is_flat(value):
                 return self._short(tag, marshal.dumps(value, _MARSHAL))
             return self._joined(tag, self._items(value))
         if kind is Known:
@@ -367,6 +369,17 @@ class Tokens:
         for name in sorted(named):
             tokens += (name.encode(), self.part(f".{name}", named[name]))
         return self._joined(b"o", tokens)
+
+
+def _is_flat(values: Any) -> bool:
+    """Tell whether a list or tuple has only atoms in it, or rows of atoms."""
+    kinds = set(map(type, values))
+    if ATOMS.issuperset(kinds):
+        return True
+    if not _ROWS.issuperset(kinds):
+        return False
+    rows = (each for each in values if type(each) is list or type(each) is tuple)
+    return ATOMS.issuperset(map(type, chain.from_iterable(rows)))
 
 
 def _place(value: Any) -> tuple[str, str]:
