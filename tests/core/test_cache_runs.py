@@ -539,6 +539,26 @@ def test_a_program_that_was_killed_goes_on_where_it_was(tmp_path):
         assert runs.read_text() == "xxxxxx"
 
 
+def test_without_assertions_it_is_another_program(tmp_path):
+    code = """
+from entangle.thread import thread
+@thread(cache=True)
+def f():
+    return __debug__
+print(f()())
+"""
+    path = tmp_path / "debug.py"
+    path.write_text(code)
+    for options, printed in (([], "True\n"), (["-O"], "False\n"), ([], "True\n")):
+        done = subprocess.run(
+            [sys.executable, *options, path],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout == printed
+
+
 def test_two_programs_at_once_have_one_cache(tmp_path):
     code = """
 import sys

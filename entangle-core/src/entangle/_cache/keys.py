@@ -38,7 +38,9 @@ def of_task(task: Task[..., Any]) -> bytes:
         OptionError: ``cache_ignore`` names what is not there.
     """
     options = task.options
-    parts = [_EDITION, f"{sys.implementation.cache_tag}".encode()]
+    # Without its assertions and `__debug__` a function may give another value.
+    python = f"{sys.implementation.cache_tag} {bool(sys.flags.optimize)}"
+    parts = [_EDITION, python.encode()]
     try:
         parts.append(_of_callable(task.fn, options.cache_ignore))
         if options.cache_key is not None:

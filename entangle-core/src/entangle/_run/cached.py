@@ -73,7 +73,7 @@ class CachedPlace:
         self._found: dict[Node[Any], Hit] = {}
         # Of nodes that need no other's value.
         self._keys: dict[Node[Any], bytes] = {}
-        # Those that were looked for in vain.
+        # Of those that were looked for ahead, in vain.
         self._missed: dict[Node[Any], bytes] = {}
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
@@ -123,7 +123,8 @@ class CachedPlace:
         if found is not None:
             self._run.hub.post(self._run.call_cached, call, found.value)
             return
-        key = self._missed.get(node)
+        # A further attempt is no reason to look once more.
+        key = self._missed.pop(node, None) or self._keeper.key_of(call.item)
         if key is None:
             self._keeper.aside(self._look, call)
         else:
@@ -163,6 +164,8 @@ class CachedPlace:
             if found is None:
                 self._real().prepare(node, {})
         except BaseException as error:
+            if run.pool.inline and isinstance(error, KeyboardInterrupt):
+                raise  # there is one thread, and the program's user wants it back
             call.failed(told(error))
         else:
             run.hub.post(self._decide, call, key, found)
@@ -195,8 +198,6 @@ class CachedPlace:
             # As if it had returned the node of the equal call.
             run.call_joined(call, other)
         else:
-            # A further attempt is no reason to look once more.
-            self._missed[call.node] = key
             self._keeper.claim(key, item, disk=self._disk)
             run.places.launch(call, self._real())
 

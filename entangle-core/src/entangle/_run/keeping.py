@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 log = Log("entangle.run")
 
 _THREADS: Final = 4
+_MANY: Final = 4096
 # Bytes from which a value is written on the thread for big ones, and is known to later
 # keys by its entry instead of its content.
 _BIG: Final = 1 << 20
@@ -72,6 +73,7 @@ class Keeper:
         # Inside the monitor: by key who computes a value, or the value.
         self._flights: dict[bytes, Item | Hit] = {}
         self._keys: dict[Item, tuple[bytes, bool]] = {}
+        self._many = _MANY
 
     def open(self) -> Store:
         """Return the store.
@@ -137,6 +139,23 @@ class Keeper:
         """From now on ``item`` computes the value of a key. Inside the monitor."""
         self._flights[key] = item
         self._keys[item] = key, disk
+        if len(self._keys) > self._many:
+            self._tidy()
+
+    def key_of(self, item: Item) -> bytes | None:
+        """Return the key of an item that computes its value. Inside the monitor."""
+        known = self._keys.get(item)
+        return None if known is None else known[0]
+
+    def _tidy(self) -> None:
+        """Forget what has failed or was cancelled: a run may go on for long."""
+        self._keys = {i: k for i, k in self._keys.items() if i.status < SUCCEEDED}
+        self._flights = {
+            key: each
+            for key, each in self._flights.items()
+            if isinstance(each, Hit) or each.status < SUCCEEDED
+        }
+        self._many = max(_MANY, 2 * len(self._keys))
 
     # -- keeping -----------------------------------------------------------------
 
@@ -160,7 +179,9 @@ class Keeper:
     def _save(self, item: Item, key: bytes, value: Any) -> None:
         try:
             self._saved(node_of(item), key, value)
-        except BaseException:
+        except BaseException as error:
+            if self._run.pool.inline and isinstance(error, KeyboardInterrupt):
+                raise  # there is one thread, and the program's user wants it back
             log.exception("a value could not be kept: please report this")
         self._run.hub.post(self._over, item, key, value)
 
