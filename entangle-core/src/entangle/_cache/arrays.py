@@ -1,4 +1,4 @@
-"""Tokens of numpy arrays: type, shape, order in memory and content.
+"""Tokens of numpy arrays: of their type, shape, memory order, content.
 
 An array with gaps between its elements is the same as one without.
 """

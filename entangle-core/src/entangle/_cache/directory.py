@@ -1,4 +1,4 @@
-"""Where values are kept, and how many bytes of them.
+"""The directory for kept values: where it is, whose, how big it may become.
 
 Loading an entry is unpickling it, which can do anything that the user can: that nobody
 else can have put it there is what its directory's owner and mode vouch for.

@@ -1,4 +1,4 @@
-"""What is in the cache, and making room in it by hand; programs may go on meanwhile."""
+"""The entries as people look at them: listed, pruned, cleared; programs may go on."""
 
 from __future__ import annotations
 

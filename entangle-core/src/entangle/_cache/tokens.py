@@ -1,4 +1,4 @@
-"""Stable tokens: equal for equal values, in every process and for every hash seed.
+"""Stable tokens: equal for equal values, whatever the process or its hash seed.
 
 A token is bytes. Values of the types that everything is made of are written as such;
 all others are taken apart as pickle does it, since an object's own `__reduce__` says
@@ -236,6 +236,9 @@ class Tokens:
             return self._joined(b"v", [shape, self.buffer(value.tobytes())])
         if kind is PickleBuffer:
             return self.buffer(value.raw())
+        if kind.__module__.partition(".")[0] == "pathlib" and hasattr(kind, "parts"):
+            # Some versions say how it was put together.
+            return self._labelled(b"/", kind=kind, path=str(value))
         if kind is partial:
             return self._partial(value)
         if is_task(kind):

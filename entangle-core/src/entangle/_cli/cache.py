@@ -1,4 +1,4 @@
-"""`entangle cache`: what is kept on disk, and making room."""
+"""`entangle cache`: lists what is kept on disk, makes room."""
 
 from __future__ import annotations
 

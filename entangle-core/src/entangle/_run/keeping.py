@@ -1,4 +1,4 @@
-"""What one run keeps and finds again: the values of its cached calls.
+"""The cached values of one run: looked for, shared, kept.
 
 Keys are made, and files read and written, on threads of their own, never inside the
 monitor; small things and big ones on different threads, so that no small one waits.
