@@ -361,7 +361,9 @@ def test_definitions_of_a_program_have_one_digest_under_all_seeds(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         BASE + "\nfrom entangle._cache.definitions import digest_of\n"
-        "WORDS = {'a', 'b', 'c'}\nKINDS = {Square, Point, Color, int, str}\n"
+        "class Meta(type):\n    def __hash__(cls): return hash(cls.__name__)\n"
+        "MADE = {Meta(f'K{n}', (), {'n': n}) for n in range(6)}\n"
+        "WORDS = {'a', 'b', 'c'}\nKINDS = {Square, Point, Color, int, str}, MADE\n"
         "def f(x):\n    return x in {'x', 'y', 'z'}, WORDS, KINDS, total(x)\n"
         "print(digest_of(f).hex())\n"
     )

@@ -82,7 +82,7 @@ def test_what_is_kept_is_not_computed_again(kind, runs):
     called = KINDS[kind]
     assert called(3, runs.file)() == [3, 3]
     assert called(3, runs.file)() == [3, 3]
-    assert called(x=3, file="elsewhere")() == [3, 3]
+    assert called(x=3, file=os.devnull)() == [3, 3]
     assert runs.count == 1
     assert called(4, runs.file)() == [4, 4]
     assert called("3", runs.file)() == ["3", "3"]

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from entangle._cache import directory, encoding, entry, room
+from entangle._cache import store as module
 from entangle._cache.store import HITS_BITS, Store
 from entangle.errors import CacheDirectoryError, OptionError
 
@@ -213,9 +214,9 @@ def test_a_full_disk_leaves_nothing_behind(store, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     save(store, 1, OTHER)
-    for function in ("pwrite", "fdatasync", "rename"):
+    for place, function in ((os, "pwrite"), (module, "_sync"), (os, "rename")):
         with monkeypatch.context() as patched:
-            patched.setattr(os, function, full)
+            patched.setattr(place, function, full)
             with pytest.raises(OSError, match="No space"):
                 save(store, BIG)
         assert not os.listdir(f"{store.folder}/tmp")

@@ -28,6 +28,8 @@ _MOST_HITS: Final = (1 << HITS_BITS) - 1
 _READ: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _WRITE: Final = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
+# macOS has only the other one.
+_sync = getattr(os, "fdatasync", os.fsync)
 _opened: dict[tuple[str, int], Store] = {}
 _count = itertools.count(1).__next__
 
@@ -166,7 +168,7 @@ class Store:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 if entry.write(descriptor, head, description, buffers):
                     # What is not checked when it is read has to be there for good.
-                    os.fdatasync(descriptor)
+                    _sync(descriptor)
                 stamp = self._tick() << HITS_BITS
                 os.utime(descriptor, ns=(stamp, stamp))
                 os.rename(temporary, path)
