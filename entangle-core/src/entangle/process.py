@@ -58,9 +58,8 @@ def process(fn: Any = MISSING, /, **options: Any) -> Any:
             has besides, for what can't be seen in the code. ``cache_key``: a function
             that is called with the arguments and gives what stands for them in the
             key. ``cache_ignore``: the names of parameters and globals that don't
-            count.
-            ``fresh``: whether each call gets a process that ran nothing before,
-            which already holds the modules ``preload``. ``env``: additional
+            count. ``fresh``: whether each call gets a process that ran nothing
+            before, which already holds the modules ``preload``. ``env``: additional
             environment variables. ``cwd``: the working directory. ``nice``: the
             increment of the niceness.
 
