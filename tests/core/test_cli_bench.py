@@ -12,7 +12,7 @@ from entangle.task import shutdown
 pytestmark = pytest.mark.process
 
 # What takes part without anything installed, and no time worth speaking of.
-OURS = ("call", "fanout", "chain", "layers", "fresh", "build", "size")
+OURS = ("call", "fanout", "chain", "layers", "fresh", "build", "size", "cache hit")
 
 
 @pytest.fixture(autouse=True)

@@ -178,6 +178,28 @@ def test_environment(monkeypatch):
     assert found["ENTANGLE_XYZZY"].remedy == "unset it"
 
 
+def test_the_cache(monkeypatch, tmp_path):
+    path = tmp_path / "cache"
+    monkeypatch.setenv("ENTANGLE_CACHE_DIR", str(path))
+    (found,) = checks.cache()
+    assert (found.verdict, found.text) == ("ok", f"{path}, up to 10 GB")
+    assert not path.exists()
+    path.mkdir(mode=0o700)
+    path.chmod(0o777)
+    (found,) = checks.cache()
+    assert found.verdict == "fail"
+    assert "others may write" in found.text
+    assert found.remedy
+    path.chmod(0o700)
+    (path / "v1").mkdir(mode=0o700)
+    monkeypatch.setattr(checks.os, "access", lambda *_: False)
+    (found,) = checks.cache()
+    assert found.verdict == "warn"
+    monkeypatch.setenv("ENTANGLE_CACHE_SIZE", "much")
+    (found,) = checks.cache()
+    assert found.verdict == "fail"
+
+
 def test_round_trip_fails(monkeypatch):
     """A failing round trip is a finding, in one line."""
 

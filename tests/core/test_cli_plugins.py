@@ -90,7 +90,7 @@ def test_what_each_plugin_adds(site, capsys):
     (core,) = paragraph(out, "core")[1:]
     assert core == (
         "  adds: executor inline, executor process, executor thread, command demo, "
-        "command run, command plan, command plugins, command doctor, command bench, "
+        "command run, command plan, command cache, command plugins, command doctor, command bench, "
         "command sweep, doctor checks"
     )
     assert out.splitlines()[-1].endswith(" plugins, 0 with problems")

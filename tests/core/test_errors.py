@@ -20,6 +20,8 @@ SAMPLES = [
     errors.ProcessRetryException(attempts=2, errors=[ValueError("a"), OSError("b")]),
     errors.TaskError("mod.Boom", "text", "Traceback ..."),
     errors.UnpicklableError(path="argument 'a'.lock", reason="a lock", node="f"),
+    errors.CacheKeyError(path="argument 'a'.lock", reason="a lock", node="f"),
+    errors.CacheDirectoryError(path="/tmp/x", reason="it is no directory"),
     errors.RunOutsideTaskError(),
     errors.WorkerStartError(detail="no fork"),
     errors.InternalError("two and two is five"),

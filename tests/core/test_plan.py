@@ -488,3 +488,29 @@ def test_a_misspelt_target_is_told(monkeypatch):
         "ENTANGLE_TARGETS: 'elsewere' replaces nothing here; did you mean 'elsewhere'?\n"
         "ENTANGLE_TARGETS: 'other' replaces nothing here"
     )
+
+
+def test_what_is_kept_is_said(tmp_path, monkeypatch):
+    import threading
+
+    monkeypatch.setenv("ENTANGLE_CACHE_DIR", str(tmp_path / "cache"))
+
+    @thread(cache=True)
+    def kept(x):
+        return x
+
+    @thread(cache=True)
+    def once(x):
+        return x
+
+    kept(1)()
+    (planned,) = kept(1).plan().tasks
+    assert planned.cached == 1
+    assert "its value is kept already" in str(kept(1).plan())
+    assert "its value is not kept already" in str(kept(2).plan())
+    graph = once([kept(1), kept(2), kept(kept(1))])
+    first, second = graph.plan().tasks
+    assert (first.cached, first.calls, second.cached) == (2, 4, 0)
+    assert "2 of the values are kept already" in str(graph.plan())
+    (refused,) = kept(threading.Lock()).plan().refused
+    assert "argument 'x'" in refused.refused

@@ -122,3 +122,20 @@ def test_command_runs_examples(arguments, value):
     out, err = run(sys.executable, "-m", "entangle", "run", *arguments, cwd=EXAMPLES)
     assert out.splitlines()[-1] == value
     assert err == ""
+
+
+def test_resume():
+    """What a killed program has computed is not computed again."""
+    lines = example("resume.py")
+    first, second, third = (
+        part.splitlines() for part in "\n".join(lines).split("run that ")[1:]
+    )
+    assert first == ["dies:", "computing 2019", "computing 2020", "killed"]
+    assert sorted(second) == [
+        "computing 2021",
+        "computing 2022",
+        "computing the mean",
+        "ends:",
+        "mean 30.75",
+    ]
+    assert third == ["ends:", "mean 30.75"]

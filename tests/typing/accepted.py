@@ -36,6 +36,7 @@ def add(a: int, b: int) -> int:
 
 
 @process(timeout=3, retry=2, retry_on=(OSError, ValueError), env={"A": "1"})
+@task(cache=True, version=2, cache_ignore=["a"], cache_key=len)
 @local(cpus=2)
 @scheduler(cpus=2)
 @task
@@ -48,7 +49,7 @@ async def fetch(url: str) -> bytes:
     return url.encode()
 
 
-@thread(timeout=3, limit=2)
+@thread(timeout=3, limit=2, cache="run")
 @local
 async def fetch_all(*urls: str) -> dict[str, bytes]:
     return dict.fromkeys(urls, b"")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
+    "CacheDirectoryError",
+    "CacheKeyError",
     "CompositionError",
     "EntangleError",
     "InternalError",
@@ -275,6 +277,46 @@ class UnpicklableError(EntangleError, TypeError):
         self.path = path
         self.reason = reason
         self.node = node
+
+
+class CacheKeyError(EntangleError, TypeError):
+    """A value that the key of a cached call needs, and that has no stable digest.
+
+    Attributes:
+        path: Where it is, for example ``argument 'conf'.lock``.
+        reason: Why it has none.
+        node: The name of the task.
+    """
+
+    def __init__(self, *, path: str, reason: str, node: str = "") -> None:
+        """Build the message from the place of the value and the reason."""
+        whose = f" of {node}" if node else ""
+        super().__init__(
+            f"{path}{whose} cannot be part of the key under which its value is kept: "
+            f"{reason}; leave it out with cache_ignore=[...], say with cache_key= what "
+            "counts instead, or don't cache this task"
+        )
+        self.path = path
+        self.reason = reason
+        self.node = node
+
+
+class CacheDirectoryError(EntangleError):
+    """The directory of the cache is one that must not be used.
+
+    Attributes:
+        path: The directory.
+        reason: What is wrong with it.
+    """
+
+    def __init__(self, *, path: str, reason: str) -> None:
+        """Build the message from the directory and what is wrong."""
+        super().__init__(
+            f"nothing can be kept in {path}: {reason}; set ENTANGLE_CACHE_DIR to a "
+            "directory that is yours alone"
+        )
+        self.path = path
+        self.reason = reason
 
 
 class RunOutsideTaskError(EntangleError, RuntimeError):

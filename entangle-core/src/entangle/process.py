@@ -52,8 +52,14 @@ def process(fn: Any = MISSING, /, **options: Any) -> Any:
             pause ``backoff`` times as long as the one before, for errors that are
             ``retry_on``; then the last error is raised, or with ``retry_error``
             `ProcessRetryException`. ``limit``: how many calls may run at once.
-            ``fresh``: whether each call gets a process that ran nothing before,
-            which already holds the modules ``preload``. ``env``: additional
+            ``cache``: True to keep values on disk, so that an equal call of equal
+            code is not run again, or ``"run"`` to keep them for the length of one
+            run; what is equal says the page on the cache. ``version``: what the key
+            has besides, for what can't be seen in the code. ``cache_key``: a function
+            that is called with the arguments and gives what stands for them in the
+            key. ``cache_ignore``: the names of parameters and globals that don't
+            count. ``fresh``: whether each call gets a process that ran nothing
+            before, which already holds the modules ``preload``. ``env``: additional
             environment variables. ``cwd``: the working directory. ``nice``: the
             increment of the niceness. ``shared_memory``: whether the function is given
             ``smm``, whose ``smm.SharedMemory(nbytes)`` makes memory that all tasks of

@@ -35,7 +35,8 @@ def thread(fn: Any = MISSING, /, **options: Any) -> Any:
     Args:
         fn: Any callable.
         **options: As for `entangle.process.process`: ``wait``, ``start``, ``retry``,
-            ``sleep``, ``backoff``, ``retry_on``, ``retry_error``, ``limit``.
+            ``sleep``, ``backoff``, ``retry_on``, ``retry_error``, ``limit``,
+            ``cache``, ``version``, ``cache_key``, ``cache_ignore``.
             ``timeout`` only for an ``async def``: no other running thread can be
             ended.
 

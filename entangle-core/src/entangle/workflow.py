@@ -35,7 +35,8 @@ def workflow(fn: Any = MISSING, /, **options: Any) -> Any:
     Args:
         fn: Any callable that is not an ``async def``.
         **options: As for `entangle.process.process`: ``wait``, ``start``, ``retry``,
-            ``sleep``, ``backoff``, ``retry_on``, ``retry_error``, ``limit``. They
+            ``sleep``, ``backoff``, ``retry_on``, ``retry_error``, ``limit``,
+            ``cache``, ``version``, ``cache_key``, ``cache_ignore``. They
             are about the body, not about the graph that it returns.
 
     Returns:

@@ -29,6 +29,8 @@ VARIABLES: Final = (
     "ENTANGLE_FULL_TRACEBACK",
     "ENTANGLE_TARGETS",
     "ENTANGLE_DISABLE_PLUGINS",
+    "ENTANGLE_CACHE_DIR",
+    "ENTANGLE_CACHE_SIZE",
 )
 FEWEST_DESCRIPTORS: Final = 1024
 FEWEST_PROCESSES: Final = 64
@@ -205,6 +207,25 @@ def environment() -> Iterator[Finding]:
             yield Finding("ok", name, os.environ[name])
 
 
+def cache() -> Iterator[Finding]:
+    """Check the directory in which values are kept."""
+    from entangle._cache import directory
+    from entangle.errors import CacheDirectoryError, OptionError
+
+    try:
+        path, most = directory.path(), directory.size()
+        found = directory.existing()
+    except (CacheDirectoryError, OptionError) as error:
+        text, _, remedy = str(error).partition("; ")
+        yield Finding("fail", "cache", text, remedy or "correct it, or unset it")
+        return
+    if found is not None and not os.access(found, os.W_OK):
+        remedy = "make it writable, or set ENTANGLE_CACHE_DIR to another"
+        yield Finding("warn", "cache", f"{path} can't be written to", remedy)
+    else:
+        yield Finding("ok", "cache", f"{path}, up to {most / 1e9:g} GB")
+
+
 def plugin(found: Plugin) -> Iterator[Finding]:
     """Pass on what is wrong with a plugin, after it was used."""
     subject = f"plugin {found.name}"
@@ -260,5 +281,6 @@ CHECKS: Final = (
     packages,
     namespace,
     environment,
+    cache,
     round_trip,
 )

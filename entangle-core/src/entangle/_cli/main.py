@@ -25,6 +25,7 @@ COMMANDS = {
     "demo": "run a small graph and show what happens",
     "run": "run a file's graph and print its value",
     "plan": "say what would run where, and what is refused, without running",
+    "cache": "list the values that are kept on disk, or make room",
     "plugins": "list the plugins, what each adds, and what is wrong",
     "doctor": "check whether this machine is ready, and say what to do",
     "bench": "measure this machine, against what else is installed",

@@ -39,7 +39,7 @@ class Parameters(NamedTuple):
     extra: bool
 
 
-def _parameters(fn: Any) -> Parameters | None:
+def parameters_of(fn: Any) -> Parameters | None:
     """Read the parameters of a callable; None if they are unknown."""
     if type(fn) is FunctionType:
         return _of_function(fn)
@@ -109,7 +109,7 @@ class Arity:
         """
         self._name = name
         self._shapes: set[tuple[object, ...]] = set()
-        self._parameters = parameters = _parameters(fn)
+        self._parameters = parameters = parameters_of(fn)
         if given and parameters is not None:
             self._parameters = parameters = _without(parameters, given)
         self.low = 0
@@ -161,7 +161,7 @@ def _without(parameters: Parameters, given: tuple[str, ...]) -> Parameters:
 
 def lacks(fn: object, names: tuple[str, ...]) -> str:
     """Say why a callable can't be given some keywords; nothing if it can."""
-    parameters = _parameters(fn)
+    parameters = parameters_of(fn)
     if parameters is None:
         return ""
     positional = parameters.positional

@@ -27,6 +27,10 @@ _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "nice": values.niceness,
     "shared_memory": values.flag,
     "executor": values.executor,
+    "cache": values.caching,
+    "version": values.version,
+    "cache_key": values.function,
+    "cache_ignore": values.names,
     "cpus": values.count,
     "impl": values.implementation,
 }
@@ -41,6 +45,10 @@ POLICY: Final = (
     "retry_on",
     "retry_error",
     "limit",
+    "cache",
+    "version",
+    "cache_key",
+    "cache_ignore",
 )
 PROCESS: Final = ("fresh", "preload", "env", "cwd", "nice", "shared_memory")
 

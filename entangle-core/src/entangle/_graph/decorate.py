@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Mapping
     from concurrent.futures import Executor
-    from typing import TypedDict
+    from typing import Literal, TypedDict
 
     from entangle._graph.configured import Located
 
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
         retry_on: type[BaseException] | Iterable[type[BaseException]]
         retry_error: bool
         limit: int | None
+        cache: bool | Literal["run"]
+        version: str | int | None
+        cache_key: Callable[..., Any] | None
+        cache_ignore: Iterable[str]
 
     class ProcessOptions(Policy, total=False):
         """The options of processes."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class SchedulerOptions(NamedTuple):
@@ -44,6 +47,12 @@ class Options(NamedTuple):
         shared_memory: Whether the function is given ``smm`` and ``sm``.
         cpus: How many CPUs one call holds at most; None for one, unpinned.
         scheduler: The CPUs that are shared with other tasks, if any.
+        cache: Whether values are kept: True for on disk, ``'run'`` for the length of
+            one run.
+        version: What the key of a kept value has besides, None for nothing.
+        cache_key: What is called with a call's arguments and gives what stands for
+            them in the key; None for the arguments themselves.
+        cache_ignore: The names of parameters and globals that don't count for the key.
         tolerant: Whether failures of the inputs arrive as values.
         is_async: Whether calling the function gives a coroutine.
     """
@@ -67,5 +76,9 @@ class Options(NamedTuple):
     shared_memory: bool = False
     cpus: int | None = None
     scheduler: SchedulerOptions | None = None
+    cache: bool | str = False
+    version: str | int | None = None
+    cache_key: Callable[..., Any] | None = None
+    cache_ignore: tuple[str, ...] = ()
     tolerant: bool = False
     is_async: bool = False

@@ -16,7 +16,7 @@ from typing import (
     overload,
 )
 
-from entangle._graph import callables, naming, rules
+from entangle._graph import caching, callables, naming, rules
 from entangle._graph.arity import Arity, lacks
 from entangle._graph.frames import getframe
 from entangle._graph.node import Node, build
@@ -199,6 +199,8 @@ class Task(Generic[P, R_co]):
             place = self.options.executor
             like = place.of.calls_like if type(place) is Target else None
             given = SHARED_MEMORY if self.options.shared_memory else ()
+            if not caching.PLAIN.isdisjoint(facet.key for facet in self.spec.facets):
+                caching.check(self.spec, like or self.fn, self.name)
             arity = self._arity = Arity(like or self.fn, self.name, given)
             self._low, self._high = arity.low, arity.high
         arity.check(args, kwargs)

@@ -194,6 +194,52 @@ def directory(value: Any) -> str | None:
     return path
 
 
+def caching(value: Any) -> bool | str:
+    """True, False or ``'run'``."""
+    if isinstance(value, bool):
+        return value
+    if type(value) is not str or value != "run":
+        _refuse(f"must be True, False or 'run', not {_kind(value)}")
+    return "run"
+
+
+def version(value: Any) -> str | int | None:
+    """A string, an integer or None."""
+    if value is None:
+        return None
+    if type(value) is not str and type(value) is not int:
+        _refuse(f"must be a string or an integer, not {_kind(value)}")
+    given: str | int = value
+    return given
+
+
+def function(value: Any) -> object:
+    """A callable that can be hashed, or None."""
+    if value is None:
+        return None
+    if not callable(value):
+        _refuse(f"must be a function, not {_kind(value)}")
+    try:
+        hash(value)
+    except TypeError:
+        _refuse(f"must be hashable, as functions are, not {_kind(value)}")
+    return value
+
+
+def names(value: Any) -> tuple[str, ...]:
+    """Names of parameters or globals, the latter perhaps of a module."""
+    if value is None:
+        return ()
+    if isinstance(value, (str, bytes)) or not hasattr(kind_of(value), "__iter__"):
+        _refuse(f"must be a list of names, not {_kind(value)}")
+    given: tuple[Any, ...] = tuple(value)
+    for name in given:
+        if not _is_dotted(name):
+            _refuse(f"must hold names, not {_kind(name)}")
+    # In one order, so that the same names are the same option.
+    return tuple(sorted(set(given)))
+
+
 def executor(value: object) -> object:
     """The name of an executor, a target, an executor object, or None."""
     if value is None:

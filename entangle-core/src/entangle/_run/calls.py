@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from entangle._graph.options import Options
     from entangle._pool.limits import Slot
 
+    from .cached import CachedPlace
     from .places import Place
     from .run import Run
 
@@ -29,6 +30,7 @@ class NodeCall(Call):
 
     __slots__ = (
         "attempt",
+        "cached",
         "given",
         "item",
         "limit_state",
@@ -46,6 +48,7 @@ class NodeCall(Call):
         self.run = run
         self.node = node
         self.task = node.task
+        self.cached: CachedPlace | None = None  # who looks for its value first
         self.limit_state = 0
         self.given = 0  # see `ProcessPlace`
         self.slot: Slot | None = None

@@ -106,7 +106,12 @@ class Watch:
         )
 
     def ended(
-        self, call: NodeCall, outcome: str, error: BaseException | None = None
+        self,
+        call: NodeCall,
+        outcome: str,
+        error: BaseException | None = None,
+        *,
+        cached: bool = False,
     ) -> None:
         """A call is over."""
         self._started.discard(call)
@@ -114,7 +119,7 @@ class Watch:
         number, name, attempt = self._of(call)
         self._tell(
             events.NodeEnded(
-                self._run, time.time(), number, name, attempt, outcome, text
+                self._run, time.time(), number, name, attempt, outcome, text, cached
             )
         )
         if outcome in {"succeeded", "expanded"}:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .arguments import Batch
     from .calls import NodeCall
+    from .resolved import Resolved
     from .run import Run
 
 
@@ -60,6 +61,7 @@ class Places:
         self._of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[Hashable, Place] = {}
         self._targets: dict[str, str] | None = None
+        self._resolutions: dict[Task[..., Any], Resolved] = {}
         # Options of tasks whose place was replaced.
         self.relaxed: dict[Task[..., Any], Options] = {}
 
@@ -83,8 +85,17 @@ class Places:
         return self._of_task[node.task].hold(item)
 
     def start(self, call: NodeCall, node: Node[Any]) -> None:
-        """Start a call, as soon as the limit of its task allows."""
-        place = call.place = self._of_task[node.task]
+        """Start a call, unless its value is found."""
+        place = self._of_task[node.task]
+        if call.options.cache:
+            call.place = place
+            place.start(call)
+            return
+        self.launch(call, place)
+
+    def launch(self, call: NodeCall, place: Place) -> None:
+        """Start a call at a place, as soon as the limit of its task allows."""
+        call.place = place
         limit = call.options.limit
         if limit is None or isinstance(place, ProcessPlace):
             # Processes count for themselves, over all that ask for them.
@@ -92,7 +103,7 @@ class Places:
             return
         call.limit_state = WAITING
         begin = partial(self._begin, place, call)
-        call.run.pool.limits.enter(node.task, limit, begin)
+        call.run.pool.limits.enter(call.task, limit, begin)
 
     def cancel(self, call: NodeCall) -> None:
         """End a call."""
@@ -107,6 +118,8 @@ class Places:
             call.slot.end()
         if call.limit_state != WAITING:
             call.place.left(call)
+        if call.cached is not None:
+            call.cached.gone()
 
     def close(self) -> None:
         """The run is over. What it holds is not left to the collector: it is large."""
@@ -126,6 +139,25 @@ class Places:
         return True
 
     def _find(self, run: Run, task: Task[..., Any]) -> Place:
+        if not task.options.cache:
+            return self._real(run, task)
+        # Imported here: most programs keep nothing.
+        from .cached import CachedPlace
+        from .keeping import Keeper
+
+        if run.keeper is None:
+            run.keeper = Keeper(run)
+        if task.options.executor is not None and not run.pool.inline:
+            self._resolved(task)
+        made = partial(self._made, run, task)
+        return CachedPlace(run, task, run.keeper, made)
+
+    def _made(self, run: Run, task: Task[..., Any]) -> Place:
+        """Make the place of a task whose values were looked for; on any thread."""
+        with self._lock:
+            return self._real(run, task)
+
+    def _real(self, run: Run, task: Task[..., Any]) -> Place:
         options = task.options
         if run.pool.inline:
             from .inline import InlinePlace
@@ -144,16 +176,8 @@ class Places:
     def _elsewhere(self, run: Run, task: Task[..., Any]) -> Place | None:
         """Return the place of a task that says where it runs; None for here."""
         from .executor_place import ExecutorPlace
-        from .replaced import replacements
-        from .resolved import resolve, warn_relaxed
 
-        if self._targets is None:
-            self._targets = replacements()
-        resolved = resolve(task, self._targets)
-        if resolved.options is not task.options:
-            self.relaxed[task] = resolved.options
-        if resolved.relaxed:
-            warn_relaxed(task.name, resolved)
+        resolved = self._resolved(task)
         if resolved.make is None:
             return None
         key = resolved.key
@@ -166,6 +190,22 @@ class Places:
                 run, taken.executor, partial(hosted.give_back, taken)
             )
         return self._shared[key]
+
+    def _resolved(self, task: Task[..., Any]) -> Resolved:
+        """Find out where a task runs that says so, and what that can't honour."""
+        from .replaced import replacements
+        from .resolved import resolve, warn_relaxed
+
+        resolved = self._resolutions.get(task)
+        if resolved is None:
+            if self._targets is None:
+                self._targets = replacements()
+            resolved = self._resolutions[task] = resolve(task, self._targets)
+            if resolved.options is not task.options:
+                self.relaxed[task] = resolved.options
+            if resolved.relaxed:
+                warn_relaxed(task.name, resolved)
+        return resolved
 
     def _common(self, run: Run, name: str, make: Any) -> Place:
         if name not in self._shared:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._graph import rules
 from entangle._graph.target import Target
+from entangle._graph.walk import edges
 from entangle._seam.planned import PlannedTask
 from entangle._seam.plugins import plugins
 from entangle.errors import EntangleError
@@ -88,11 +89,32 @@ def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
 def _planned(
     task: Task[..., Any], calls: list[Node[Any]], targets: dict[str, str]
 ) -> PlannedTask:
-    entry = _entry(task, calls, targets)
+    entry = _cached(_entry(task, calls, targets), task, calls)
     if not entry.target or entry.refused:
         return entry
     notes = plugins.each("entangle_estimate", str, task=entry)
     return _replaced(entry, notes=tuple(text for _, text in notes))
+
+
+def _cached(
+    entry: PlannedTask, task: Task[..., Any], calls: list[Node[Any]]
+) -> PlannedTask:
+    """Add how many of the calls are kept on disk; looking is no use of them."""
+    if task.options.cache is not True or entry.refused:
+        return entry
+    from entangle._cache import keys, store
+
+    try:
+        shared = keys.of_task(task)
+        entries = store.opened()
+        found = sum(
+            entries.has(keys.of_call(task, node.args, node.kwargs, shared))
+            for node in calls
+            if not edges(node)
+        )
+    except EntangleError as error:
+        return _replaced(entry, refused=str(error))
+    return _replaced(entry, cached=found)
 
 
 def _entry(
@@ -182,6 +204,9 @@ def _lines(task: PlannedTask) -> Iterator[str]:
     yield f"{task.name}: {calls} in {task.place}{asks} ({task.built_at})"
     if task.refused:
         yield f"  refused: {task.refused}"
+    if task.cached is not None:
+        of = "its value is" if task.calls == 1 else f"{task.cached:,} of the values are"
+        yield f"  {of} {'not ' if task.calls == 1 > task.cached else ''}kept already"
     if task.instead_of:
         yield f"  instead of {task.instead_of}"
     yield from (f"  left out: {text}" for text in task.relaxed)

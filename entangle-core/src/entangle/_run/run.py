@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import _thread
 import contextvars
-import heapq
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from entangle._seam import discovery
 from entangle._worker import codec
 from entangle._worker import main as worker
 from entangle.errors import (
+    CacheKeyError,
     EntangleError,
     InternalError,
     TaskError,
@@ -28,6 +28,7 @@ from entangle.errors import (
 )
 
 from . import current
+from .alarms import Alarms
 from .arguments import Batch, Encoder
 from .calls import Expansion, NodeCall, node_of
 from .checks import check
@@ -41,14 +42,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._engine_items import Item
-    from entangle._pool.hub import Timer
     from entangle._pool.pool import Pool
     from entangle._pool.snapshot import Snapshot
 
     from .discover import Discovered
+    from .keeping import Keeper
     from .observers import Watch
-
-_NEVER = float("inf")
 
 
 class Run:
@@ -83,6 +82,7 @@ class Run:
         self.encoder = Encoder(pool.shared_number)
         self.places = Places(self)
         self.watch: Watch | None = None
+        self.keeper: Keeper | None = None
         self.context = contextvars.copy_context()
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
@@ -95,9 +95,7 @@ class Run:
         self._done.acquire()
         self._calls: dict[Item, NodeCall] = {}
         self._externals: list[tuple[Any, Item]] = []
-        self._alarms: list[tuple[float, int]] = []
-        self._alarm: Timer | None = None
-        self._alarm_at = _NEVER
+        self._alarms = Alarms(self.hub, self._ring)
         self._snapshot: Snapshot | None = None
         self._parent = current.parent()
         if self._parent is not None:
@@ -330,11 +328,29 @@ class Run:
         if self._calls.get(call.item) is call:
             self._feed(self._succeeded, call, value)
 
-    def _succeeded(self, call: NodeCall, value: Any) -> None:
-        self._left(call, "succeeded")
-        item = call.item
-        self.engine.succeeded(item, call.attempt, value, self.clock())
+    def _succeeded(self, call: NodeCall, value: Any, *, cached: bool = False) -> None:
+        self._left(call, "succeeded", cached=cached)
+        item, now = call.item, self.clock()
+        if self.keeper is not None and self.keeper.keeps(item):
+            # As if it had returned nodes: its body is over, its value to be kept.
+            item.node = Expansion(node_of(item), value)
+            self.engine.expanded(item, call.attempt, (), now, value=value)
+        else:
+            self.engine.succeeded(item, call.attempt, value, now)
         self.pins.settle(item)
+
+    def call_cached(self, call: NodeCall, value: Any) -> None:
+        """The value of a call was found: nothing has to be started."""
+        if self._calls.get(call.item) is call:
+            self._feed(self._succeeded, call, value, cached=True)
+
+    def call_joined(self, call: NodeCall, other: Item) -> None:
+        """An equal call is under way: its value is that of this one, too."""
+        self._feed(self._expanded, call, node_of(other))
+
+    def kept(self, item: Item, value: Any) -> None:
+        """The value of an item is kept, as far as it can be: now it is delivered."""
+        self._feed(self.engine.assembled, item, value, self.clock())
 
     def call_failed(self, call: NodeCall, error: BaseException) -> None:
         """A body raised, or its process died."""
@@ -344,7 +360,7 @@ class Run:
     def _failed(self, call: NodeCall, error: BaseException) -> None:
         self._left(call, "failed", error)
         # What doesn't pickle doesn't pickle the next time either.
-        final = isinstance(error, UnpicklableError)
+        final = isinstance(error, (UnpicklableError, CacheKeyError))
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
 
     def call_cancelled(self, call: NodeCall, how: str) -> None:
@@ -388,12 +404,17 @@ class Run:
             self._feed(self.engine.failed, item, item.attempt, error, self.clock())
 
     def _left(
-        self, call: NodeCall, outcome: str, error: BaseException | None = None
+        self,
+        call: NodeCall,
+        outcome: str,
+        error: BaseException | None = None,
+        *,
+        cached: bool = False,
     ) -> None:
         """Let go of a call that is over."""
         del self._calls[call.item]
         if self.watch is not None:
-            self.watch.ended(call, outcome, error)
+            self.watch.ended(call, outcome, error, cached=cached)
         self.places.left(call)
 
     def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
@@ -445,7 +466,7 @@ class Run:
             else:
                 break
         if engine.alarms:
-            self._set_alarms()
+            self._alarms.set(engine.alarms)
         if engine.finished:
             self._finish()
 
@@ -496,7 +517,10 @@ class Run:
         except TypeError as error:
             self.engine.unassembled(item, error, self.clock())
         else:
-            self.engine.assembled(item, built, self.clock())
+            if self.keeper is not None and self.keeper.keeps(item):
+                self.keeper.keep(item, built)
+            else:
+                self.engine.assembled(item, built, self.clock())
 
     def _cancel(self, item: Item, attempt: int) -> None:
         call = self._calls.get(item)
@@ -525,30 +549,10 @@ class Run:
             and item.status == ISSUED
         )
 
-    # -- alarms ------------------------------------------------------------------
-
-    def _set_alarms(self) -> None:
-        alarms = self.engine.alarms
-        while alarms:
-            heapq.heappush(self._alarms, alarms.popleft())
-        self._rearm()
-
-    def _rearm(self) -> None:
-        first = self._alarms[0][0] if self._alarms else _NEVER
-        if first < self._alarm_at:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm_at = first
-            self._alarm = self.hub.at(first, self._ring)
-
-    def _ring(self) -> None:
+    def _ring(self, tokens: list[int], now: float) -> None:
         """Tell the engine which alarms are due."""
-        self._alarm, self._alarm_at = None, _NEVER
-        now = self.clock()
-        while self._alarms and self._alarms[0][0] <= now and not self.finished:
-            _, token = heapq.heappop(self._alarms)
+        for token in tokens:
             self._feed(self.engine.alarm, token, now)
-        self._rearm()
 
     # -- end ---------------------------------------------------------------------
 
@@ -581,10 +585,9 @@ class Run:
             if self.watch is not None:
                 self.watch.ended(call, "unconfirmed")
         self.places.close()
+        self.keeper = None
         self._calls.clear()
         self._alarms.clear()
-        if self._alarm is not None:
-            self._alarm.cancel()
         if self._parent is not None:
             self._parent.release(self)
         if self.watch is not None and self._active:

@@ -20,13 +20,22 @@ class Encoded:
     in this process shares the one object. Thread-safe.
     """
 
-    __slots__ = ("_known", "_lock", "_object", "parcel")
+    __slots__ = ("_known", "_lock", "_object", "parcel", "token")
 
     def __init__(self, parcel: Parcel) -> None:
         self.parcel = parcel
         self._known = False
         self._object: Any = None
         self._lock = threading.Lock()
+        # What stands for it in the keys of cached calls, once one has asked.
+        self.token: bytes | None = None
+
+    @classmethod
+    def of(cls, parcel: Parcel, value: Any) -> Encoded:
+        """Make one of an object that exists already; they share no memory."""
+        made = cls(parcel)
+        made._object, made._known = value, True
+        return made
 
     def object(self) -> Any:
         """Return the object.

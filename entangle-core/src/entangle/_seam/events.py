@@ -82,11 +82,13 @@ class NodeEnded(NodeEvent):
             next; ``'failed'``; or how it was cancelled: ``'killed'``,
             ``'abandoned'``, ``'already done'``, ``'cannot kill'``, ``'unconfirmed'``.
         error: What was raised, in one line; empty unless it has failed.
+        cached: Whether the value was kept by an earlier call; nothing was started.
     """
 
     attempt: int
     outcome: str
     error: str
+    cached: bool = False
 
 
 @dataclass(frozen=True, slots=True)

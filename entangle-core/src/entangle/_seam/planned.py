@@ -28,6 +28,9 @@ class PlannedTask:
         relaxed: Options that the place can't honour and that are left out, with the
             reason, since the place was replaced.
         refused: Why the calls can't run there; empty if they can.
+        cached: How many of the calls would not run, since their values are kept on
+            disk; None if the task keeps nothing there. Only calls without nodes among
+            their arguments can be looked for without running.
         notes: What plugins know beforehand: credentials, images, limits, price.
     """
 
@@ -41,4 +44,5 @@ class PlannedTask:
     instead_of: str = ""
     relaxed: tuple[str, ...] = ()
     refused: str = ""
+    cached: int | None = None
     notes: tuple[str, ...] = ()

@@ -278,8 +278,13 @@ class _Search:
         elif isinstance(kind, _enum_meta()):
             self.waiting.append(kind)
         else:
-            return f"{kind.__module__}.{kind.__qualname__}" in _IMMUTABLE
+            return is_immutable(kind)
         return True
+
+
+def is_immutable(kind: type) -> bool:
+    """Say whether nobody changes objects of a type of the standard library in place."""
+    return f"{kind.__module__}.{kind.__qualname__}" in _IMMUTABLE
 
 
 def _enum_meta() -> Any:

@@ -1,0 +1,1 @@
+"""Values that outlive runs: their keys, the files that hold them, the room they take."""
