@@ -39,7 +39,8 @@ class Alarms:
         self._rearm()
 
     def clear(self) -> None:
-        """Ring no more."""
+        """Ring no more, and let go of whom to ring for."""
+        self._ring = _nobody
         self._waiting.clear()
         if self._timer is not None:
             self._timer.cancel()
@@ -60,3 +61,7 @@ class Alarms:
             tokens.append(heapq.heappop(self._waiting)[1])
         self._ring(tokens, now)
         self._rearm()
+
+
+def _nobody(tokens: list[int], now: float) -> None:
+    """Ring for nobody: the run is over."""
