@@ -273,9 +273,7 @@ WORKLOADS = {
     "in place": Workload(
         "the same, made in shared memory", "ms", (KIND,), "in_place", in_place
     ),
-    "array to 8": Workload(
-        "400 MB to eight tasks", "ms", (KIND,), "to_many", to_many
-    ),
+    "array to 8": Workload("400 MB to eight tasks", "ms", (KIND,), "to_many", to_many),
     "8 MB": Workload("8 MB to another task", "ms", (KIND,), "hand_over", small),
     "stages": Workload(
         "1,000 arrays of 8 MB through two stages",

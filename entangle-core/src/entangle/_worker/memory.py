@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from typing import Any, Union
 
     Buffer = Union[bytes, bytearray, memoryview]
+    _Range = tuple[int, int, int, int]
 
+_MOST_SPARE = 64  # ranges, of which mappings are kept
 _ALIGNMENT = 64  # bytes: what processors and numerical libraries like best
 
 
@@ -99,6 +101,8 @@ class _Region:
 _writable: dict[tuple[int, int], _Writable] = {}
 # What this process was sent and what it has made, by address.
 _regions: dict[int, _Region] = {}
+# Private mappings that nothing lies in, by file, offset and size.
+_spare: dict[_Range, list[int]] = {}
 # What was made, is sent next, and can still be changed.
 _unsealed: list[weakref.ref[_Region]] = []
 _sealing = _thread.allocate_lock()
@@ -150,23 +154,57 @@ def _mapped(group: list[Piece]) -> tuple[int, memoryview]:
     place = group[0].place
     first = min(piece.offset for piece in group) // mapping.PAGE * mapping.PAGE
     nbytes = mapping.pages(max(piece.offset + piece.nbytes for piece in group) - first)
-    descriptor = _opened(place)
-    try:
-        address = mapping.map_range(
-            descriptor, place.start + first, nbytes, private=True
-        )
-    finally:
-        os.close(descriptor)
+    key = place.pid, place.inode, place.start + first, nbytes
+    address = _take_spare(key)
+    if address is None:
+        descriptor = _opened(place)
+        try:
+            address = mapping.map_range(descriptor, key[2], nbytes, private=True)
+        finally:
+            os.close(descriptor)
     holds = tuple([piece.hold for piece in group])
     _regions[address] = _Region(address, nbytes, place, first, holds, private=True)
     del holds
 
     def gone() -> None:
         region = _regions.pop(address, None)
-        mapping.unmap(address, nbytes)
+        _keep_spare(key, address)
         del region  # only now: whoever is told may write to it
 
     return first, mapping.view(address, nbytes, gone)
+
+
+def _take_spare(key: _Range) -> int | None:
+    """Return an untouched mapping of a range that nothing lies in; it is the taker's."""
+    addresses = _spare.get(key)
+    try:
+        return addresses.pop() if addresses else None
+    except IndexError:
+        return None  # another thread was faster
+
+
+def _keep_spare(key: _Range, address: int) -> None:
+    """Keep a mapping that nothing lies in any more, or end it.
+
+    What was not written to in this process shows whatever is in the block: also what
+    comes there next. Using the mapping for that saves mapping page after page again.
+    """
+    nbytes = key[3]
+    if mapping.own_pages(address, nbytes):
+        mapping.unmap(address, nbytes)
+        return
+    while len(_spare) >= _MOST_SPARE:
+        try:
+            oldest = next(iter(_spare))
+            _drop_spare(oldest)
+        except (StopIteration, KeyError, RuntimeError):
+            break  # another thread is at it
+    _spare.setdefault(key, []).append(address)
+
+
+def _drop_spare(key: _Range) -> None:
+    for address in _spare.pop(key):
+        mapping.unmap(address, key[3])
 
 
 # -- making ----------------------------------------------------------------------
@@ -279,6 +317,8 @@ def _replace(region: _Region, *, private: bool) -> None:
 def forget(files: Iterable[tuple[int, int]]) -> None:
     """Unmap files of which no block is in use any more."""
     for key in files:
+        for spare in [spare for spare in list(_spare) if spare[:2] == key]:
+            _drop_spare(spare)
         file = _writable.pop(key, None)
         if file is not None:
             file.forgotten = True
@@ -290,12 +330,13 @@ def close() -> None:
     """Take what is mapped for ordinary memory: its owner has ended."""
     _regions.clear()
     _unsealed.clear()
-    forget(list(_writable))
+    forget({*_writable, *[key[:2] for key in _spare]})
 
 
 def start_over() -> None:
     """Let go of what belongs to the process that this one was forked from."""
     _writable.clear()
+    _spare.clear()
     _regions.clear()
     _unsealed.clear()
     pieces.released.clear()

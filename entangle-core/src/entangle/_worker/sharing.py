@@ -10,7 +10,7 @@ import operator
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
+    from typing import Any, NoReturn
 
 _ZEROS = bytes(1 << 20)
 
@@ -41,6 +41,13 @@ class SharedMemory:
 
     def unlink(self) -> None:
         """Do nothing: it ends with the run."""
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be sent: the memory would be copied."""
+        raise TypeError(
+            f"shared memory is not sent as a value: send its name {self.name!r}, and "
+            "find it by sm(name)"
+        )
 
     def __repr__(self) -> str:
         """Show name and size."""
