@@ -144,6 +144,10 @@ class Pickler(_Pickler):
         if kind.__module__ == "typing" and not _reducers:
             # Type variables: pickle would send them as a name in __main__.
             by_value()
+        if kind.__module__ == "torch" and kind.__name__ == "Tensor":
+            from .tensors import reduce_tensor
+
+            return reduce_tensor(obj)
         reducer = _reducers.get(kind)
         return NotImplemented if reducer is None else reducer(obj)
 
