@@ -44,6 +44,7 @@ class Options(NamedTuple):
         cpus: How many CPUs one call holds at most; None for one, unpinned.
         scheduler: The CPUs that are shared with other tasks, if any.
         tolerant: Whether failures of the inputs arrive as values.
+        push: Whether a call fires when its inputs are decided, with those that ran.
         is_async: Whether calling the function gives a coroutine.
     """
 
@@ -66,4 +67,5 @@ class Options(NamedTuple):
     cpus: int | None = None
     scheduler: SchedulerOptions | None = None
     tolerant: bool = False
+    push: bool = False
     is_async: bool = False
