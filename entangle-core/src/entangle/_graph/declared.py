@@ -28,6 +28,8 @@ _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "executor": values.executor,
     "cpus": values.count,
     "impl": values.implementation,
+    "callback": values.function,
+    "maxworkers": values.count,
 }
 
 POLICY: Final = (
@@ -48,6 +50,7 @@ TAKES: Final[Mapping[str, tuple[str, ...]]] = {
     "process": POLICY + PROCESS,
     "thread": POLICY,
     "workflow": POLICY,
+    "dataflow": ("callback", "executor", "maxworkers"),
     "task": (*POLICY, *PROCESS, "executor"),
     "local": ("cpus",),
     "scheduler": ("cpus", "impl"),

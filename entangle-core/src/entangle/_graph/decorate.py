@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from entangle._graph import callables, declared, pack, platforms
 from entangle._graph.facets import Facet, written_at
+from entangle._graph.flow import Flow
 from entangle._graph.node import Node
 from entangle._graph.spec import Spec
 from entangle._graph.task import Task
@@ -141,6 +142,12 @@ def _apply(name: str, fn: Any, facets: tuple[Facet, ...]) -> Task[..., Any]:
     if issubclass(kind, Task):
         task: Task[..., Any] = fn
         return task.with_facets(facets)
+    if kind is Flow:
+        raise CompositionError(
+            f"@{name} decorates functions, and this is a flow, built at {fn.where}; "
+            "decorate the functions, then build it",
+            task=fn.name,
+        )
     if kind is Node:
         raise CompositionError(
             f"@{name} decorates functions, and this is a call of one: "

@@ -38,6 +38,9 @@ R_co = TypeVar("R_co", covariant=True)
 
 _new: Callable[[type[Any]], Any] = object.__new__
 
+# What kind of task a firing makes; filled by the modules that define them.
+KINDS: Final[dict[object, type[Task[..., Any]]]] = {}
+
 # What the function found on a class is given first.
 _NOTHING: Final = 0
 _INSTANCE: Final = 1
@@ -134,7 +137,7 @@ class Task(Generic[P, R_co]):
         """
         spec = self.spec.compose(facets, self.name)
         rules.check(spec, task=self.name, is_async=self.options.is_async)
-        task: Task[P, R_co] = _new(Task)
+        task: Task[P, R_co] = _new(KINDS.get(spec.value("firing"), Task))
         options = spec.options(is_async=self.options.is_async)
         task._set(self.fn, spec, self._first, options)
         task.__dict__.update(self.__dict__)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
 
 _CONTAINERS = frozenset((list, tuple, dict, set))
-_SHARE = 1 << 14  # bytes from which a value used by several calls is sent ahead
+SHARE = 1 << 14  # bytes from which a value used by several calls is sent ahead
 
 
 class Sent:
@@ -69,7 +69,7 @@ class Encoder:
             self._batches[node] = batch
             known = batch.get(id(value))
             if known is not None:
-                if not known.parcel.number and known.parcel.nbytes >= _SHARE:
+                if not known.parcel.number and known.parcel.nbytes >= SHARE:
                     self._share(known.parcel)
             elif self._ahead < self.AHEAD and not (
                 type(value) in _CONTAINERS and edges_in(value)
@@ -130,6 +130,16 @@ class Encoder:
         if kwargs is not None:
             kwargs = {name: ready(value) for name, value in kwargs.items()}
         return complete, args, kwargs, encoded
+
+
+def encoded(value: Any) -> Parcel:
+    """Encode a value by itself.
+
+    Raises:
+        EncodeError: it can't be sent.
+    """
+    blob = codec.encode(value)
+    return Parcel(blob.data, blob.buffers)
 
 
 def _harmless(structure: Any) -> bool:

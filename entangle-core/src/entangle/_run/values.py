@@ -28,6 +28,13 @@ class Encoded:
         self._object: Any = None
         self._lock = threading.Lock()
 
+    @classmethod
+    def of(cls, parcel: Parcel, value: Any) -> Encoded:
+        """Make it of an object of this process, which was encoded ahead."""
+        self = cls(parcel)
+        self._known, self._object = True, value
+        return self
+
     def object(self) -> Any:
         """Return the object.
 
