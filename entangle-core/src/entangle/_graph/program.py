@@ -17,13 +17,15 @@ from entangle._graph.spec import Spec
 from entangle._graph.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from entangle._graph.flow_task import FlowTask
 
 # What a flow's functions run by.
 _OF_FLOWS: Final = frozenset({"firing", "callback", "children", "maxworkers"})
 _HERE: Final = ("thread", "process")
+# The number of no stage: what a flow is called with, or was chosen for.
+GIVEN: Final = -1
 _PLACES: Final = ("how", "where", "executor")
 
 
@@ -47,8 +49,8 @@ class Stage(NamedTuple):
     Attributes:
         node: The call without the values that come in, shared by all activations.
         options: How it runs.
-        parents: The numbers of the stages that feed it, in the order written; none for
-            the first.
+        parents: The numbers of the stages that feed it, in the order written; `GIVEN`
+            for what the flow itself is fed with.
         chooses: Whether it is a function that chooses.
     """
 
@@ -93,14 +95,20 @@ class Program:
         self.leaves = leaves
         self.place = place
         self.most = most
-        self._chosen: WeakKeyDictionary[Flow, Program] = WeakKeyDictionary()
+        # By the first flow, then by the others that were chosen with it.
+        self._chosen: WeakKeyDictionary[Flow, dict[tuple[Flow, ...], Program]]
+        self._chosen = WeakKeyDictionary()
 
-    def chosen(self, flow: Flow) -> Program:
-        """Return the program of a flow that was chosen inside of this one's."""
-        program = self._chosen.get(flow)
+    def chosen(self, flows: list[Flow]) -> Program:
+        """Return the program of flows that were chosen together inside of this one's.
+
+        A node that stands in several of them is one stage.
+        """
+        programs = self._chosen.setdefault(flows[0], {})
+        others = tuple(flows[1:])
+        program = programs.get(others)
         if program is None:
-            program = _compiled(flow, self.place, self.most)
-            self._chosen[flow] = program
+            program = programs[others] = _compiled(flows, self.place, self.most)
         return program
 
     def __repr__(self) -> str:
@@ -122,44 +130,50 @@ def programmed(flow: Flow) -> Program:
     place = "thread" if stated is None or stated.value is None else stated.value
     key = "how" if place in _HERE else "executor"
     return _compiled(
-        flow, Facet(key, place, "@dataflow", origin), spec.value("maxworkers")
+        [flow], Facet(key, place, "@dataflow", origin), spec.value("maxworkers")
     )
 
 
 class _Found:
-    """The nodes of a flow in the order written, and what feeds each."""
+    """The nodes of flows in the order written, and what feeds each."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flows: list[Flow]) -> None:
         # Flows, and the places where choosing functions stand: each is its own.
         self.order: list[Flow | _Choice] = []
-        self.parents: dict[Flow | _Choice, list[int]] = {}
+        self.parents: list[list[int]] = []
         self.leaves: list[int] = []
-        numbers: dict[Flow | _Choice, int] = {}
-        stack: list[tuple[int, Any]] = []
+        self._numbers: dict[Flow, int] = {}
+        # What is entered and not left, with the children that are left to be seen.
+        self._stack: list[tuple[int, Iterator[Any]]] = []
+        for flow in flows:
+            self._see(flow, GIVEN)
+            while self._stack:
+                parent, children = self._stack[-1]
+                for child in children:
+                    if self._see(child, parent):
+                        break  # what it feeds comes first
+                else:
+                    self._stack.pop()
 
-        def enter(each: Flow | _Choice, parents: list[int]) -> None:
-            number = numbers[each] = len(self.order)
+    def _see(self, each: Any, parent: int) -> bool:
+        """Note that something stands below a parent; whether it is to be entered."""
+        number = self._numbers.get(each) if isinstance(each, Flow) else None
+        if number is not None:
+            if parent not in self.parents[number]:
+                self.parents[number].append(parent)
+            return False
+        number = len(self.order)
+        self.parents.append([parent])
+        if isinstance(each, Flow):
+            self._numbers[each] = number
             self.order.append(each)
-            self.parents[each] = parents
-            if isinstance(each, Flow) and each.children:
-                stack.append((number, iter(each.children)))
-            else:
-                self.leaves.append(number)
-
-        enter(flow, [])
-        while stack:
-            parent, children = stack[-1]
-            for child in children:
-                if not isinstance(child, Flow):
-                    enter(_Choice(child, self.order[parent]), [parent])
-                elif child not in numbers:
-                    enter(child, [parent])
-                    if child.children:
-                        break
-                elif parent not in self.parents[child]:
-                    self.parents[child].append(parent)
-            else:
-                stack.pop()
+            if each.children:
+                self._stack.append((number, iter(each.children)))
+                return True
+        else:
+            self.order.append(_Choice(each, self.order[parent]))
+        self.leaves.append(number)
+        return False
 
 
 class _Choice:
@@ -172,11 +186,11 @@ class _Choice:
         self.parent: Flow = parent
 
 
-def _compiled(flow: Flow, place: Facet, most: int | None) -> Program:
-    found = _Found(flow)
+def _compiled(flows: list[Flow], place: Facet, most: int | None) -> Program:
+    found = _Found(flows)
     stages: list[Stage] = []
-    for each in found.order:
-        parents = tuple(found.parents[each])
+    for each, numbers in zip(found.order, found.parents, strict=True):
+        parents = tuple(numbers)
         if isinstance(each, _Choice):
             task: Any = choice_later if is_async(each.choose) else choice
             at = each.parent
@@ -187,11 +201,11 @@ def _compiled(flow: Flow, place: Facet, most: int | None) -> Program:
             at, first, constants = each, each.first, each.constants
             flow_task: Any = each.task
             task = lowered(flow_task, place)
-            values = first + (None,) * (len(parents) or 1)
+            values = first + (None,) * len(parents)
             task.check(values, constants or {})
         node = build(task, first, constants, at.code, at.lasti)
         stages.append(Stage(node, task.options, parents, isinstance(each, _Choice)))
-    return Program(flow.name, tuple(stages), tuple(found.leaves), place, most)
+    return Program(flows[0].name, tuple(stages), tuple(found.leaves), place, most)
 
 
 def places_itself(spec: Spec) -> bool:

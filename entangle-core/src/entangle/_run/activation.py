@@ -66,12 +66,12 @@ class Activation:
 
 
 class Chosen:
-    """What a choosing function has returned: programs, each of a chosen flow."""
+    """What a choosing function has returned: the program of its flows, if any."""
 
-    __slots__ = ("programs",)
+    __slots__ = ("program",)
 
-    def __init__(self, programs: list[Program]) -> None:
-        self.programs = programs
+    def __init__(self, program: Program | None) -> None:
+        self.program = program
 
 
 class Leaves:

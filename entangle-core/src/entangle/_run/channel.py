@@ -6,6 +6,7 @@ from collections import deque
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+from entangle._graph.values import brief
 from entangle.errors import FlowError
 
 from . import current
@@ -146,8 +147,9 @@ class Channel:
         self._landed_count += 1
         outcome = Outcome(value, error)
         if isinstance(error, FlowError):
+            note = f"for input {index} of the stream: {_shown(error.input)}"
             for each in error.exceptions:
-                each.add_note(f"for input {index} of the stream")
+                BaseException.add_note(each, note)
         if not self._ordered:
             self._ready.append(outcome)
             return
@@ -176,3 +178,10 @@ class Channel:
             run.hub.post(run.no_more if self.empty else run.cancel)
             if wait:
                 self._pool.finish(run)
+
+
+def _shown(value: Any) -> str:
+    try:
+        return brief(value)
+    except Exception:
+        return f"a {type(value).__qualname__}"

@@ -109,10 +109,12 @@ class PushRun(Run):
 
     def _accept(self, returned: object, name: str) -> Chosen:
         """Take what a function has chosen, on its thread."""
-        programs = [self.program.chosen(flow) for flow in chosen_flows(returned, name)]
-        for program in programs:
-            self.prepare_program(program)
-        return Chosen(programs)
+        flows = chosen_flows(returned, name)
+        if not flows:
+            return Chosen(None)
+        program = self.program.chosen(flows)
+        self.prepare_program(program)
+        return Chosen(program)
 
     def encoded_input(self, value: Any) -> Any:
         """Encode an input where it goes to a process, in the state that it is in now.
@@ -154,7 +156,7 @@ class PushRun(Run):
         """
         engine = self.engine
         given = engine.given(activation, _GIVEN, value)
-        activation.leaves = self._add_program(activation, activation.program, [given])
+        activation.leaves = self._add_program(activation, activation.program, given)
         engine.unpin(given)
         item = engine.add(activation, _ALL_LEAVES, assemble=True)
         for leaf in activation.leaves:
@@ -177,9 +179,9 @@ class PushRun(Run):
         self.pins.settle(self)
 
     def _add_program(
-        self, activation: Activation, program: Program, sources: list[Item]
+        self, activation: Activation, program: Program, given: Item
     ) -> list[Item]:
-        """Add the stages of a program; return its leaves."""
+        """Add the stages of a program that is fed by an item; return its leaves."""
         engine, relaxed = self.engine, self.places.relaxed
         items: list[Item] = []
         for stage in program.stages:
@@ -191,12 +193,8 @@ class PushRun(Run):
             if stage.chooses:
                 self._deciding[item] = activation
         for stage, item in zip(program.stages, items, strict=True):
-            if stage.parents:
-                for parent in stage.parents:
-                    engine.link(item, items[parent])
-            else:
-                for source in sources:
-                    engine.link(item, source)
+            for parent in stage.parents:
+                engine.link(item, given if parent < 0 else items[parent])
         activation.items.extend(items)
         activation.programs.append(program)
         return [items[number] for number in program.leaves]
@@ -247,10 +245,10 @@ class PushRun(Run):
         item = call.item
         activation = self._deciding.pop(item)
         self._left(call, "expanded")
-        sources = arrived(item)
         leaves: list[Item] = []
-        for program in chosen.programs:
-            leaves += self._add_program(activation, program, sources)
+        if chosen.program is not None:
+            # Its one parent has run, or it would not have been asked.
+            leaves = self._add_program(activation, chosen.program, item.inputs[0])
         self.engine.expanded(
             item, call.attempt, leaves, self.clock(), value=leaves, tolerant=True
         )
