@@ -246,6 +246,18 @@ def lowered(task: FlowTask[..., Any], place: Facet) -> Lowered:
 # What takes what a function has chosen: of the run that it belongs to.
 CHOOSING: Final[ContextVar[Callable[[object, str], Any]]] = ContextVar("choosing")
 
+
+def is_choice(node: Any) -> bool:
+    """Tell whether a stage's node is that of a function that chooses."""
+    task = getattr(node, "task", None)
+    return task is choice or task is choice_later
+
+
+def choice_name(node: Node[Any]) -> str:
+    """Return the name of the function that chooses."""
+    return name_of(node.args[0])
+
+
 _CHOOSING = Options(how="thread", push=True)
 
 

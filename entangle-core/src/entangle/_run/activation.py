@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._engine_items import FAILED, SKIPPED, SUCCEEDED
 from entangle._graph.flow import Flow
+from entangle._graph.program import choice_name, is_choice
 from entangle.errors import CompositionError, FlowError, TaskError
 
 from .notes import note_path
@@ -49,7 +50,12 @@ class Activation:
         for item in failed:
             error = item.error
             if error is not None:
-                note_path(error, item)
+                node: Any = item.node
+                if is_choice(node):
+                    where = f"in the choice of {choice_name(node)} ({node.where})"
+                    BaseException.add_note(error, where)
+                else:
+                    note_path(error, item)
                 errors.append(error)
         flow, given, index = self.program.name, self.input, self.index
         plain = [error for error in errors if isinstance(error, Exception)]
@@ -66,11 +72,12 @@ class Activation:
 
 
 class Chosen:
-    """What a choosing function has returned: the program of its flows, if any."""
+    """What a choosing function has returned: flows, and their program, if any."""
 
-    __slots__ = ("program",)
+    __slots__ = ("flows", "program")
 
-    def __init__(self, program: Program | None) -> None:
+    def __init__(self, flows: list[Flow], program: Program | None) -> None:
+        self.flows = flows
         self.program = program
 
 

@@ -132,16 +132,6 @@ class Encoder:
         return complete, args, kwargs, encoded
 
 
-def encoded(value: Any) -> Parcel:
-    """Encode a value by itself.
-
-    Raises:
-        EncodeError: it can't be sent.
-    """
-    blob = codec.encode(value)
-    return Parcel(blob.data, blob.buffers)
-
-
 def _harmless(structure: Any) -> bool:
     """Tell whether encoding a structure of parts runs no code of the user's."""
     pending = [structure]

@@ -10,15 +10,16 @@ from weakref import WeakSet
 from entangle._engine_items import HINDERED, PUSH, SUCCEEDED, consumers_of
 from entangle._engine_push import arrived
 from entangle._graph.callables import name_of
+from entangle._graph.candidates import not_taken
 from entangle._graph.options import Options
-from entangle._graph.program import CHOOSING, Lowered
+from entangle._graph.program import CHOOSING, Lowered, choice_name, is_choice
 from entangle._graph.walk import edges_in
 from entangle._log import Log
-from entangle._worker import codec
 from entangle._worker.attach import Parcel
 
 from .activation import Activation, Chosen, Leaves, chosen_flows, outcome, values_of
-from .arguments import SHARE, encoded
+from .ahead import encoded_ahead
+from .arguments import SHARE
 from .calls import Expansion, NodeCall, node_of
 from .crew import Crew
 from .run import Run
@@ -111,10 +112,10 @@ class PushRun(Run):
         """Take what a function has chosen, on its thread."""
         flows = chosen_flows(returned, name)
         if not flows:
-            return Chosen(None)
+            return Chosen(flows, None)
         program = self.program.chosen(flows)
         self.prepare_program(program)
-        return Chosen(program)
+        return Chosen(flows, program)
 
     def encoded_input(self, value: Any) -> Any:
         """Encode an input where it goes to a process, in the state that it is in now.
@@ -123,7 +124,7 @@ class PushRun(Run):
         """
         if self.program.stages[0].options.how != "process" or self.pool.inline:
             return value
-        parcel = _parcel(value)
+        parcel = encoded_ahead(value)
         return value if parcel is None else Encoded.of(parcel, value)
 
     def shared(self, item: Item, value: Any) -> Any:
@@ -135,7 +136,7 @@ class PushRun(Run):
         consumers = consumers_of(item)
         if sum(each.options.how == "process" for each in consumers) < SEVERAL:
             return value
-        parcel = value if type(value) is Parcel else _parcel(value)
+        parcel = value if type(value) is Parcel else encoded_ahead(value)
         if parcel is None:
             return value
         if self.pool.shared_number is not None and parcel.nbytes >= SHARE:
@@ -223,6 +224,8 @@ class PushRun(Run):
         if not flags & PUSH:
             super()._resolve(call, node)
             return
+        if type(node.task) is not Lowered:
+            call.name = choice_name(node)
         inputs = arrived(item) if flags & HINDERED else item.inputs
         call.args = (*node.args, *[each.value for each in inputs])
 
@@ -245,6 +248,9 @@ class PushRun(Run):
         item = call.item
         activation = self._deciding.pop(item)
         self._left(call, "expanded")
+        if self.watch is not None:
+            for flow in not_taken(call.node.args[0], chosen.flows):
+                self.watch.skipped(flow, flow.name)
         leaves: list[Item] = []
         if chosen.program is not None:
             # Its one parent has run, or it would not have been asked.
@@ -278,7 +284,9 @@ class PushRun(Run):
         activation: Any = item.node
         if self.watch is not None:
             for each in activation.skipped():
-                self.watch.skipped(each, node_of(each).name)
+                node = node_of(each)
+                name = choice_name(node) if is_choice(node) else node.name
+                self.watch.skipped(each, name)
         error = activation.failure()
         self._forget(activation)
         if error is None:
@@ -326,19 +334,6 @@ def _called(callback: Callable[[Any, Any], object], function: Any, value: Any) -
 def _in_crew(item: Item) -> bool:
     task = node_of(item).task
     return type(task) is Lowered and task.crew
-
-
-def _parcel(value: Any) -> Parcel | None:
-    """Encode a value; None where it is not worth it, or not possible."""
-    if type(value) in codec.ATOMS:
-        if type(value) not in {str, bytes} or len(value) < SHARE:
-            return None
-    elif codec.simple(value) or edges_in(value):
-        return None
-    try:
-        return encoded(value)
-    except codec.EncodeError:
-        return None  # each call tells of it for itself
 
 
 def _forget_all(encoder: Encoder, nodes: list[Node[Any]]) -> None:
