@@ -19,7 +19,10 @@ from entangle._graph.task import Task
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from typing import Literal
+
     from entangle._graph.flow_task import FlowTask
+    from entangle._graph.fused import Fused
 
 # What a flow's functions run by.
 _OF_FLOWS: Final = frozenset({"firing", "callback", "children", "maxworkers"})
@@ -35,12 +38,16 @@ class Lowered(Task[..., Any]):
     Attributes:
         callback: What is told of its values; None for nothing.
         crew: Whether its calls count for ``maxworkers``.
+        told: The function that the callback is told of.
+        fused: Whether it is several in one.
     """
 
-    __slots__ = ("callback", "crew")
+    __slots__ = ("callback", "crew", "fused", "told")
 
     callback: Callable[[Any, Any], object] | None
     crew: bool
+    told: Any
+    fused: bool
 
 
 class Stage(NamedTuple):
@@ -74,6 +81,7 @@ class Program:
     __slots__ = (
         "__weakref__",
         "_chosen",
+        "_fused",
         "leaves",
         "most",
         "name",
@@ -95,9 +103,20 @@ class Program:
         self.leaves = leaves
         self.place = place
         self.most = most
+        self._fused: Fused | Literal[False] | None = None
         # By the first flow, then by the others that were chosen with it.
         self._chosen: WeakKeyDictionary[Flow, dict[tuple[Flow, ...], Program]]
         self._chosen = WeakKeyDictionary()
+
+    @property
+    def fused(self) -> Fused | None:
+        """Its fused form, worked out once; None where nothing can be fused."""
+        if self._fused is None:
+            # Imported here: it is made of this.
+            from entangle._graph.fused import fused
+
+            self._fused = fused(self) or False
+        return self._fused or None
 
     def chosen(self, flows: list[Flow]) -> Program:
         """Return the program of flows that were chosen together inside of this one's.
@@ -237,7 +256,7 @@ def lowered(task: FlowTask[..., Any], place: Facet) -> Lowered:
         options = spec.options(is_async=is_async)._replace(push=True)
         made = Lowered(task.fn, spec, options)
         made.callback = task.spec.value("callback")
-        made.crew = not own
+        made.crew, made.told, made.fused = not own, task.fn, False
         known = task.lowered.setdefault(key, made)
     found: Lowered = known
     return found

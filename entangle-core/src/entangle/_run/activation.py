@@ -9,6 +9,7 @@ from entangle._graph.flow import Flow
 from entangle._graph.program import choice_name, is_choice
 from entangle.errors import CompositionError, FlowError, TaskError
 
+from .calls import node_of
 from .notes import note_path
 from .values import ENCODED, Parts
 
@@ -55,7 +56,7 @@ class Activation:
                     where = f"in the choice of {choice_name(node)} ({node.where})"
                     BaseException.add_note(error, where)
                 else:
-                    note_path(error, item)
+                    _note(error, item)
                 errors.append(error)
         flow, given, index = self.program.name, self.input, self.index
         plain = [error for error in errors if isinstance(error, Exception)]
@@ -131,6 +132,14 @@ def chosen_flows(returned: Any, name: str) -> list[Flow]:
         f"or None, not {_shown(returned)}",
         task=name,
     )
+
+
+def _note(error: BaseException, item: Item) -> None:
+    """Say which function has failed; one of several in one has said so itself."""
+    if not getattr(node_of(item).task, "fused", False) or not any(
+        note.startswith("in node ") for note in getattr(error, "__notes__", ())
+    ):
+        note_path(error, item)
 
 
 def _shown(value: Any) -> str:

@@ -61,6 +61,9 @@ class Channel:
         self._count = 0  # inputs offered
         self._taken = 0  # outcomes taken
         self._landed_count = 0
+        self._fed = 0
+        self._batch = min(BATCH, max(1, buffer // 8))
+        self._program = run.program
         self._offered: list[tuple[Activation, Any]] = []  # not fed yet
         self._early: dict[int, Outcome] = {}  # landed out of turn
         self._ready: deque[Outcome] = deque()
@@ -105,17 +108,23 @@ class Channel:
 
     def offer(self, value: Any) -> None:
         """Send an input on its way, soon; there must be room."""
-        run = self._run
-        activation = Activation(run.program, value, self._count)
+        run, offered = self._run, self._offered
+        if not offered:
+            # What its functions take may have become known, or another.
+            self._program = run.fitting(run.program)
+        activation = Activation(self._program, value, self._count)
         self._count += 1
-        self._offered.append((activation, run.encoded_input(value)))
-        if len(self._offered) >= BATCH or not self.flowing:
+        offered.append((activation, run.encoded_input(value)))
+        if len(offered) >= self._batch or (self._fed - self._landed_count) * 4 <= (
+            self._buffer
+        ):
             self.push()
 
     def push(self) -> None:
         """Send all that was offered on its way."""
         if self._offered:
             batch, self._offered = self._offered, []
+            self._fed += len(batch)
             self._run.hub.post(self._run.feed, batch)
 
     def poll(self) -> bool:

@@ -62,7 +62,8 @@ def _made(pool: Any, flow: Flow, value: Any) -> tuple[PushRun, Item]:
         made.prepare_program(program)
         made.observe(len(program.stages), program.name)
         given = made.encoded_input(value)
-        return made, made.activate(Activation(program, value), given, tolerant=False)
+        activation = Activation(made.fitting(program), value)
+        return made, made.activate(activation, given, tolerant=False)
     except BaseException:
         # It never begins, and gives back what it has taken so far.
         made.hub.post(made.places.close)

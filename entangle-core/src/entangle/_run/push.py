@@ -15,6 +15,7 @@ from entangle._graph.options import Options
 from entangle._graph.program import CHOOSING, Lowered, choice_name, is_choice
 from entangle._graph.walk import edges_in
 from entangle._log import Log
+from entangle._pool.batching import TINY_NS
 from entangle._worker.attach import Parcel
 
 from .activation import Activation, Chosen, Leaves, chosen_flows, outcome, values_of
@@ -31,12 +32,14 @@ if TYPE_CHECKING:
     from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.program import Program
+    from entangle._graph.task import Task
     from entangle._pool.pool import Pool
 
     from .arguments import Batch, Encoder
 
 log = Log("entangle.dataflow")
 
+_NEVER: Final = float("inf")
 SEVERAL: Final = 2  # processes for which a value is encoded ahead
 
 _GIVEN = Options(how="assemble")
@@ -115,7 +118,28 @@ class PushRun(Run):
             return Chosen(flows, None)
         program = self.program.chosen(flows)
         self.prepare_program(program)
-        return Chosen(flows, program)
+        return Chosen(flows, self.fitting(program))
+
+    def fitting(self, program: Program) -> Program:
+        """Return a prepared program, or its fused form if its functions are tiny.
+
+        Raises:
+            UnpicklableError: something can't be sent to a process.
+        """
+        fused = program.fused
+        if fused is None or self.watch is not None or self.pool.inline:
+            return program
+        if self._lately(fused.parts) > TINY_NS:
+            return program
+        self.prepare_program(fused.program)
+        # Of what was not called yet nothing is known but that its parts are tiny.
+        return program if self._lately(fused.wholes, 0) > TINY_NS else fused.program
+
+    def _lately(
+        self, tasks: tuple[Task[..., Any], ...], unknown: float = _NEVER
+    ) -> float:
+        """Return how many nanoseconds process tasks have lately taken together."""
+        return sum([self.places.mean_ns(task, unknown) for task in tasks])
 
     def encoded_input(self, value: Any) -> Any:
         """Encode an input where it goes to a process, in the state that it is in now.
@@ -319,7 +343,7 @@ class PushRun(Run):
             called = self.context.copy()
             called.run(_depth.set, called.get(_depth, 0) + 1)
             self._serial.call(
-                called.run, _called, node.task.callback, node.task.fn, value
+                called.run, _called, node.task.callback, node.task.told, value
             )
 
 
