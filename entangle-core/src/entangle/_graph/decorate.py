@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from typing import TypedDict
 
     from entangle._graph.configured import Located
+    from entangle._graph.flow_task import FlowTask
 
     class Policy(TypedDict, total=False):
         """The options of every decorator that says how a task runs."""
@@ -71,6 +72,8 @@ class Decorator:
         self._name = name
         self._facets = facets
 
+    @overload
+    def __call__(self, fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
     @overload
     def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...
     @overload

@@ -116,8 +116,13 @@ class FlowTask(Task[P, R_co]):
         """
         self.map()
 
-    if not TYPE_CHECKING:
-        # For checkers a method's task is found as those of other tasks are.
+    if TYPE_CHECKING:
+        # The arguments of a flow's functions are not checked, so neither is the first.
+        def __get__(  # type: ignore[override]
+            self, instance: object, owner: type | None = None
+        ) -> FlowTask[..., R_co]: ...
+    else:
+
         def __get__(self, instance: Any, owner: type | None = None) -> Any:
             """Find the task on a class or an instance, as Python finds a function."""
             found = super().__get__(instance, owner)

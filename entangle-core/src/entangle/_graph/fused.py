@@ -83,9 +83,7 @@ def fused(program: Program) -> Fused | None:
         for stage in stages
     ]
     leaves = tuple([numbers[leaf] for leaf in program.leaves])
-    made = Program(
-        program.name, tuple(renumbered), leaves, program.place, program.most
-    )
+    made = Program(program.name, tuple(renumbered), leaves, program.place, program.most)
     return Fused(made, tuple(parts), tuple(wholes))
 
 

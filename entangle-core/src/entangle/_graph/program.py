@@ -18,7 +18,6 @@ from entangle._graph.task import Task
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
     from typing import Literal
 
     from entangle._graph.flow_task import FlowTask

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Landed = tuple[int, Any, BaseException | None]
 
 # Inputs that are fed together, while others are under way.
-BATCH = 16
+BATCH = 32
 
 
 class Outcome:
@@ -62,7 +62,7 @@ class Channel:
         self._taken = 0  # outcomes taken
         self._landed_count = 0
         self._fed = 0
-        self._batch = min(BATCH, max(1, buffer // 8))
+        self._batch = min(BATCH, max(1, buffer // 4))
         self._program = run.program
         self._offered: list[tuple[Activation, Any]] = []  # not fed yet
         self._early: dict[int, Outcome] = {}  # landed out of turn

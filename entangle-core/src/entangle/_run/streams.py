@@ -274,7 +274,7 @@ def _checked_buffer(buffer: Any) -> int:
         TypeError, ValueError: it is no number, or too small.
     """
     if buffer is None:
-        return max(64, 8 * (os.cpu_count() or 1))
+        return max(128, 8 * (os.cpu_count() or 1))
     if isinstance(buffer, bool) or not hasattr(kind_of(buffer), "__index__"):
         raise TypeError(f"stream(buffer={buffer!r}): must be a whole number of inputs")
     if buffer < 1:
