@@ -345,7 +345,7 @@ def test_others_finish_then_all_failures_are_raised():
         "ValueError('aa')",
     ]
     assert (error.flow, error.input, error.index) == ("emit", "a", None)
-    assert "2 have failed in the flow emit" in str(error)
+    assert "2 functions have failed in the flow emit" in str(error)
     assert error.exceptions[0].__notes__[-1].startswith("in node fail (" + __file__)
     assert calls == ["A"]
     assert never == []
@@ -652,6 +652,33 @@ def test_cancel():
         future.result()
     assert future.cancelled_how() == "abandoned"
     go.set()
+
+
+def test_cancel_while_a_callback_blocks():
+    entered, go = threading.Event(), threading.Event()
+
+    def blocks(function, value):
+        entered.set()
+        assert go.wait(PATIENCE)
+
+    future = dataflow(callback=blocks)(lambda value: value)(upper()).submit("a")
+    assert entered.wait(PATIENCE)
+    assert future.cancel()
+    with pytest.raises(CancelledError):
+        future.result()
+    go.set()
+    assert emit()("a") == ("a",)
+
+
+@pytest.mark.parametrize("make", [lambda: add(1, 2), lambda: emit().submit("a")])
+def test_an_input_is_a_value(make):
+    given = make()
+    with pytest.raises(TypeError, match="which is no value yet"):
+        emit()(given)
+    with pytest.raises(TypeError, match="which is no value yet"):
+        list(emit().stream([given]))
+    if hasattr(type(given), "result"):
+        given.result()
 
 
 def test_one_argument():

@@ -283,7 +283,9 @@ class FlowError(EntangleError, ExceptionGroup[Exception]):
     ) -> Self:
         """Build the error from those of the functions, and what they were about."""
         members = list(errors)
-        count = "a function has" if len(members) == 1 else f"{len(members)} have"
+        count = (
+            "a function has" if len(members) == 1 else f"{len(members)} functions have"
+        )
         which = "its input" if index is None else f"input {index}"
         message = f"{count} failed in the flow {flow} for {which}"
         self = super().__new__(cls, message, members)

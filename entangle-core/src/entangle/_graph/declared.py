@@ -90,7 +90,12 @@ def _unknown(decorator: str, name: str) -> str:
 
     known = TAKES[decorator]
     text = f"{decorator}() has no option {name!r}"
-    elsewhere = [f"@{other}" for other, names in TAKES.items() if name in names]
+    elsewhere = [
+        f"@{other}"
+        for other, names in TAKES.items()
+        # There it says where others run.
+        if name in names and (other, name) != ("dataflow", "executor")
+    ]
     close = get_close_matches(name, known, n=1)
     if name in PROCESS:
         return f"{text}: it needs a process of its own; use @process({name}=...)"

@@ -13,7 +13,7 @@ from entangle._graph.callables import name_of
 from entangle._graph.candidates import not_taken
 from entangle._graph.options import Options
 from entangle._graph.program import CHOOSING, Lowered, choice_name, is_choice
-from entangle._graph.walk import edges_in
+from entangle._graph.walk import EDGE_TYPES, edges_in
 from entangle._log import Log
 from entangle._pool.batching import TINY_NS
 from entangle._worker.attach import Parcel
@@ -145,7 +145,15 @@ class PushRun(Run):
         """Encode an input where it goes to a process, in the state that it is in now.
 
         What can't be sent is left to the call, which fails with it.
+
+        Raises:
+            TypeError: it is a node, or a run under way, instead of a value.
         """
+        if type(value) in EDGE_TYPES:
+            raise TypeError(
+                f"the flow {self.program.name} was given {value!r}, which is no value "
+                "yet: call it, or wait for its result, and give the flow that"
+            )
         if self.program.stages[0].options.how != "process" or self.pool.inline:
             return value
         parcel = encoded_ahead(value)
