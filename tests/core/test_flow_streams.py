@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import itertools
+import os
 import threading
 
 import pytest
@@ -297,6 +298,37 @@ def test_what_is_no_iterable(inputs):
 def test_an_asynchronous_source_needs_a_coroutine():
     with pytest.raises(TypeError, match="use async for"):
         list(inc().stream(later([])))
+    with pytest.raises(TypeError, match="use async for"):
+        next(inc().stream(later([])))
+
+
+class Unreadable:
+    """What can be sent, and not be put together again by who called."""
+
+    def __reduce__(self):
+        return _readable_there, ()
+
+
+CALLER = os.getpid()
+
+
+def _readable_there():
+    if os.getpid() == CALLER:
+        raise ValueError("not here")
+    return Unreadable()
+
+
+def test_a_result_that_cannot_be_read_here():
+    def odd(value):
+        return Unreadable() if value == 1 else [object, value]
+
+    flow = process(odd)
+    stream = dataflow(flow)().stream(range(3), errors="yield")
+    first, broken, last = stream
+    assert (first, last) == (([object, 0],), ([object, 2],))
+    assert isinstance(broken, FlowError)
+    assert (broken.input, broken.index) == (1, 1)
+    assert "not here" in str(broken.exceptions[0])
 
 
 def test_a_huge_buffer():

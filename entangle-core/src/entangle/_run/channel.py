@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from .push import PushRun
 
-    Landed = tuple[int, Any, BaseException | None]
 
 # Inputs that are fed together, while others are under way.
 BATCH = 32
@@ -30,20 +29,23 @@ BATCH = 32
 class Outcome:
     """What came of one input: a value or an error."""
 
-    __slots__ = ("error", "value")
+    __slots__ = ("error", "index", "input", "value")
 
-    def __init__(self, value: Any, error: BaseException | None) -> None:
+    def __init__(
+        self, activation: Activation, value: Any, error: BaseException | None
+    ) -> None:
+        self.index = activation.index
+        self.input = activation.input
         self.value = value
         self.error = error
 
     def result(self) -> Any:
-        """Return the value as an object of this process."""
-        if self.error is None:
-            try:
-                return objects(self.value)
-            except BaseException as trouble:
-                self.error = trouble
-        raise self.error
+        """Return the value as an object of this process.
+
+        Raises:
+            TaskError: it can't be rebuilt here.
+        """
+        return objects(self.value)
 
 
 class Channel:
@@ -67,7 +69,7 @@ class Channel:
         self._offered: list[tuple[Activation, Any]] = []  # not fed yet
         self._early: dict[int, Outcome] = {}  # landed out of turn
         self._ready: deque[Outcome] = deque()
-        self._queue: SimpleQueue[Landed | None] = SimpleQueue()
+        self._queue: SimpleQueue[Outcome | None] = SimpleQueue()
         self.ended = False  # whether the run is over, unasked
         # Called, on any thread, when something has landed.
         self.on_landed: Callable[[], None] | None = None
@@ -80,7 +82,7 @@ class Channel:
         activation: Any = item.node
         value = None if error is not None else item.value
         self._run.engine.collected(item)
-        self._queue.put((activation.index, value, error))
+        self._queue.put(Outcome(activation, value, error))
         if self.on_landed is not None:
             self.on_landed()
 
@@ -148,13 +150,12 @@ class Channel:
         self._taken += 1
         return self._ready.popleft()
 
-    def _sort_in(self, landed: Landed | None) -> None:
-        if landed is None:
+    def _sort_in(self, outcome: Outcome | None) -> None:
+        if outcome is None:
             self.ended = True
             return
-        index, value, error = landed
         self._landed_count += 1
-        outcome = Outcome(value, error)
+        index, error = outcome.index, outcome.error
         if isinstance(error, FlowError):
             note = f"for input {index} of the stream: {_shown(error.input)}"
             for each in error.exceptions:
@@ -162,7 +163,7 @@ class Channel:
         if not self._ordered:
             self._ready.append(outcome)
             return
-        self._early[index] = outcome
+        self._early[index or 0] = outcome
         # Those that are ready have had their turn already.
         turn = self._taken + len(self._ready)
         while turn in self._early:

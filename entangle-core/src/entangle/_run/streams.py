@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._graph.callables import kind_of
 from entangle._graph.values import brief
+from entangle.errors import FlowError
 
 from . import current
 from .api import current_pool
@@ -79,11 +80,7 @@ class Stream:
 
     def __iter__(self) -> Stream:
         """Give the stream itself."""
-        if self._async:
-            raise TypeError(
-                "the inputs of this stream are asynchronous: use async for, in a "
-                "coroutine"
-            )
+        self._refuse_async()
         return self
 
     def __next__(self) -> Any:
@@ -94,6 +91,7 @@ class Stream:
             BaseException: What drawing from the inputs has raised, once all results of
                 earlier ones have been returned.
         """
+        self._refuse_async()
         if self._done:
             raise StopIteration
         try:
@@ -107,6 +105,13 @@ class Stream:
         self.close()
         self._raise_trouble()
         raise StopIteration
+
+    def _refuse_async(self) -> None:
+        if self._async:
+            raise TypeError(
+                "the inputs of this stream are asynchronous: use async for, in a "
+                "coroutine"
+            )
 
     def _next(self, channel: Channel) -> Any:
         """Wait for the outcome whose turn it is; None at the end."""
@@ -158,9 +163,20 @@ class Stream:
 
     def _given(self, outcome: Any) -> Any:
         """Return what the loop gets of an outcome."""
-        if outcome.error is None or not self._yields:
-            return outcome.result()
-        return outcome.error
+        if outcome.error is None:
+            try:
+                return outcome.result()
+            except Exception as error:
+                # It can't be put together again in this process.
+                outcome.error = FlowError(
+                    [error],
+                    flow=self._flow.name,
+                    input=outcome.input,
+                    index=outcome.index,
+                )
+        if self._yields:
+            return outcome.error
+        raise outcome.error
 
     def _raise_trouble(self) -> None:
         """Tell of the source's trouble, when all results have been taken."""
