@@ -18,6 +18,7 @@ SAMPLES = [
     errors.ProcessTerminatedException(node="f", pid=12, signal=9),
     errors.ProcessTerminatedException(node="f", pid=12, exit_code=3, detail="x"),
     errors.ProcessRetryException(attempts=2, errors=[ValueError("a"), OSError("b")]),
+    errors.FlowError([ValueError("a"), OSError("b")], flow="emit", input=3, index=2),
     errors.TaskError("mod.Boom", "text", "Traceback ..."),
     errors.UnpicklableError(path="argument 'a'.lock", reason="a lock", node="f"),
     errors.CacheKeyError(path="argument 'a'.lock", reason="a lock", node="f"),
@@ -60,6 +61,18 @@ def test_everything_has_one_root():
     assert issubclass(errors.CompositionError, TypeError)
     assert issubclass(errors.OptionError, ValueError)
     assert issubclass(errors.UnpicklableError, TypeError)
+
+
+def test_a_flow_error_is_a_group_that_splits():
+    error = errors.FlowError([ValueError("a"), OSError("b")], flow="emit", input=3)
+    assert str(error) == (
+        "2 functions have failed in the flow emit for its input (2 sub-exceptions)"
+    )
+    some, rest = error.split(OSError)
+    for part in (some, rest, pickle.loads(pickle.dumps(error))):
+        assert type(part) is errors.FlowError
+        assert (part.flow, part.input, part.index) == ("emit", 3, None)
+    assert repr(some.exceptions) == "(OSError('b'),)"
 
 
 def test_a_subclass_with_its_own_constructor_pickles():

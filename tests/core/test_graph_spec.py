@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from entangle._graph.facets import Facet
 from entangle._graph.options import Options, SchedulerOptions
 from entangle._graph.spec import Spec, usable_cpus
+from entangle.dataflow import dataflow
 from entangle.errors import CompositionError, UnmetCapabilityError
 from entangle.local import local
 from entangle.process import process
@@ -45,6 +46,11 @@ DECORATORS = [
     task,
     local,
     scheduler,
+    dataflow,
+    dataflow(callback=print),
+    dataflow(callback=repr),
+    dataflow(executor="process"),
+    dataflow(executor=FOREIGN, maxworkers=2),
     process(timeout=3),
     process(timeout=3.0, fresh=True),
     process(retry=2, sleep=1, backoff=2),
@@ -95,7 +101,7 @@ def outcome(function, decorators):
     except CompositionError as error:
         check_origins(error)
         return None
-    return decorated.spec, decorated.options
+    return type(decorated), decorated.spec, decorated.options
 
 
 def applied(function, decorators):

@@ -28,7 +28,8 @@ from entangle._seam.events import (
 from entangle._seam.planned import PlannedTask
 from entangle._seam.plugins import Plugins
 from entangle.backend import ThreadExecutor
-from entangle.errors import PluginError
+from entangle.dataflow import dataflow
+from entangle.errors import FlowError, PluginError
 from entangle.hooks import Command, Finding
 from entangle.process import process
 from entangle.task import as_completed, gather, task
@@ -693,6 +694,58 @@ def test_returned_nodes_are_events_of_their_own(watcher):
         "add 1 succeeded",
         "run succeeded",
     ]
+
+
+def test_the_events_of_a_flow(watcher):
+    """What nothing reaches is skipped, and so is a branch that is not taken."""
+    below = dataflow(below_it)()
+    left, right = dataflow(to_left)(below), dataflow(to_right)()
+    flow = dataflow(one_of)(
+        dataflow(fail_with)(below, lambda value: left),
+        lambda value: left if value else right,
+    )
+    with pytest.raises(FlowError):
+        flow(0)
+    words = watcher.words()
+    assert words[:3] == [
+        "run one_of of 5",
+        "one_of 1 started in thread",
+        "one_of 1 succeeded",
+    ]
+    assert words[-1].startswith("run failed: FlowError: a function")
+    name = "test_the_events_of_a_flow.<locals>.<lambda>"
+    assert sorted(words[3:-1]) == [
+        "below_it 0 skipped",
+        "below_it 0 skipped",
+        "fail_with 1 failed: ValueError: 0",
+        "fail_with 1 started in thread",
+        f"{name} 0 skipped",
+        f"{name} 1 expanded",
+        f"{name} 1 started in thread",
+        "to_left 0 skipped",
+        "to_right 1 started in thread",
+        "to_right 1 succeeded",
+    ]
+
+
+def one_of(value):
+    return value
+
+
+def fail_with(value):
+    raise ValueError(value)
+
+
+def below_it(value):
+    return value
+
+
+def to_left(value):
+    return value
+
+
+def to_right(value):
+    return value
 
 
 @pytest.mark.process

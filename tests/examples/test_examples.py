@@ -64,6 +64,30 @@ def test_composition():
     assert example("composition.py") == ["net   470", "gross 558"]
 
 
+def test_dataflow():
+    """One measurement, told and pushed on; a call only where it is worth one."""
+    assert example("dataflow.py") == [
+        "north",
+        "  read -> [0, 2, 8, 12, 8]",
+        "  report -> 12, 6",
+        "  ('12, 6',)",
+        "cab",
+        "  read -> [18, 14, 16]",
+        "  report -> 18, 16",
+        "  ('18, 16', 'somebody should look at 18')",
+    ]
+
+
+def test_dataflow_stream():
+    """Primes in order, and no further than the buffer."""
+    assert example("dataflow_stream.py") == [
+        "1000003 is prime",
+        "1000033 is prime",
+        "1000037 is prime",
+        "drawn ahead of what was needed: at most 8: True",
+    ]
+
+
 def test_deadlines():
     """Each deadline names its phase, node and seconds; the retry succeeds."""
     timeout, wait, retry, within = example("deadlines.py")

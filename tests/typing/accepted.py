@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, TypeVar, reveal_type
 
 from entangle.backend import Call, Executor, context, infrastructure
+from entangle.dataflow import dataflow
 from entangle.local import local
 from entangle.process import process
 from entangle.scheduler import scheduler
@@ -313,3 +314,55 @@ calls: list[Callable[[list[int]], int]] = [total]
 async def main() -> None:
     reveal_type(await add(1, 2))  # int
     await asyncio.gather(fetch("a"), add(1, 2))
+
+
+# ------------------------------------------------------------------------------ dataflow
+
+
+def told(function: Callable[..., Any], value: object) -> None: ...
+
+
+@dataflow(callback=told)
+@process(timeout=3)
+def parse(text: str) -> int:
+    return int(text)
+
+
+@thread
+@local
+@dataflow
+def shout(number: int, *, times: int = 1) -> str:
+    return "!" * number * times
+
+
+@process(retry=1)
+@dataflow(executor="process", maxworkers=2)
+async def load(url: str) -> bytes:
+    return url.encode()
+
+
+class Filter:
+    @dataflow
+    def keep(self, value: int) -> int:
+        return value
+
+
+pushed = dataflow(add)
+flow = parse(shout(times=2), shout(), lambda number: shout() if number > 3 else None)
+reveal_type(parse.fn("1"))  # Any
+reveal_type(parse())  # Flow
+reveal_type(shout(load(parse()), times=3))  # Flow
+reveal_type(load(lambda data: [shout()] if data.isdigit() else []))  # Flow
+reveal_type(pushed(Filter().keep(), b=2))  # Flow
+reveal_type(flow("1"))  # tuple[Any, ...]
+reveal_type(flow.submit("1"))  # RunFuture[tuple[Any, ...]]
+reveal_type(flow.same_structure(flow))  # bool
+reveal_type(flow.to_mermaid())  # str
+for leaves in flow.stream(["1", "2"], buffer=3, ordered=False, errors="raise"):
+    reveal_type(leaves)  # Any
+
+
+async def streamed() -> None:
+    reveal_type(await flow.run_async("1"))  # tuple[Any, ...]
+    async for results in flow.stream(["1"]):
+        reveal_type(results)  # Any

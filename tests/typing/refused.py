@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from entangle.backend import Call, Executor, context, infrastructure
+from entangle.dataflow import dataflow
 from entangle.local import local
 from entangle.process import process
 from entangle.scheduler import scheduler
@@ -151,3 +152,19 @@ add(1, 2).submit(timeout="x")  # refused
 gather(1)  # refused
 gather([add(1, 2)])  # refused
 as_completed([1])  # refused
+
+
+@dataflow
+@process
+def parse(text: str) -> int:
+    return int(text)
+
+
+parse(3)  # refused
+parse("text")  # refused
+parse(lambda number: parse() if number.upper() else None)  # refused
+parse()()  # refused
+parse().stream(5)  # refused
+parse().stream([], errors="ignore")  # refused
+dataflow(timeout=3)  # refused
+dataflow(maxworkers="many")  # refused

@@ -22,9 +22,11 @@ from entangle._engine_items import (
     EXPANDING,
     EXTERNAL,
     FAILED,
+    HINDERED,
     ISSUED,
     LENIENT,
     PINNED,
+    PUSH,
     ROOT,
     RUNNING,
     SLEEPING,
@@ -47,6 +49,8 @@ __all__ = ["GRACE", "HOW", "Engine", "Item", "failure_path"]
 
 _NOTED: Final = TIMED | WATCHED
 _FEW: Final = 4
+# What is said of an item's inputs, and holds no more when its body has returned others.
+_OF_INPUTS: Final = TOLERANT | PUSH | HINDERED
 
 
 class Engine(Moves):
@@ -125,6 +129,19 @@ class Engine(Moves):
             flags = EXTERNAL
         item = Item(node, options, flags)
         self._fresh.append(item)
+        return item
+
+    def given(self, node: object, options: "Options", value: object) -> Item:
+        """Add a value that is there already, to be linked to.
+
+        Args:
+            node: The caller's own, kept as `item.node`.
+            options: Of no importance.
+            value: The value. It is kept until `unpin`, then as long as others are.
+        """
+        item = Item(node, options, PINNED)
+        item.status = SUCCEEDED
+        item.value = value
         return item
 
     def link(self, consumer: Item, producer: Item) -> None:
@@ -240,6 +257,7 @@ class Engine(Moves):
         now: float,
         *,
         value: object = None,
+        tolerant: bool = False,
     ) -> None:
         """The body returned nodes; settles the batch that they brought.
 
@@ -249,6 +267,7 @@ class Engine(Moves):
             producers: The items of those nodes. They become its `inputs`.
             now: The time, in monotonic seconds.
             value: What was returned, kept as `item.value` until it is assembled.
+            tolerant: Whether failures among them leave it to be assembled all the same.
 
         Raises:
             InternalError: One of the producers is spent.
@@ -258,7 +277,8 @@ class Engine(Moves):
             item.inputs = ()
             item.status = EXPANDING
             item.value = value
-            item.flags &= ~TOLERANT
+            # What is returned is pulled, however its body was fired.
+            item.flags = item.flags & ~_OF_INPUTS | (TOLERANT if tolerant else 0)
             # One more, until the batch is settled.
             item.pending = 1
             for producer in dict.fromkeys(producers):

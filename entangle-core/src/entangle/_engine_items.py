@@ -24,6 +24,7 @@ SUCCEEDED: Final = 8
 FAILED: Final = 9  # by itself, or for want of an input that did
 CANCELLED: Final = 10  # not needed any more; nothing of it runs
 ABANDONED: Final = 11  # not needed any more; its call may still run
+SKIPPED: Final = 12  # pushed, but a parent failed or none ran: it never starts
 
 STATES: Final = (
     "waiting",
@@ -38,6 +39,7 @@ STATES: Final = (
     "failed",
     "cancelled",
     "abandoned",
+    "skipped",
 )
 
 # Flags. The usual ones are low: CPython keeps integers up to 256 ready made.
@@ -52,6 +54,8 @@ EXTERNAL: Final = 128  # runs elsewhere, already: never issued, never cancelled
 LENIENT: Final = 256  # a root whose failure does not fail the run
 DOOMED: Final = 512  # was linked to an input that had failed
 PINNED: Final = 1024  # its value is kept, whoever has taken it
+PUSH: Final = 2048  # fires when its inputs are decided, with those that ran
+HINDERED: Final = 4096  # PUSH, and an input has failed or was skipped
 
 
 class Extra:
@@ -130,7 +134,7 @@ class Item:
         Its value was dropped, or it was cancelled: whoever needs its node again adds
         a new item for it.
         """
-        if self.status in {CANCELLED, ABANDONED}:
+        if self.status in {CANCELLED, ABANDONED, SKIPPED}:
             return True
         if self.wants or (self.flags & PINNED and self.status == SUCCEEDED):
             return False

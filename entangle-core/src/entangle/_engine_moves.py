@@ -17,12 +17,15 @@ from entangle._engine_items import (
     EXPANDING,
     EXTERNAL,
     FAILED,
+    HINDERED,
     ISSUED,
     LENIENT,
     PINNED,
+    PUSH,
     READY,
     ROOT,
     RUNNING,
+    SKIPPED,
     SLEEPING,
     SUCCEEDED,
     TIMED,
@@ -34,6 +37,7 @@ from entangle._engine_items import (
     consumers_of,
 )
 from entangle._engine_knots import find_knot
+from entangle._engine_push import fires, hinder
 from entangle._engine_waits import arm, stir, watch
 from entangle.errors import InternalError, ProcessTimeoutException
 
@@ -52,6 +56,15 @@ _SPECIAL: Final = EXTERNAL | TIMED | WATCHED
 
 _SETTLED_FIRST: Final = ROOT | EXTERNAL | DOOMED | WAITS
 
+# Does not fail with an input that does.
+_HARDY: Final = TOLERANT | PUSH
+
+# Not simply ready when all its inputs have ended.
+_HELD: Final = WAITS | HINDERED
+
+# Its bound counts from the first value that is pushed to it.
+_PUSH_WAITS: Final = WAITS | PUSH
+
 
 class Moves:
     """The state of a run and its transitions; what is public belongs to `Engine`."""
@@ -68,6 +81,7 @@ class Moves:
         "_jitter",
         "_kinds",
         "_name",
+        "_push_waits",
         "_roots",
         "_timeout",
         "_workers",
@@ -120,6 +134,8 @@ class Moves:
         # Flags by the identity of the options, which the entry keeps alive: most
         # nodes share theirs with others.
         self._kinds: dict[int, tuple[Options, int]] = {}
+        # Whether any pushed item has a bound on its inputs.
+        self._push_waits = False
 
     # ------------------------------------------------------------ becoming ready
 
@@ -131,6 +147,9 @@ class Moves:
             flags |= TIMED
         if options.wait is not None:
             flags |= WAITS
+        if options.push:
+            flags |= PUSH
+            self._push_waits |= options.wait is not None
         self._kinds[id(options)] = (options, flags)
         return flags
 
@@ -180,14 +199,17 @@ class Moves:
                 item.status = RUNNING
                 item.attempt = 1
                 self._active += 1
-            if item.flags & WAITS:
+            if item.flags & _PUSH_WAITS == WAITS:
                 watch(item, self._alarms, now)
 
     def _ready(self, item: Item, now: float, *, front: bool = True) -> None:
         """All inputs of `item` are there, if it still wants them."""
         status = item.status
         if status == WAITING:
-            if item.flags & WAITS:
+            if item.flags & _HELD:
+                if item.flags & HINDERED and not fires(item):
+                    self._skip(item, now)
+                    return
                 self._alarms.disarm(item)
             if not item.flags & ASSEMBLE:
                 if self._workers is None:
@@ -280,6 +302,8 @@ class Moves:
                     consumer.pending -= 1
                     if not consumer.pending:
                         self._ready(consumer, now)
+            if self._push_waits:
+                self._first_values(consumers, now)
         if item.flags & ROOT:
             self._deliver(item)
 
@@ -324,9 +348,8 @@ class Moves:
             for consumer in consumers_of(each):
                 if consumer.status >= SUCCEEDED:
                     continue
-                if consumer.flags & TOLERANT:
-                    consumer.pending -= 1
-                    if not consumer.pending:
+                if consumer.flags & _HARDY:
+                    if hinder(consumer):
                         relieved.append(consumer)
                 else:
                     self._alarms.disarm(consumer)
@@ -342,6 +365,30 @@ class Moves:
             return
         for each in reversed(relieved):
             self._ready(each, now)
+
+    def _skip(self, item: Item, now: float) -> None:
+        """End `item`, which was pushed but cannot fire, and all that it held up."""
+        skipped = [item]
+        relieved: list[Item] = []
+        for each in skipped:
+            self._alarms.disarm(each)
+            each.status = SKIPPED
+            for consumer in consumers_of(each):
+                if consumer.status < SUCCEEDED and hinder(consumer):
+                    if consumer.flags & PUSH and not fires(consumer):
+                        skipped.append(consumer)
+                    else:
+                        relieved.append(consumer)
+            each.consumers = None
+            release(each.inputs)
+        for each in reversed(relieved):
+            self._ready(each, now)
+
+    def _first_values(self, consumers: "Item | list[Item]", now: float) -> None:
+        """A value was pushed to items that wait for others: from now it counts."""
+        for item in [consumers] if isinstance(consumers, Item) else consumers:
+            if item.status == WAITING and item.flags & _PUSH_WAITS == _PUSH_WAITS:
+                arm(item, self._alarms, now)
 
     def _overrun(self, item: Item, now: float) -> None:
         """A deadline of `item` has passed."""

@@ -11,13 +11,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from typing import Self
 
 __all__ = [
     "CacheDirectoryError",
     "CacheKeyError",
     "CompositionError",
     "EntangleError",
+    "FlowError",
     "InternalError",
     "OptionError",
     "PlatformError",
@@ -256,6 +258,65 @@ class TaskError(EntangleError):
         self.type_name = type_name
         self.message = message
         self.traceback_text = traceback_text
+
+
+class FlowError(EntangleError, ExceptionGroup[Exception]):
+    """Functions of a flow have failed for an input; all else of it has run.
+
+    An `ExceptionGroup` of the functions' own exceptions.
+
+    Attributes:
+        flow: The name of the flow's outer task.
+        input: What the flow was called with.
+        index: Which input of a stream that was, counted from 0; None for a call.
+    """
+
+    flow: str
+    input: Any
+    index: int | None
+
+    def __new__(
+        cls,
+        errors: Iterable[Exception],
+        *,
+        flow: str,
+        input: Any = None,  # noqa: A002 - it is the input
+        index: int | None = None,
+    ) -> Self:
+        """Build the error from those of the functions, and what they were about."""
+        members = list(errors)
+        count = (
+            "a function has" if len(members) == 1 else f"{len(members)} functions have"
+        )
+        which = "its input" if index is None else f"input {index}"
+        message = f"{count} failed in the flow {flow} for {which}"
+        self = super().__new__(cls, message, members)
+        self.flow, self.input, self.index = flow, input, index
+        return self
+
+    def __init__(
+        self,
+        errors: Iterable[Exception],
+        *,
+        flow: str,
+        input: Any = None,  # noqa: A002 - as above
+        index: int | None = None,
+    ) -> None:
+        """Everything is set already: a group's members can't be set later."""
+
+    def derive(self, excs: Sequence[Any], /) -> Any:
+        """Make the error of some of its members, as splitting does."""
+        about: dict[str, Any] = {"input": self.input, "index": self.index}
+        return FlowError(excs, flow=self.flow, **about)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the members and what they are about, with the notes."""
+        about = {"flow": self.flow, "input": self.input, "index": self.index}
+        return _rebuild_flow_error, (list(self.exceptions), about), dict(self.__dict__)
+
+
+def _rebuild_flow_error(errors: list[Exception], about: dict[str, Any]) -> FlowError:
+    return FlowError(errors, **about)
 
 
 class UnpicklableError(EntangleError, TypeError):

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._graph.decorate import Decorator
+    from entangle._graph.flow_task import FlowTask
     from entangle._graph.task import Task
 
 __all__ = ["local"]
@@ -18,6 +19,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@overload
+def local(fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
 @overload
 def local(fn: Task[P, R], /) -> Task[P, R]: ...
 @overload

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from entangle._graph.decorate import Decorator, ProcessOptions
+    from entangle._graph.flow_task import FlowTask
     from entangle._graph.task import Task
 
 __all__ = [
@@ -29,6 +30,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@overload
+def process(fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
 @overload
 def process(fn: Task[P, R], /) -> Task[P, R]: ...
 @overload

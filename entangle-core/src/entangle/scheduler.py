@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._graph.decorate import Decorator
+    from entangle._graph.flow_task import FlowTask
     from entangle._graph.task import Task
 
 __all__ = ["CpuScheduler", "LowestFree", "scheduler"]
@@ -36,6 +37,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@overload
+def scheduler(fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
 @overload
 def scheduler(fn: Task[P, R], /) -> Task[P, R]: ...
 @overload

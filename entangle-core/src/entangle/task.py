@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from entangle._graph.decorate import Decorator, TaskOptions
+    from entangle._graph.flow_task import FlowTask
     from entangle._graph.node import Node
     from entangle._graph.task import Task
     from entangle._run.future import RunFuture
@@ -23,6 +24,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@overload
+def task(fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
 @overload
 def task(fn: Task[P, R], /) -> Task[P, R]: ...
 @overload

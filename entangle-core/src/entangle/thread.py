@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from entangle._graph.decorate import Decorator, Policy
+    from entangle._graph.flow_task import FlowTask
     from entangle._graph.task import Task
 
 __all__ = ["thread"]
@@ -19,6 +20,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+@overload
+def thread(fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
 @overload
 def thread(fn: Task[P, R], /) -> Task[P, R]: ...
 @overload

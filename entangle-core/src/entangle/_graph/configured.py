@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from entangle._graph.decorate import Decorator
+    from entangle._graph.flow_task import FlowTask
     from entangle._graph.task import Task
 
 P = ParamSpec("P")
@@ -229,6 +230,8 @@ class Typed(Configured, Generic[Q]):
     """A decorator under which calls of a function stay what they are to checkers."""
 
     # That options are given by name alone is not to be seen from a ParamSpec.
+    @overload
+    def __call__(self, fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...  # type: ignore[overload-overlap]
     @overload
     def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
     @overload

@@ -33,6 +33,8 @@ _CHECKS: Final[Mapping[str, Callable[[Any], object]]] = {
     "cache_ignore": values.names,
     "cpus": values.count,
     "impl": values.implementation,
+    "callback": values.callback,
+    "maxworkers": values.count,
 }
 
 POLICY: Final = (
@@ -57,6 +59,7 @@ TAKES: Final[Mapping[str, tuple[str, ...]]] = {
     "process": POLICY + PROCESS,
     "thread": POLICY,
     "workflow": POLICY,
+    "dataflow": ("callback", "executor", "maxworkers"),
     "task": (*POLICY, *PROCESS, "executor"),
     "local": ("cpus",),
     "scheduler": ("cpus", "impl"),
@@ -96,7 +99,12 @@ def _unknown(decorator: str, name: str) -> str:
 
     known = TAKES[decorator]
     text = f"{decorator}() has no option {name!r}"
-    elsewhere = [f"@{other}" for other, names in TAKES.items() if name in names]
+    elsewhere = [
+        f"@{other}"
+        for other, names in TAKES.items()
+        # There it says where others run.
+        if name in names and (other, name) != ("dataflow", "executor")
+    ]
     close = get_close_matches(name, known, n=1)
     if name in PROCESS:
         return f"{text}: it needs a process of its own; use @process({name}=...)"

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from entangle._graph import callables, declared, pack, platforms
 from entangle._graph.facets import Facet, written_at
+from entangle._graph.flow import Flow
 from entangle._graph.node import Node
 from entangle._graph.spec import Spec
 from entangle._graph.task import Task
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from typing import Literal, TypedDict
 
     from entangle._graph.configured import Located
+    from entangle._graph.flow_task import FlowTask
 
     class Policy(TypedDict, total=False):
         """The options of every decorator that says how a task runs."""
@@ -75,6 +77,8 @@ class Decorator:
         self._name = name
         self._facets = facets
 
+    @overload
+    def __call__(self, fn: FlowTask[P, R], /) -> FlowTask[P, R]: ...
     @overload
     def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...
     @overload
@@ -146,6 +150,12 @@ def _apply(name: str, fn: Any, facets: tuple[Facet, ...]) -> Task[..., Any]:
     if issubclass(kind, Task):
         task: Task[..., Any] = fn
         return task.with_facets(facets)
+    if kind is Flow:
+        raise CompositionError(
+            f"@{name} decorates functions, and this is a flow, built at {fn.where}; "
+            "decorate the functions, then build it",
+            task=fn.name,
+        )
     if kind is Node:
         raise CompositionError(
             f"@{name} decorates functions, and this is a call of one: "

@@ -32,7 +32,7 @@ class Facet(NamedTuple):
         """Show the decorator, what it says and where it was written."""
         if self.key in _NAMES_ITSELF or isinstance(self.value, Settings):
             return f"{self.summary()} ({self.origin})"
-        return f"{self.key}={_shown(self.value)} of {self.decorator} ({self.origin})"
+        return f"{self.summary()} of {self.decorator} ({self.origin})"
 
     def summary(self) -> str:
         """Show what is stated, without who and where."""
@@ -40,8 +40,11 @@ class Facet(NamedTuple):
             return f"@{self.value!r}" if self.value.options else self.decorator
         if self.key in _NAMES_ITSELF:
             return self.decorator
-        return f"{self.key}={_shown(self.value)}"
+        return f"{_OPTIONS.get(self.key, self.key)}={_shown(self.value)}"
 
+
+# Options whose keys are not what people write, since another decorator has that option.
+_OPTIONS = {"children": "executor"}
 
 # Facets that a bare decorator states: its name says all.
 _NAMES_ITSELF = frozenset({"how", "firing", "where", "scheduler"})

@@ -59,10 +59,10 @@ def _resolve(module: object, name: str) -> Task[..., Any] | None:
     found: Any = module
     for part in name.split("."):
         found = getattr(found, part, None)
-    if kind_of(found) is BoundTask:
+    if issubclass(kind_of(found), BoundTask):
         # A classmethod's task is bound as soon as it is found.
         found = found.task
-    return found if kind_of(found) is Task else None
+    return found if issubclass(kind_of(found), Task) else None
 
 
 def _sent_by_value(module: str) -> bool:

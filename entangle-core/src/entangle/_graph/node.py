@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar, overload
 
 from entangle._graph import running
-from entangle._graph.frames import getframe
+from entangle._graph.frames import getframe, position
 from entangle._graph.walk import EDGE_TYPES
 
 if TYPE_CHECKING:
@@ -72,18 +71,15 @@ class Node(_Typed[R_co]):
         """The line that built this node, as ``file:line``."""
         if isinstance(self.code, str):
             return self.code
-        line, _ = self._position(self.code)
+        line, _ = position(self.code, self.lasti)
         return f"{self.code.co_filename}:{line}"
 
     @property
     def column(self) -> int | None:
         """The column of the call in its line, counted from 0; None if unknown."""
-        return None if isinstance(self.code, str) else self._position(self.code)[1]
-
-    def _position(self, code: CodeType) -> tuple[int, int | None]:
-        positions = islice(code.co_positions(), self.lasti // 2, None)
-        line, _, column, _ = next(positions, (None, None, None, None))
-        return line or code.co_firstlineno, column
+        if isinstance(self.code, str):
+            return None
+        return position(self.code, self.lasti)[1]
 
     @overload
     def __call__(self) -> R_co: ...
@@ -146,6 +142,24 @@ class Node(_Typed[R_co]):
             runs.
         """
         return running.submit(self, workers=workers, timeout=timeout)
+
+    def graph(self) -> dict[str, list[Any]]:
+        """Show the graph as plain data; nothing runs.
+
+        Returns:
+            One key, the task's name, with the list of its arguments in the order of the
+            call: nodes as such mappings, values as their repr.
+        """
+        # Imported here: most programs look at no graph.
+        from entangle._graph.pictures import graph_of_node
+
+        return graph_of_node(self)
+
+    def to_mermaid(self) -> str:
+        """Draw the graph as the text of a Mermaid flowchart; nothing runs."""
+        from entangle._graph.pictures import mermaid_of_node
+
+        return mermaid_of_node(self)
 
     def plan(self) -> Plan:
         """Say what would run where, and what is refused; nothing runs.

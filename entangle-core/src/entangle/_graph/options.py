@@ -54,6 +54,7 @@ class Options(NamedTuple):
             them in the key; None for the arguments themselves.
         cache_ignore: The names of parameters and globals that don't count for the key.
         tolerant: Whether failures of the inputs arrive as values.
+        push: Whether a call fires when its inputs are decided, with those that ran.
         is_async: Whether calling the function gives a coroutine.
     """
 
@@ -81,4 +82,5 @@ class Options(NamedTuple):
     cache_key: Callable[..., Any] | None = None
     cache_ignore: tuple[str, ...] = ()
     tolerant: bool = False
+    push: bool = False
     is_async: bool = False

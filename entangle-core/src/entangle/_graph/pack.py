@@ -72,6 +72,14 @@ def contains_node(value: Any) -> bool:
     return bool(edges_in(value))
 
 
+def resolved(value: Any) -> Any:
+    """Run the nodes that a value contains, and put theirs in their places."""
+    # Imported here: it is made of tasks, which load this module.
+    from entangle._graph.ops import same
+
+    return same(value)()
+
+
 def pack(value: Any) -> Packed:
     """Turn a value that contains nodes into plain data.
 

@@ -51,7 +51,7 @@ def check(spec: Spec, *, task: str, is_async: bool) -> None:
         UnmetCapabilityError: If an option cannot be honoured where the task runs.
     """
     firing = spec.facet("firing")
-    if firing is not None:
+    if firing is not None and firing.value == "workflow":
         _check_workflow(spec, firing, task=task, is_async=is_async)
     executor = spec.facet("executor")
     if executor is not None and executor.value is not None:

@@ -50,6 +50,13 @@ def as_completed(
     return pairs
 
 
+def flows() -> Any:
+    """Give what runs flows."""
+    from importlib import import_module
+
+    return import_module("entangle._run.flows")
+
+
 def plan(node: Node[Any]) -> Plan:
     """Say what would run where."""
     from importlib import import_module

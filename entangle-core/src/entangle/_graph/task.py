@@ -42,6 +42,9 @@ SHARED_MEMORY: Final = ("smm", "sm")
 
 _new: Callable[[type[Any]], Any] = object.__new__
 
+# What kind of task a firing makes; filled by the modules that define them.
+KINDS: Final[dict[object, type[Task[..., Any]]]] = {}
+
 # What the function found on a class is given first.
 _NOTHING: Final = 0
 _INSTANCE: Final = 1
@@ -152,7 +155,7 @@ class Task(Generic[P, R_co]):
         rules.check(spec, task=self.name, is_async=self.options.is_async)
         if spec.value("shared_memory"):
             _check_takes_memory(self.fn, spec, self.name)
-        task: Task[P, R_co] = _new(Task)
+        task: Task[P, R_co] = _new(KINDS.get(spec.value("firing"), Task))
         options = spec.options(is_async=self.options.is_async)
         task._set(self.fn, spec, self._first, options)
         task.__dict__.update(self.__dict__)

@@ -265,6 +265,17 @@ def executor(value: object) -> object:
     return value
 
 
+def callback(value: object) -> object:
+    """Anything callable, or None."""
+    if value is not None and not callable(value):
+        _refuse(f"must be a function that takes two arguments, not {_kind(value)}")
+    try:
+        hash(value)
+    except TypeError:
+        _refuse(f"must be hashable, which {_kind(value)} is not: give a plain function")
+    return value
+
+
 def implementation(value: object) -> object:
     """A class that chooses CPUs, its dotted path, or None."""
     if value is None:

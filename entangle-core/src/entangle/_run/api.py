@@ -32,8 +32,12 @@ def run(
     node: Node[Any], workers: int | None = None, timeout: float | None = None
 ) -> Any:
     """Run a graph and return its value; see `Node.run`."""
-    pool = _pool()
-    under_way, item = _made(pool, node, workers, timeout)
+    pool = current_pool()
+    return waited(pool, *_made(pool, node, workers, timeout))
+
+
+def waited(pool: Any, under_way: Run, item: Item) -> Any:
+    """Run what is built, and return the value of one of its roots."""
     pool.admit(under_way)
     _wait_for(pool, under_way)
     pool.printer.flush()
@@ -48,21 +52,17 @@ def submit(
     node: Node[Any], workers: int | None = None, timeout: float | None = None
 ) -> RunFuture[Any]:
     """Start a graph and return its future; see `Node.submit`."""
-    return _submitted(_pool(), node, workers, timeout)
+    pool = current_pool()
+    return submitted(pool, *_made(pool, node, workers, timeout))
 
 
-def _submitted(
-    pool: Any,
-    node: Node[Any],
-    workers: int | None = None,
-    timeout: float | None = None,
-) -> RunFuture[Any]:
+def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
+    """Start a run that is built, and return the future for one of its roots."""
     # Imported here, as in other places: most runs are waited for at once.
     from concurrent.futures import CancelledError
 
     from .future import RunFuture
 
-    under_way, item = _made(pool, node, workers, timeout)
     future: RunFuture[Any] = RunFuture(under_way)
     under_way.submitted = True
     pool.unsettled.add(under_way)
@@ -89,10 +89,14 @@ def _submitted(
 
 def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
     """Return the iterator that awaits a graph; cancelling it cancels the run."""
+    pool = current_pool()
+    return awaited_future(pool, submitted(pool, *_made(pool, node, None, None)))
+
+
+def awaited_future(pool: Any, future: RunFuture[Any]) -> Generator[Any, None, Any]:
+    """Return the iterator that awaits a run, which a cancel cancels."""
     import asyncio
 
-    pool = _pool()
-    future = _submitted(pool, node)
     pool.until_done(future)
     inner = current.scope.get()
     slot = None if inner is None else inner.slot
@@ -110,7 +114,7 @@ def as_completed(
     """Run nodes and yield each as it lands; see `entangle.task.as_completed`."""
     from .landing import Landing
 
-    return Landing(_pool(), nodes, timeout, ahead).pairs()
+    return Landing(current_pool(), nodes, timeout, ahead).pairs()
 
 
 def shutdown() -> None:
@@ -118,7 +122,8 @@ def shutdown() -> None:
     pools.shutdown()
 
 
-def _pool() -> Any:
+def current_pool() -> Any:
+    """Return where runs of the calling code are to be run."""
     if not inline():
         return pools.get()
     from .inline import InlinePool

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
 
 _CONTAINERS = frozenset((list, tuple, dict, set))
-_SHARE = 1 << 14  # bytes from which a value used by several calls is sent ahead
+SHARE = 1 << 14  # bytes from which a value used by several calls is sent ahead
 
 
 class Sent:
@@ -76,7 +76,7 @@ class Encoder:
             known = batch.get(id(value))
             if known is not None:
                 size = known.parcel.nbytes
-                if not known.parcel.number and size >= _SHARE and not known.large:
+                if not known.parcel.number and size >= SHARE and not known.large:
                     self._share(known.parcel)
             elif self._ahead < self.AHEAD and not (
                 type(value) in _CONTAINERS and edges_in(value)

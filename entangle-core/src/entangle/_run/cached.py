@@ -82,7 +82,7 @@ class CachedPlace:
         Raises:
             CacheKeyError: one of them can't be part of a key.
         """
-        if edges(node):
+        if edges(node) or self._run.pushes:
             if self._task.options.cache_key is None:
                 keys.check(self._task, _plain(node))
             return

@@ -125,6 +125,14 @@ class Watch:
         if outcome in {"succeeded", "expanded"}:
             self.forget(call.item)
 
+    def skipped(self, item: Any, name: str) -> None:
+        """A node of a flow does not run, since nothing reaches it."""
+        self._count += 1
+        number = self._numbers.pop(item, self._count)
+        self._tell(
+            events.NodeEnded(self._run, time.time(), number, name, 0, "skipped", "")
+        )
+
     def finished(self, outcome: str, error: BaseException | None) -> None:
         """The run is over."""
         text = "" if error is None else one_line(error)

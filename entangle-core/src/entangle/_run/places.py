@@ -80,6 +80,12 @@ class Places:
                     place = self._of_task[task] = self._find(run, task)
         place.prepare(node, batch)
 
+    def mean_ns(self, task: Task[..., Any], unknown: float) -> float:
+        """Return how many nanoseconds a prepared task has lately taken in a process."""
+        place = self._of_task[task]
+        known = place.mean_ns if isinstance(place, ProcessPlace) else None
+        return unknown if known is None else known
+
     def hold(self, item: Item, node: Node[Any]) -> bool:
         """Let the place of an item keep it back: a call is made only when it is near."""
         return self._of_task[node.task].hold(item)

@@ -56,6 +56,11 @@ class ProcessPlace:
             task.options, shipped, run.snapshot(), run.pool, task.name
         )
 
+    @property
+    def mean_ns(self) -> float | None:
+        """How many nanoseconds the task has lately taken; None before the first."""
+        return self._prepared.shipped.mean_ns
+
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Encode the arguments that are plain objects, while none is sent yet."""
         atoms = codec.ATOMS

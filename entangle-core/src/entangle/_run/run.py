@@ -59,6 +59,8 @@ class Run:
     """
 
     clock = staticmethod(time.monotonic)
+    pushes = False  # whether calls get values that their nodes don't name
+    call_type = NodeCall
 
     def __init__(
         self,
@@ -277,7 +279,10 @@ class Run:
             self.watch.forget(item)
         if not lasting:
             self.pins.unpin(item)
-        pending = [node_of(item)]
+        self.forget([node_of(item)])
+
+    def forget(self, pending: list[Any]) -> None:
+        """Forget those of some nodes, and of what they need, that are spent."""
         while pending:
             edge = pending.pop()
             known = self.items.get(edge)
@@ -477,7 +482,7 @@ class Run:
         node = node_of(item)
         if self.places.hold(item, node):
             return
-        call = NodeCall(self, item, node)
+        call = self.call_type(self, item, node)
         if item.inputs:
             try:
                 self._resolve(call, node)

@@ -32,7 +32,7 @@ class Encoded:
 
     @classmethod
     def of(cls, parcel: Parcel, value: Any) -> Encoded:
-        """Make one of an object that exists already; they share no memory."""
+        """Make one of an object of this process."""
         made = cls(parcel)
         made._object, made._known = value, True
         return made

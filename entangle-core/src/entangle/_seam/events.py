@@ -81,6 +81,7 @@ class NodeEnded(NodeEvent):
         outcome: ``'succeeded'``; ``'expanded'``: it has returned nodes, which run
             next; ``'failed'``; or how it was cancelled: ``'killed'``,
             ``'abandoned'``, ``'already done'``, ``'cannot kill'``, ``'unconfirmed'``.
+            ``'skipped'``, as attempt 0: a node of a flow that no value has reached.
         error: What was raised, in one line; empty unless it has failed.
         cached: Whether the value was kept by an earlier call; nothing was started.
     """

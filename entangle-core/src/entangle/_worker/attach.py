@@ -37,6 +37,12 @@ class Parcel(codec.Blob):
 
     __slots__ = ("number",)
 
+    @property
+    def loose(self) -> int:
+        """How many bytes of it are not in shared memory."""
+        parts = (self.data, *self.buffers)
+        return sum(memoryview(each).nbytes for each in parts if type(each) is not Piece)
+
     def publish(self) -> None:
         """Put what is large in it into shared memory, once for all who are sent it.
 

@@ -1,0 +1,43 @@
+"""Values that are encoded before a call takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from entangle._graph.callables import kind_of
+from entangle._graph.walk import edges_in
+from entangle._worker import codec
+from entangle._worker.attach import Parcel
+
+from .arguments import SHARE
+
+
+def encoded_ahead(value: Any) -> Parcel | None:
+    """Encode a value, not inside the monitor: large arrays are copied.
+
+    Returns:
+        It; None where it is not worth it, or not possible.
+
+    Whoever can't be sent it fails with that, in its turn.
+    """
+    if (codec.simple(value) and _small(value)) or edges_in(value):
+        return None
+    try:
+        blob = codec.encode(value)
+    except codec.EncodeError:
+        return None
+    parcel = Parcel(blob.data, blob.buffers)
+    try:
+        parcel.publish()
+    except (MemoryError, OSError):
+        return None
+    return parcel
+
+
+def _small(value: Any) -> bool:
+    """Tell whether a simple value is sent with a call as cheaply as ahead of it."""
+    kind = kind_of(value)
+    if kind in codec.ATOMS:
+        return not hasattr(kind, "__len__") or len(value) < SHARE
+    parts: list[Any] = [*value, *value.values()] if kind is dict else list(value)
+    return sum(len(part) for part in parts if isinstance(part, (str, bytes))) < SHARE
