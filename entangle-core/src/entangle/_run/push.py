@@ -312,8 +312,9 @@ class PushRun(Run):
             else:
                 self._conclude(item)
         elif type(node) is Expansion:
+            kept = self.keeper is not None and self.keeper.keeps(item)
             super()._assemble(item)
-            if self._calls_back and item.status == SUCCEEDED:
+            if self._calls_back and item.status == SUCCEEDED and not kept:
                 self._call_back(node.node, item.value)
         else:
             leaves: Any = item.value
