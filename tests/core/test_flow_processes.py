@@ -9,8 +9,9 @@ from concurrent.futures import CancelledError
 import pytest
 from life_kit import PATIENCE, SOON, end, gone, line_of, program, until, within
 
-from entangle._pool import dispatch
 from entangle._pool import pool as pools
+from entangle._pool.worker import WorkerProcess
+from entangle._worker import frames
 from entangle.dataflow import dataflow, process, thread
 from entangle.errors import (
     FlowError,
@@ -22,7 +23,7 @@ from entangle.task import task
 
 pytestmark = pytest.mark.process
 
-BIG = 1 << 20
+BIG = 1 << 17  # bytes: more than is sent with each call, less than is shared memory's
 
 
 @dataflow
@@ -61,12 +62,13 @@ def sent(monkeypatch):
     """The sizes of the values that were sent ahead to workers."""
     sizes = []
 
-    def counted(blob):
-        sizes.append(blob.nbytes)
-        return shared_frame(blob)
+    def counted(worker, kind, body, buffers):
+        if kind == frames.SHARED:
+            sizes.append(sum(len(buffer) for buffer in buffers))
+        return send_with(worker, kind, body, buffers)
 
-    shared_frame = dispatch.shared_frame
-    monkeypatch.setattr(dispatch, "shared_frame", counted)
+    send_with = WorkerProcess.send_with
+    monkeypatch.setattr(WorkerProcess, "send_with", counted)
     return sizes
 
 
@@ -111,6 +113,24 @@ def test_a_value_is_encoded_once_and_sent_once_to_each_worker(how, make, sent):
     assert all(size >= BIG for size in sent)
     assert Counting.encoded <= 1
     until(lambda: not workers_know())
+
+
+@pytest.mark.parametrize("how", [thread, process])
+def test_a_large_value_is_stored_once(how, sent, monkeypatch):
+    granted = []
+
+    def counted(holder, nbytes):
+        granted.append(nbytes)
+        return grant(holder, nbytes)
+
+    flow = how(dataflow(lambda _: b"x" * (1 << 20)))(*[length() for _ in range(100)])
+    assert flow(0) == (1 << 20,) * 100
+    segments = pools.existing().segments
+    grant = segments.grant
+    monkeypatch.setattr(segments, "grant", counted)
+    assert flow(1) == (1 << 20,) * 100
+    assert len(granted) == 1
+    assert sent == []
 
 
 def test_small_values_are_not_sent_ahead(sent):
