@@ -46,11 +46,13 @@ class Dispatcher:
         shipper: Shipper,
         capacity: int,
         failed: Callable[[Job, BaseException], None],
+        read_all: Callable[[WorkerProcess], None],
     ) -> None:
         self._hub = hub
         self._fleet = fleet
         self._shipper = shipper
         self._failed = failed
+        self._read_all = read_all
         self._free = capacity
         self._spares = capacity
         self._processors = Processors()
@@ -251,14 +253,21 @@ class Dispatcher:
         )
 
     def _look_at(self, worker: WorkerProcess) -> None:
-        """Take back what waits behind a call that takes longer than expected."""
+        """See whether a call takes longer than expected, and who waits for it.
+
+        Those before it may have left their answers in the page, those behind it are
+        taken back.
+        """
         worker.watch = None
         if not worker.waiting() or worker.killed:
             return
         entered, _ = worker.begun()
         if entered == worker.watched:
+            self._read_all(worker)
             self.withdraw(worker)
-        else:
+        # Until one call is left: what was about to begin, and is answered, has to be
+        # seen, too.
+        if worker.waiting() and worker.watch is None:
             self._watch(worker)
 
     def withdraw(self, worker: WorkerProcess) -> None:

@@ -8,6 +8,7 @@ in `_readable`, its death in `worker_died`.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import pickle
 import select
@@ -65,7 +66,9 @@ class Processes:
         self._limits = limits
         self._jobs: dict[Call, Job] = {}
         self._fleet = Fleet(hub, printer, self, self._readable, idle)
-        self._dispatcher = Dispatcher(hub, self._fleet, shipper, capacity, self._failed)
+        self._dispatcher = Dispatcher(
+            hub, self._fleet, shipper, capacity, self._failed, self._read_all
+        )
         self._closed = False
         self._renewed = False  # whether the zygote was, since the last fork
         self._deaths = death.Deaths()
@@ -355,7 +358,7 @@ class Processes:
                 self._failed(job, error)
         self._fleet.forget(worker)
         self._dispatcher.put_back(again)
-        for job in worker.answered:
+        for job in worker.answered_late:
             self._report(job)
 
     # -- answers -----------------------------------------------------------------
@@ -368,9 +371,17 @@ class Processes:
         self._read(worker)
 
     def _read_all(self, worker: WorkerProcess) -> None:
-        """Handle everything that a worker has sent so far."""
+        """Handle everything that a worker has answered so far, sent or not."""
+        unsent = worker.unsent()  # first: what was sent before it is to be read then
         while self._read(worker):
             pass
+        if unsent:
+            try:
+                self._values(worker, unsent)
+            except Exception as error:
+                self._broken(worker, f"it left what is no answer: {error!r}")
+            else:
+                self._dispatcher.settle(worker)
 
     def _read(self, worker: WorkerProcess) -> bool:
         """Handle what one receive brings; False when there was nothing."""
@@ -419,7 +430,9 @@ class Processes:
 
     def _answered(self, worker: WorkerProcess, item: Any) -> None:
         kind = item.kind
-        if frames.VALUE <= kind <= frames.FAILED:
+        if kind == frames.VALUES:
+            self._values(worker, item.body, dirty=item.flags & frames.DIRTY)
+        elif frames.RESULT <= kind <= frames.FAILED:
             self._call_over(worker, item)
         elif kind == frames.STARTED:
             number, moment = protocol.ANSWER.unpack_from(item.body)
@@ -434,43 +447,62 @@ class Processes:
         else:
             raise ValueError(f"unknown kind {kind}")
 
+    def _values(self, worker: WorkerProcess, answers: bytes, dirty: int = 0) -> None:
+        """Pass on what calls have returned: pickles of number, nanoseconds, value."""
+        file = io.BytesIO(answers)
+        load = pickle.Unpickler(file).load
+        size = len(answers)
+        while file.tell() < size:
+            number, took, value = load()
+            # Else it was read in the page before it was sent.
+            if number > worker.answered:
+                self._let_go(worker, number, took, dirty).succeeded(value)
+
     def _call_over(self, worker: WorkerProcess, item: Any) -> None:
-        """Pass on how a call ended, and let go of it."""
+        """Pass on how a call ended that is more than a plain value."""
         kind, body = item.kind, item.body
         number, took = protocol.ANSWER.unpack_from(body)
+        call = self._let_go(worker, number, took, item.flags & frames.DIRTY)
+        if kind == frames.FAILED:
+            call.failed_encoded(bytes(body[protocol.ANSWER.size :]))
+            return
+        parcel = received(item.buffers[0], item.buffers[1:], item.readonly[1:])
+        if kind == frames.RESULT:
+            call.succeeded(parcel)
+        else:
+            call.returned_graph(parcel)
+
+    def _let_go(
+        self, worker: WorkerProcess, number: int, took: int, dirty: int
+    ) -> Call:
+        """Let go of a call that its worker has answered."""
         job = worker.outstanding[0]
         if job.number != number:
             raise ValueError(f"answer to call {number}, expected {job.number}")
+        prepared = job.prepared
+        prepared.shipped.took(took)
+        worker.answered = number
         worker.finish_lines()
         worker.outstanding.popleft()
         job.worker = None
-        self._finish(job)
-        self._jobs.pop(job.call, None)
+        job.over = True
+        if job.limited or job.processor is not None:
+            self._finish(job)
+        call = job.call
+        self._jobs.pop(call, None)
         if worker.children:
             self._end_children(worker)
         if job.above is not None:
             # It was faster than its own end, which others wait for.
             job.report = _nothing
             if worker.killed:
-                worker.answered.append(job)
+                worker.answered_late.append(job)
             else:
                 self._report(job)
-        if item.flags & frames.DIRTY or job.prepared.key.fresh:
+        if dirty or prepared.key.fresh:
             worker.dirty = True
             self._dispatcher.withdraw(worker)
-        job.prepared.shipped.took(took)
-        call = job.call
-        start = protocol.ANSWER.size
-        if kind == frames.VALUE:
-            call.succeeded(pickle.loads(memoryview(body)[start:]))
-        elif kind == frames.FAILED:
-            call.failed_encoded(bytes(body[start:]))
-        else:
-            parcel = received(item.buffers[0], item.buffers[1:], item.readonly[1:])
-            if kind == frames.RESULT:
-                call.succeeded(parcel)
-            else:
-                call.returned_graph(parcel)
+        return call
 
     def _nested_request(self, worker: WorkerProcess, item: Any) -> None:
         if self.nested is None or not worker.outstanding or worker.killed:

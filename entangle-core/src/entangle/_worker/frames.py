@@ -31,12 +31,12 @@ MOST_BUFFERS = 1 << 24
 # caller -> worker
 CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT = range(1, 8)
 # worker -> caller
-HELLO, STARTED, VALUE, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
+HELLO, STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
 
 # flag of CALLS
 APART = 1  # each call is a pickle of its own
 
-# flags of VALUE, RESULT, GRAPH and FAILED
+# flags of VALUES, RESULT, GRAPH and FAILED
 DIRTY = 1  # the call left child processes behind: discard this worker
 
 
