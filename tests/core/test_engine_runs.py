@@ -377,7 +377,7 @@ def test_a_spent_item_is_refused():
     bench.engine.collected(a)
     b = bench.add("b")
     with pytest.raises(InternalError, match="<a>"):
-        bench.engine.link(b, a)
+        bench.engine.link(b, [a])
     with pytest.raises(InternalError, match="spent"):
         bench.engine.root(a)
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 HOW: Final = ("already done", "killed", "abandoned", "unconfirmed", "cannot kill")
 
 # An item without these has a call like most.
-_SPECIAL: Final = EXTERNAL | TIMED | WATCHED
+SPECIAL: Final = EXTERNAL | TIMED | WATCHED
 
 _SETTLED_FIRST: Final = ROOT | EXTERNAL | DOOMED | WAITS
 
@@ -242,7 +242,7 @@ class Moves:
             extra.overrun = None
         elif not ISSUED <= status <= RUNNING:
             return False
-        if item.flags & _SPECIAL:
+        if item.flags & SPECIAL:
             self._vacate(item)
             if item.flags & WATCHED:
                 stir(item, self._alarms, now)

@@ -18,7 +18,7 @@ from entangle._worker import frames
 from entangle._worker import main as protocol
 from entangle.errors import WorkerStartError
 
-from .batching import LOW_WATER, MOST_AT_ONCE, TINY_NS, extend
+from .batching import LOW_WATER, MOST_AT_ONCE, extend
 from .cpus import Processors
 from .jobs import Job, Prepared, frame, shared_frame
 
@@ -57,13 +57,10 @@ class Dispatcher:
         self._spares = capacity
         self._processors = Processors()
         self._queue: deque[Job] = deque()
+        self.append = self._queue.append
         self._tiny: dict[int, WorkerProcess] = {}
         self._busy = 0  # workers that hold leases
         self._refused = False
-
-    def append(self, job: Job) -> None:
-        """Queue a job."""
-        self._queue.append(job)
 
     def put_back(self, jobs: list[Job]) -> None:
         """Queue jobs again, ahead of all others; cancelled ones are just let go."""
@@ -110,7 +107,7 @@ class Dispatcher:
         queue = self._queue
         queue.popleft()
         batch = [first]
-        if queue and first.tiny(TINY_NS):
+        if queue and first.tiny():
             shares = self._free + len(self._tiny) + 1
             most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // shares))
             extend(queue, batch, first.prepared.key, most)
@@ -118,7 +115,7 @@ class Dispatcher:
 
     def _top_up(self, first: Job) -> bool:
         """Queue tiny jobs behind running ones; False if no worker has room."""
-        if not first.tiny(TINY_NS):
+        if not first.tiny():
             return False
         for worker in self._tiny.values():
             room = MOST_AT_ONCE - len(worker.outstanding)
@@ -139,20 +136,24 @@ class Dispatcher:
     def _give(self, worker: WorkerProcess, batch: list[Job]) -> None:
         """Send jobs, and before them what they need, to a worker."""
         behind = bool(worker.outstanding)
-        tokens: list[int] = []
+        first = number = worker.next_sequence(len(batch))
+        provided: Prepared | None = None
         for job in batch:
             job.worker = worker
-            job.number = worker.next_sequence()
+            job.number = number
+            number += 1
             job.token = behind
-            if behind:
-                tokens.append(job.number)
             behind = True
-            self._provide(worker, job.prepared)
-            worker.outstanding.append(job)
-        if tokens:
-            worker.grant(tokens)
+            if job.prepared is not provided:
+                provided = job.prepared
+                self._provide(worker, provided)
+        worker.outstanding.extend(batch)
+        if not batch[0].token:
+            first += 1
+        if first < number:
+            worker.grant(range(first, number))
         worker.send(frame(batch))
-        if batch[0].tiny(TINY_NS):
+        if batch[0].tiny():
             self._tiny[worker.number] = worker
         if worker.waiting() and worker.watch is None:
             self._watch(worker)

@@ -76,11 +76,20 @@ class Processes:
 
     # -- what others ask for -----------------------------------------------------
 
-    def start(self, call: Call, prepared: Prepared) -> None:
-        """Queue a call; everything about it is reported to the call."""
-        job = self._jobs[call] = Job(call, prepared)
+    def start(self, call: Call, prepared: Prepared, *, plain: bool = False) -> None:
+        """Queue a call; everything about it is reported to the call.
+
+        Args:
+            call: The call.
+            prepared: What was made of it.
+            plain: Whether its arguments are known to be atoms, none by keyword.
+        """
+        job = self._jobs[call] = Job(call, prepared, plain=plain)
         if prepared.limit is None:
-            self._admit(job)
+            if prepared.group is None:
+                self._dispatcher.append(job)
+            else:
+                self._admit(job)
         else:
             # By the function: tasks that run graphs send it here from elsewhere, too.
             key = prepared.shipped.digest
@@ -452,6 +461,7 @@ class Processes:
         file = io.BytesIO(answers)
         load = pickle.Unpickler(file).load
         size = len(answers)
+        worker.finish_lines()
         while file.tell() < size:
             number, took, value = load()
             # Else it was read in the page before it was sent.
@@ -462,6 +472,7 @@ class Processes:
         """Pass on how a call ended that is more than a plain value."""
         kind, body = item.kind, item.body
         number, took = protocol.ANSWER.unpack_from(body)
+        worker.finish_lines()
         call = self._let_go(worker, number, took, item.flags & frames.DIRTY)
         if kind == frames.FAILED:
             call.failed_encoded(bytes(body[protocol.ANSWER.size :]))
@@ -482,7 +493,6 @@ class Processes:
         prepared = job.prepared
         prepared.shipped.took(took)
         worker.answered = number
-        worker.finish_lines()
         worker.outstanding.popleft()
         job.worker = None
         job.over = True

@@ -21,7 +21,7 @@ from entangle._worker import main as protocol
 from .output import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
     from .hub import Hub, Timer
     from .jobs import Job
@@ -212,14 +212,15 @@ class WorkerProcess:
 
     # -- sending -----------------------------------------------------------------
 
-    def next_sequence(self) -> int:
-        """Return the number of the next call that this worker is given."""
-        self._sequence += 1
-        return self._sequence
+    def next_sequence(self, count: int) -> int:
+        """Return the number of the first of the next calls that it is given."""
+        first = self._sequence + 1
+        self._sequence += count
+        return first
 
-    def grant(self, numbers: Iterable[int]) -> None:
+    def grant(self, numbers: Sequence[int]) -> None:
         """Put the tokens of calls where the worker finds them; before the calls."""
-        os.write(self._grants, b"".join(map(protocol.NUMBER.pack, numbers)))
+        os.write(self._grants, struct.pack(f"<{len(numbers)}Q", *numbers))
 
     def take_back(self) -> set[int]:
         """Take all tokens that the worker hasn't taken: these calls are not begun."""

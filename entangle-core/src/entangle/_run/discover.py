@@ -42,12 +42,13 @@ def has_edges(value: Any) -> bool:
     return bool(edges_in(value))
 
 
-def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
+def discover(value: Any, known: Callable[[Any], bool] | None = None) -> Discovered:
     """Find the edges in a value and, transitively, in their arguments.
 
     Args:
         value: What was asked for or returned.
-        known: Tells whether an edge need not be looked into again.
+        known: Tells whether an edge need not be looked into again; None if there is
+            none.
 
     Raises:
         CompositionError: a node is among its own inputs.
@@ -59,32 +60,27 @@ def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
     stack = list(reversed(roots))
     while stack:
         edge = stack[-1]
-        if edge in done or known(edge):
+        if edge in done or (known is not None and known(edge)):
             stack.pop()
             continue
-        if not is_node(edge):
-            stack.pop()
-            done.add(edge)
-            order.append(edge)
-            continue
-        if edge in entered:
-            stack.pop()
-            done.add(edge)
-            order.append(edge)
-            continue
-        inputs = edges(edge)
-        if not inputs:
-            stack.pop()
-            done.add(edge)
-            order.append(edge)
-            continue
-        entered[edge] = inputs
-        for other in reversed(inputs):
-            if other in entered and other not in done:
-                raise CompositionError(
-                    f"{edge!r} is among its own inputs: a list or dict that was given "
-                    "to it was changed to contain a node made from it"
-                )
-            if other not in done and not known(other):
-                stack.append(other)
+        if type(edge) is Node and edge not in entered:
+            inputs = edges(edge)
+            if inputs:
+                entered[edge] = inputs
+                for other in reversed(inputs):
+                    if other not in done:
+                        if other in entered:
+                            raise _knot(edge)
+                        stack.append(other)
+                continue
+        stack.pop()
+        done.add(edge)
+        order.append(edge)
     return Discovered(roots, order, entered)
+
+
+def _knot(edge: Node[Any]) -> CompositionError:
+    return CompositionError(
+        f"{edge!r} is among its own inputs: a list or dict that was given to it was "
+        "changed to contain a node made from it"
+    )

@@ -38,6 +38,11 @@ class Pins:
         """More nodes may come, for some reason."""
         self._growing.add(reason)
 
+    @property
+    def growing(self) -> bool:
+        """Whether more nodes may come."""
+        return bool(self._growing)
+
     def settle(self, reason: Any) -> None:
         """Nothing more comes for that reason; without any left all pins are drawn."""
         if reason in self._growing:

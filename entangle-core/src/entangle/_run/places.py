@@ -12,7 +12,7 @@ from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections.abc import Hashable, Iterable
 
     from entangle._engine_items import Item
     from entangle._graph.node import Node
@@ -57,41 +57,45 @@ class Places:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._lock = threading.Lock()
-        self._of_task: dict[Task[..., Any], Place] = {}
+        # Of the tasks of nodes that were prepared.
+        self.of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[Hashable, Place] = {}
         self._targets: dict[str, str] | None = None
         # Options of tasks whose place was replaced.
         self.relaxed: dict[Task[..., Any], Options] = {}
 
-    def prepare(self, node: Node[Any], batch: Batch) -> None:
-        """Prepare a node that is about to be added to the run."""
-        task = node.task
-        place = self._of_task.get(task)
-        if place is None:
-            if task.options.how == "assemble":
-                return
-            # Nodes that calls return are prepared on several threads.
-            with self._lock:
-                place = self._of_task.get(task)
-                if place is None:
-                    place = self._of_task[task] = self._find(task)
-        place.prepare(node, batch)
+    def prepare(self, nodes: Iterable[Node[Any]]) -> None:
+        """Prepare nodes that are about to be added to the run."""
+        batch: Batch = {}
+        last = place = None
+        for node in nodes:
+            task = node.task
+            if task is not last:
+                last = task
+                place = self.of_task.get(task) or self._found(task)
+            if place is not None:
+                place.prepare(node, batch)
 
-    def hold(self, item: Item, node: Node[Any]) -> bool:
-        """Let the place of an item keep it back: a call is made only when it is near."""
-        return self._of_task[node.task].hold(item)
+    def _found(self, task: Task[..., Any]) -> Place | None:
+        if task.options.how == "assemble":
+            return None
+        # Nodes that calls return are prepared on several threads.
+        with self._lock:
+            place = self.of_task.get(task)
+            if place is None:
+                place = self.of_task[task] = self._find(task)
+            return place
 
-    def start(self, call: NodeCall, node: Node[Any]) -> None:
+    def start(self, call: NodeCall) -> None:
         """Start a call, as soon as the limit of its task allows."""
-        place = call.place = self._of_task[node.task]
-        limit = call.options.limit
+        place, limit = call.place, call.options.limit
         if limit is None or isinstance(place, ProcessPlace):
             # Processes count for themselves, over all that ask for them.
             place.start(call)
             return
         call.limit_state = WAITING
         begin = partial(self._begin, place, call)
-        self._run.pool.limits.enter(node.task, limit, begin)
+        self._run.pool.limits.enter(call.task, limit, begin)
 
     def cancel(self, call: NodeCall) -> None:
         """End a call."""
@@ -109,7 +113,7 @@ class Places:
 
     def close(self) -> None:
         """The run is over."""
-        for place in {*self._of_task.values(), *self._shared.values()}:
+        for place in {*self.of_task.values(), *self._shared.values()}:
             place.close()
 
     def _begin(self, place: Place, call: NodeCall) -> bool:

@@ -11,10 +11,11 @@ import _thread
 import contextvars
 import heapq
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
-from entangle._engine_items import FAILED, ISSUED, RUNNING
+from entangle._engine_items import FAILED, ISSUED, RUNNING, SUCCEEDED
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._seam import discovery
@@ -28,7 +29,7 @@ from entangle.errors import (
 )
 
 from . import current
-from .arguments import Batch, Encoder
+from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
 from .checks import check
 from .discover import discover, is_node
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
 
     from .discover import Discovered
     from .observers import Watch
+    from .places import Place
 
 _NEVER = float("inf")
 
@@ -86,6 +88,10 @@ class Run:
         self.context = contextvars.copy_context()
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
+        # Values that have come, and whether they are about to be told to the engine:
+        # most come many at a time. Thread-safe, as the flag is drawn first.
+        self.landed: deque[tuple[NodeCall, Any]] = deque()
+        self.landing = False
         self._active = False
         self._orphaned = False
         self._due = False  # whether the engine's commands are about to be carried out
@@ -112,11 +118,7 @@ class Run:
             UnpicklableError: something can't be sent to a process.
             Exception: what making a scheduler of the user's raises.
         """
-        prepare = self.places.prepare
-        batch: Batch = {}
-        for edge in found.order:
-            if is_node(edge):
-                prepare(edge, batch)
+        self.places.prepare(filter(is_node, found.order))
 
     def observe(self, nodes: int, name: str) -> None:
         """Have plugins observe the run, if any wants to; before it begins.
@@ -146,14 +148,14 @@ class Run:
         engine, items = self.engine, self.items
         relaxed, inputs = self.places.relaxed, found.inputs
         for edge in found.order:
-            if is_node(edge):
+            if type(edge) is Node:
                 options = edge.task.options
                 if relaxed:
                     options = relaxed.get(edge.task, options)
                 item = engine.add(edge, options, assemble=options.how == "assemble")
                 items[edge] = item
-                for other in inputs.pop(edge, ()):
-                    engine.link(item, items[other])
+                if edge in inputs:
+                    engine.link(item, [items[other] for other in inputs.pop(edge)])
                 if options.how == "workflow":
                     self.pins.grow(item)
             else:
@@ -329,6 +331,29 @@ class Run:
         self.engine.succeeded(item, call.attempt, value, self.clock())
         self.pins.settle(item)
 
+    def calls_succeeded(self) -> None:
+        """Bodies returned values without nodes, see `landed`."""
+        self.landing = False
+        self._feed(self._all_succeeded)
+
+    def _all_succeeded(self) -> None:
+        landed, calls = self.landed, self._calls
+        ended: list[tuple[Item, int, Any]] = []
+        while landed:
+            call, value = landed.popleft()
+            item = call.item
+            if calls.get(item) is call:
+                del calls[item]
+                if call.limit_state:
+                    self.places.left(call)
+                else:
+                    call.place.left(call)
+                ended.append((item, call.attempt, value))
+        self.engine.all_succeeded(ended, self.clock())
+        if self.pins.growing:
+            for item, _, _ in ended:
+                self.pins.settle(item)
+
     def call_failed(self, call: NodeCall, error: BaseException) -> None:
         """A body raised, or its process died."""
         if self._calls.get(call.item) is call:
@@ -443,12 +468,18 @@ class Run:
             self._finish()
 
     def _start(self, item: Item) -> None:
+        place = self.places.of_task[node_of(item).task]
+        if not place.hold(item):
+            self.call(item, place)
+
+    def call(self, item: Item, place: Place) -> None:
+        """Start an item now, which its place may have kept back till then."""
+        if item.status != ISSUED:
+            return  # nobody wants it any more
         known = self._calls.get(item)
         if known is not None and known.attempt == item.attempt:
             return  # it was kept back twice: for an attempt that is over, too
         node = node_of(item)
-        if self.places.hold(item, node):
-            return
         call = NodeCall(self, item, node)
         if item.inputs:
             try:
@@ -458,10 +489,20 @@ class Run:
                 self.engine.failed(item, item.attempt, error, self.clock(), final=True)
                 return
         self._calls[item] = call
-        self.places.start(call, node)
+        call.place = place
+        if call.options.limit is None:
+            place.start(call)
+        else:
+            self.places.start(call)
 
     def _resolve(self, call: NodeCall, node: Node[Any]) -> None:
-        call.args = tuple([self._resolved(value) for value in node.args])
+        items, args = self.items, list(node.args)
+        for index, value in enumerate(args):
+            if type(value) is Node and items[value].status == SUCCEEDED:
+                args[index] = items[value].value
+            else:
+                args[index] = self._resolved(value)
+        call.args = tuple(args)
         if node.kwargs is not None:
             call.kwargs = {
                 name: self._resolved(value) for name, value in node.kwargs.items()
@@ -498,12 +539,9 @@ class Run:
         else:
             self.places.cancel(call)
 
-    def resume(self, item: Item) -> bool:
-        """Start an item that a place has kept back; False if nobody wants it now."""
-        if self.finished or item.status != ISSUED:
-            return False
-        self._start(item)
-        return True
+    def resume(self, refill: Callable[[], None]) -> None:
+        """Have a place start what it has kept back, by `call`."""
+        self._feed(refill)
 
     def unstarted(self, call: NodeCall) -> None:
         """A call was cancelled before any place had it."""

@@ -33,8 +33,9 @@ CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT = range(1, 8)
 # worker -> caller
 HELLO, STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
 
-# flag of CALLS
+# flags of CALLS
 APART = 1  # each call is a pickle of its own
+ALIKE = 2  # they differ by their arguments: first number, function, flags, arguments
 
 # flags of VALUES, RESULT, GRAPH and FAILED
 DIRTY = 1  # the call left child processes behind: discard this worker

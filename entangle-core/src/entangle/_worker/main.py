@@ -29,7 +29,7 @@ from . import attach, codec, context, failures, frames, functions, mains, native
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Union
 
     Function = Callable[..., Any]
@@ -220,7 +220,9 @@ class Worker:
 
     def _calls(self, frame: frames.Frame) -> None:
         entries = pickle.loads(frame.body)
-        if frame.flags & frames.APART:
+        if frame.flags & frames.ALIKE:
+            entries = _alike(*entries)
+        elif frame.flags & frames.APART:
             entries = map(pickle.loads, entries)
         for number, function, args, kwargs, flags in entries:
             if flags & TOKEN and not self._take(number):
@@ -251,7 +253,7 @@ class Worker:
         self._token = None
         return True
 
-    def _run(  # noqa: C901 - in one piece: calls cost, and every task's come here
+    def _run(  # noqa: C901, PLR0912 - in one piece: calls cost, and every task's come here
         self,
         number: int,
         function: int,
@@ -327,6 +329,16 @@ def end_forked_child(error: BaseException | None) -> NoReturn:
         code = 1
     _flush()
     os._exit(code & 0xFF)
+
+
+def _alike(
+    number: int, function: int, flags: int, arguments: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield calls of one function; all but the first wait behind another one."""
+    for args in arguments:
+        yield number, function, args, None, flags
+        flags |= TOKEN
+        number += 1
 
 
 def _hello() -> dict[str, Any]:
