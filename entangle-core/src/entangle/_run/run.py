@@ -449,9 +449,7 @@ class Run:
         engine = self.engine
         while True:
             if engine.starts:
-                starts = engine.starts
-                while starts:
-                    self._start(starts.popleft())
+                self._start(engine.starts)
             elif engine.assembles:
                 self._assemble(engine.assembles.popleft())
             elif engine.cancels:
@@ -467,10 +465,16 @@ class Run:
         if engine.finished:
             self._finish()
 
-    def _start(self, item: Item) -> None:
-        place = self.places.of_task[node_of(item).task]
-        if not place.hold(item):
-            self.call(item, place)
+    def _start(self, starts: deque[Item]) -> None:
+        places = self.places.of_task
+        while starts:
+            item = starts.popleft()
+            node: Any = item.node
+            if type(node) is Expansion:
+                node = node.node
+            place = places[node.task]
+            if not place.hold(item):
+                self.call(item, place)
 
     def call(self, item: Item, place: Place) -> None:
         """Start an item now, which its place may have kept back till then."""
@@ -479,7 +483,9 @@ class Run:
         known = self._calls.get(item)
         if known is not None and known.attempt == item.attempt:
             return  # it was kept back twice: for an attempt that is over, too
-        node = node_of(item)
+        node: Any = item.node
+        if type(node) is Expansion:
+            node = node.node
         call = NodeCall(self, item, node)
         if item.inputs:
             try:
