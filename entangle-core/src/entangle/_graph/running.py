@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -11,12 +12,17 @@ if TYPE_CHECKING:
     from entangle._run.future import RunFuture
     from entangle._run.plan import Plan
 
+_API: Final = "entangle._run.api"
+
 
 def _api() -> Any:
     # By text: the graph knows of no layer above it but this one name.
-    from importlib import import_module
+    api = sys.modules.get(_API)
+    if api is None:
+        from importlib import import_module
 
-    return import_module("entangle._run.api")
+        api = import_module(_API)
+    return api
 
 
 def run(

@@ -93,6 +93,7 @@ class Worker:
         self._page = page.Page(memory)
         self._tokens = tokens
         self._token: int | None = None
+        self._several = False  # whether the calls being run came with others
         self._overrides = overrides
         self._unsettled = unsettled
         self._reader = frames.FrameReader()
@@ -166,7 +167,8 @@ class Worker:
     def _send_value(self, answer: bytes, took: int, now: int) -> None:
         """Send a value, or keep it for a moment if the next call may be as quick."""
         with self._writing:
-            if took > QUICK_NS or not self._page.hold(answer, now):
+            alone = not self._several or took > QUICK_NS
+            if alone or not self._page.hold(answer, now):
                 self._write_held(answer)
 
     def leave(self) -> None:
@@ -220,6 +222,7 @@ class Worker:
 
     def _calls(self, frame: frames.Frame) -> None:
         entries = pickle.loads(frame.body)
+        self._several = len(entries) > 1
         if frame.flags & frames.ALIKE:
             entries = _alike(*entries)
         elif frame.flags & frames.APART:
