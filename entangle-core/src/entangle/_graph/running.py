@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -12,17 +11,12 @@ if TYPE_CHECKING:
     from entangle._run.future import RunFuture
     from entangle._run.plan import Plan
 
-_API: Final = "entangle._run.api"
-
 
 def _api() -> Any:
     # By text: the graph knows of no layer above it but this one name.
-    api = sys.modules.get(_API)
-    if api is None:
-        from importlib import import_module
+    from importlib import import_module
 
-        api = import_module(_API)
-    return api
+    return import_module("entangle._run.api")
 
 
 def run(

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
-from entangle._engine_items import FAILED, ISSUED, RUNNING, SUCCEEDED
+from entangle._engine_items import FAILED, ISSUED, RUNNING
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._seam import discovery
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from .places import Place
 
 _NEVER = float("inf")
+_NODES = frozenset((Node,))
 
 
 class Run:
@@ -502,17 +503,20 @@ class Run:
             self.places.start(call)
 
     def _resolve(self, call: NodeCall, node: Node[Any]) -> None:
-        items, args = self.items, list(node.args)
-        for index, value in enumerate(args):
-            if type(value) is Node and items[value].status == SUCCEEDED:
-                args[index] = items[value].value
-            else:
-                args[index] = self._resolved(value)
-        call.args = tuple(args)
+        args, inputs = node.args, call.item.inputs
         if node.kwargs is not None:
             call.kwargs = {
                 name: self._resolved(value) for name, value in node.kwargs.items()
             }
+        elif (
+            len(inputs) == len(args)
+            and node.follows is None
+            and _NODES.issuperset(map(type, args))
+        ):
+            # Nodes alone, each once: these are the inputs, in this order.
+            call.args = tuple([self._outcome(item) for item in inputs])
+            return
+        call.args = tuple([self._resolved(value) for value in args])
 
     def _resolved(self, value: Any) -> Any:
         if type(value) in codec.ATOMS:
@@ -522,7 +526,9 @@ class Run:
         return assemble(value, self._value)
 
     def _value(self, edge: Any) -> Any:
-        item = self.items[edge]
+        return self._outcome(self.items[edge])
+
+    def _outcome(self, item: Item) -> Any:
         if item.status == FAILED and item.error is not None:
             # An error that is delivered as a value: it says where it came from, too.
             note_path(item.error, item)
