@@ -12,6 +12,7 @@ from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Hashable, Iterable
 
     from entangle._engine_items import Item
@@ -34,8 +35,8 @@ class Place(Protocol):
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Do, outside of the monitor, what may run code of the user's."""
 
-    def hold(self, item: Item) -> bool:
-        """Keep back an item that is to be started, to resume it later; or don't."""
+    def queue(self) -> deque[Item] | None:
+        """Return where to put what is to be started later; None for at once."""
         ...
 
     def start(self, call: NodeCall) -> None:

@@ -60,12 +60,9 @@ class ProcessPlace:
         ):
             self._run.encoder.prepare(node, batch)
 
-    def hold(self, item: Item) -> bool:
-        """Keep an item back while many calls are in the pool."""
-        if self._inside < WINDOW:
-            return False
-        self._waiting.append(item)
-        return True
+    def queue(self) -> deque[Item] | None:
+        """Return where to put items while many calls are in the pool, else None."""
+        return None if self._inside < WINDOW else self._waiting
 
     def start(self, call: NodeCall) -> None:
         """Give a call to the pool."""

@@ -467,23 +467,29 @@ class Run:
             self._finish()
 
     def _start(self, starts: deque[Item]) -> None:
-        places = self.places.of_task
+        last = queue = None
         while starts:
             item = starts.popleft()
             node: Any = item.node
             if type(node) is Expansion:
                 node = node.node
-            place = places[node.task]
-            if not place.hold(item):
+            if queue is None or node.task is not last:
+                last = node.task
+                place = self.places.of_task[last]
+                queue = place.queue()
+            if queue is None:
                 self.call(item, place)
+            else:
+                queue.append(item)
 
     def call(self, item: Item, place: Place) -> None:
         """Start an item now, which its place may have kept back till then."""
         if item.status != ISSUED:
             return  # nobody wants it any more
-        known = self._calls.get(item)
-        if known is not None and known.attempt == item.attempt:
-            return  # it was kept back twice: for an attempt that is over, too
+        if item.attempt > 1:
+            known = self._calls.get(item)
+            if known is not None and known.attempt == item.attempt:
+                return  # it was kept back twice: for an attempt that is over, too
         node: Any = item.node
         if type(node) is Expansion:
             node = node.node
