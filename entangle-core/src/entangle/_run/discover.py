@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.walk import edges, edges_in
 from entangle.errors import CompositionError
@@ -63,7 +64,7 @@ def discover(value: Any, known: Callable[[Any], bool] | None = None) -> Discover
         if edge in done or (known is not None and known(edge)):
             stack.pop()
             continue
-        if type(edge) is Node and edge not in entered:
+        if kind_of(edge) is Node and edge not in entered:
             inputs = edges(edge)
             if inputs:
                 entered[edge] = inputs

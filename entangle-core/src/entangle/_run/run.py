@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
 from entangle._engine_items import FAILED, ISSUED, RUNNING
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._seam import discovery
@@ -149,7 +150,7 @@ class Run:
         engine, items = self.engine, self.items
         relaxed, inputs = self.places.relaxed, found.inputs
         for edge in found.order:
-            if type(edge) is Node:
+            if kind_of(edge) is Node:
                 options = edge.task.options
                 if relaxed:
                     options = relaxed.get(edge.task, options)
@@ -467,16 +468,19 @@ class Run:
             self._finish()
 
     def _start(self, starts: deque[Item]) -> None:
+        places = self.places.of_task
         last = queue = None
         while starts:
             item = starts.popleft()
             node: Any = item.node
             if type(node) is Expansion:
                 node = node.node
-            if queue is None or node.task is not last:
-                last = node.task
-                place = self.places.of_task[last]
-                queue = place.queue()
+            task = node.task
+            if queue is not None and task is last:
+                queue.append(item)
+                continue
+            place = places[task]
+            last, queue = task, place.queue()
             if queue is None:
                 self.call(item, place)
             else:
