@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._engine_items import Item
+    from entangle._graph.options import Options
     from entangle._pool.hub import Timer
     from entangle._pool.pool import Pool
     from entangle._pool.snapshot import Snapshot
@@ -151,7 +152,7 @@ class Run:
         relaxed, inputs = self.places.relaxed, found.inputs
         for edge in found.order:
             if kind_of(edge) is Node:
-                options = edge.task.options
+                options: Options = edge.task.options
                 if relaxed:
                     options = relaxed.get(edge.task, options)
                 item = engine.add(edge, options, assemble=options.how == "assemble")
