@@ -117,12 +117,12 @@ class Engine(Moves):
             Its item, not settled.
         """
         known = self._kinds.get(id(options))
-        flags = known[1] if known is not None else self._kind(options)
+        _, flags, kind = known if known is not None else self._kind(options)
         if assemble:
             flags = flags & ~TIMED | ASSEMBLE
         elif external:
             flags = EXTERNAL
-        item = Item(node, options, flags)
+        item = kind(node, options, flags)
         self._fresh.append(item)
         return item
 

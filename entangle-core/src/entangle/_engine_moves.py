@@ -30,6 +30,7 @@ from entangle._engine_items import (
     WAITING,
     WAITS,
     WATCHED,
+    Bounded,
     Item,
     consumers_of,
 )
@@ -119,11 +120,11 @@ class Moves:
         self._cancelled: list[tuple[Item, int]] = []
         # Flags by the identity of the options, which the entry keeps alive: most
         # nodes share theirs with others.
-        self._kinds: dict[int, tuple[Options, int]] = {}
+        self._kinds: dict[int, tuple[Options, int, type[Item]]] = {}
 
     # ------------------------------------------------------------ becoming ready
 
-    def _kind(self, options: "Options") -> int:
+    def _kind(self, options: "Options") -> "tuple[Options, int, type[Item]]":
         flags = 0
         if options.tolerant:
             flags |= TOLERANT
@@ -131,8 +132,9 @@ class Moves:
             flags |= TIMED
         if options.wait is not None:
             flags |= WAITS
-        self._kinds[id(options)] = (options, flags)
-        return flags
+        bounded = flags & (TIMED | WAITS) or options.retry
+        known = self._kinds[id(options)] = options, flags, Bounded if bounded else Item
+        return known
 
     def _check(self, producer: Item) -> None:
         if producer.spent:
@@ -234,8 +236,8 @@ class Moves:
         """The call of `item` has brought a result; whether that still counts."""
         status = item.status
         if status == CANCELLING:
-            extra = deadlines.extra_of(item)
-            if extra.overrun is None:
+            extra = item.extra
+            if extra is None or extra.overrun is None:
                 self._confirmed(item, "already done", now)
                 return False
             # A result beats a deadline whose consequence is not confirmed.
@@ -386,7 +388,7 @@ class Moves:
             if status >= SUCCEEDED:
                 continue
             if status == CANCELLING:
-                deadlines.extra_of(item).overrun = None
+                deadlines.pardon(item)
             elif ISSUED <= status <= RUNNING and not item.flags & EXTERNAL:
                 if self._withdraw(item):
                     self._vacate(item)
@@ -422,7 +424,8 @@ class Moves:
     def _cancel_call(self, item: Item, overrun: BaseException | None) -> None:
         self._alarms.disarm(item)
         item.status = CANCELLING
-        deadlines.extra_of(item).overrun = overrun
+        if overrun is not None:
+            deadlines.extra_of(item).overrun = overrun
         self.cancels.append((item, item.attempt))
         self._cancelled.append((item, item.attempt))
 
@@ -432,10 +435,8 @@ class Moves:
         if rank > HOW.index(self.how):
             self.how = how
         self._vacate(item)
-        extra = deadlines.extra_of(item)
-        overrun = extra.overrun
+        overrun = deadlines.pardon(item)
         if overrun is not None:
-            extra.overrun = None
             self._attempt_failed(item, overrun, now)
         else:
             self._end(item, CANCELLED if rank <= HOW.index("killed") else ABANDONED)
@@ -464,7 +465,7 @@ class Moves:
             if status >= SUCCEEDED:
                 continue
             if status == CANCELLING:
-                deadlines.extra_of(item).overrun = None
+                deadlines.pardon(item)
             elif ISSUED <= status <= RUNNING and not item.flags & EXTERNAL:
                 self._cancel_call(item, None)
             else:

@@ -19,14 +19,14 @@ class Discovered:
     Attributes:
         roots: The edges in the value itself.
         order: The edges that the run doesn't know, inputs first, leaves in the order
-            in which they are written.
+            in which they are written; with nothing yet that they stand for.
         inputs: Those of them that have inputs, with these.
     """
 
     __slots__ = ("inputs", "order", "roots")
 
     def __init__(
-        self, roots: list[Any], order: list[Any], inputs: dict[Any, list[Any]]
+        self, roots: list[Any], order: dict[Any, Any], inputs: dict[Any, list[Any]]
     ) -> None:
         self.roots = roots
         self.order = order
@@ -55,13 +55,12 @@ def discover(value: Any, known: Callable[[Any], bool] | None = None) -> Discover
         CompositionError: a node is among its own inputs.
     """
     roots = edges_in(value)
-    order: list[Any] = []
-    done: set[Any] = set()
+    order: dict[Any, Any] = {}
     entered: dict[Any, list[Any]] = {}
     stack = list(reversed(roots))
     while stack:
         edge = stack[-1]
-        if edge in done or (known is not None and known(edge)):
+        if edge in order or (known is not None and known(edge)):
             stack.pop()
             continue
         if kind_of(edge) is Node and edge not in entered:
@@ -69,14 +68,13 @@ def discover(value: Any, known: Callable[[Any], bool] | None = None) -> Discover
             if inputs:
                 entered[edge] = inputs
                 for other in reversed(inputs):
-                    if other not in done:
+                    if other not in order:
                         if other in entered:
                             raise _knot(edge)
                         stack.append(other)
                 continue
         stack.pop()
-        done.add(edge)
-        order.append(edge)
+        order[edge] = None
     return Discovered(roots, order, entered)
 
 

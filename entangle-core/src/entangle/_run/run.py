@@ -143,6 +143,9 @@ class Run:
 
     def add(self, found: Discovered) -> None:
         """Add nodes to the engine: before the run begins, or inside the monitor."""
+        if not self.items:
+            # As large as it will be, mostly: one such thing is enough.
+            self.items = found.order
         self._add(found)
         # From here, where no variable refers to a node: references are counted.
         self.pins.pin(found.order, self.items)
