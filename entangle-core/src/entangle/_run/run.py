@@ -639,6 +639,7 @@ class Run:
                 self.watch.ended(call, "unconfirmed")
         self.places.close()
         self._calls.clear()
+        self.landed.clear()
         self._alarms.clear()
         if self._alarm is not None:
             self._alarm.cancel()
