@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import _thread
 import contextvars
-import heapq
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
-from entangle._engine_items import FAILED, ISSUED, RUNNING
+from entangle._engine_items import ISSUED, RUNNING
 from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._seam import discovery
-from entangle._worker import codec
 from entangle._worker import main as worker
 from entangle.errors import (
     EntangleError,
@@ -30,30 +28,28 @@ from entangle.errors import (
 )
 
 from . import current
+from .alarms import Alarms
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
 from .checks import check
 from .discover import discover, is_node
 from .notes import note_path
+from .outcomes import Outcomes
 from .pins import Pins
 from .places import Places
-from .values import assemble, objects
+from .values import objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._engine_items import Item
     from entangle._graph.options import Options
-    from entangle._pool.hub import Timer
     from entangle._pool.pool import Pool
     from entangle._pool.snapshot import Snapshot
 
     from .discover import Discovered
     from .observers import Watch
     from .places import Place
-
-_NEVER = float("inf")
-_NODES = frozenset((Node,))
 
 
 class Run:
@@ -85,6 +81,7 @@ class Run:
         )
         self.pins = Pins(self.engine)
         self.items: dict[Any, Item] = {}
+        self.outcomes = Outcomes()
         self.encoder = Encoder(pool.shared_number)
         self.places = Places(self)
         self.watch: Watch | None = None
@@ -104,9 +101,7 @@ class Run:
         self._done.acquire()
         self._calls: dict[Item, NodeCall] = {}
         self._externals: list[tuple[Any, Item]] = []
-        self._alarms: list[tuple[float, int]] = []
-        self._alarm: Timer | None = None
-        self._alarm_at = _NEVER
+        self._alarms = Alarms(self.hub, self.clock, self._rang)
         self._snapshot: Snapshot | None = None
         self._parent = current.parent()
         if self._parent is not None:
@@ -145,7 +140,7 @@ class Run:
         """Add nodes to the engine: before the run begins, or inside the monitor."""
         if not self.items:
             # As large as it will be, mostly: one such thing is enough.
-            self.items = found.order
+            self.items = self.outcomes.items = found.order
         self._add(found)
         # From here, where no variable refers to a node: references are counted.
         self.pins.pin(found.order, self.items)
@@ -467,7 +462,7 @@ class Run:
             else:
                 break
         if engine.alarms:
-            self._set_alarms()
+            self._alarms.set(engine.alarms)
         if engine.finished:
             self._finish()
 
@@ -504,7 +499,7 @@ class Run:
         call = NodeCall(self, item, node)
         if item.inputs:
             try:
-                self._resolve(call, node)
+                self.outcomes.fill(call)
             except TypeError as error:
                 # A value that can't be where its node was: a list, say, in a set.
                 self.engine.failed(item, item.attempt, error, self.clock(), final=True)
@@ -516,43 +511,11 @@ class Run:
         else:
             self.places.start(call)
 
-    def _resolve(self, call: NodeCall, node: Node[Any]) -> None:
-        args, inputs = node.args, call.item.inputs
-        if node.kwargs is not None:
-            call.kwargs = {
-                name: self._resolved(value) for name, value in node.kwargs.items()
-            }
-        elif (
-            len(inputs) == len(args)
-            and node.follows is None
-            and _NODES.issuperset(map(type, args))
-        ):
-            # Nodes alone, each once: these are the inputs, in this order.
-            call.args = tuple([self._outcome(item) for item in inputs])
-            return
-        call.args = tuple([self._resolved(value) for value in args])
-
-    def _resolved(self, value: Any) -> Any:
-        if type(value) in codec.ATOMS:
-            return value
-        if type(value) is Node:
-            return self._value(value)
-        return assemble(value, self._value)
-
-    def _value(self, edge: Any) -> Any:
-        return self._outcome(self.items[edge])
-
-    def _outcome(self, item: Item) -> Any:
-        if item.status == FAILED and item.error is not None:
-            # An error that is delivered as a value: it says where it came from, too.
-            note_path(item.error, item)
-        return item.value
-
     def _assemble(self, item: Item) -> None:
         node = item.node
         value = node.value if type(node) is Expansion else node.args[0]  # type: ignore[attr-defined]
         try:
-            built = self._resolved(value)
+            built = self.outcomes.of(value)
         except TypeError as error:
             self.engine.unassembled(item, error, self.clock())
         else:
@@ -582,30 +545,10 @@ class Run:
             and item.status == ISSUED
         )
 
-    # -- alarms ------------------------------------------------------------------
-
-    def _set_alarms(self) -> None:
-        alarms = self.engine.alarms
-        while alarms:
-            heapq.heappush(self._alarms, alarms.popleft())
-        self._rearm()
-
-    def _rearm(self) -> None:
-        first = self._alarms[0][0] if self._alarms else _NEVER
-        if first < self._alarm_at:
-            if self._alarm is not None:
-                self._alarm.cancel()
-            self._alarm_at = first
-            self._alarm = self.hub.at(first, self._ring)
-
-    def _ring(self) -> None:
-        """Tell the engine which alarms are due."""
-        self._alarm, self._alarm_at = None, _NEVER
-        now = self.clock()
-        while self._alarms and self._alarms[0][0] <= now and not self.finished:
-            _, token = heapq.heappop(self._alarms)
+    def _rang(self, token: int, now: float) -> None:
+        """An alarm of the engine's is due."""
+        if not self.finished:
             self._feed(self.engine.alarm, token, now)
-        self._rearm()
 
     # -- end ---------------------------------------------------------------------
 
@@ -640,9 +583,7 @@ class Run:
         self.places.close()
         self._calls.clear()
         self.landed.clear()
-        self._alarms.clear()
-        if self._alarm is not None:
-            self._alarm.cancel()
+        self._alarms.close()
         if self._parent is not None:
             self._parent.release(self)
         if self.watch is not None and self._active:
