@@ -1,6 +1,5 @@
 """The caller's side of a worker, as the tests drive it."""
 
-import io
 import mmap
 import os
 import pickle
@@ -8,7 +7,7 @@ import socket
 import threading
 import time
 
-from entangle._worker import attach, codec, failures, frames, functions
+from entangle._worker import attach, codec, failures, frames, functions, page
 from entangle._worker import main as worker
 
 PAGE = mmap.PAGESIZE
@@ -37,10 +36,13 @@ def double(number):
 
 def values(body):
     """Return what a frame of values, or the page, says: number, nanoseconds, value."""
-    file = io.BytesIO(body)
     found = []
-    while file.tell() < len(body):
-        found.append(pickle.load(file))
+    at = 0
+    while at < len(body):
+        number, took, size = page.VALUE.unpack_from(body, at)
+        at += page.VALUE.size
+        found.append((number, took, pickle.loads(body[at : at + size])))
+        at += size
     return found
 
 

@@ -154,6 +154,18 @@ def warm(monkeypatch, tmp_path):
 pytestmark = pytest.mark.process
 
 
+@process
+def twice(text, number):
+    return [text, text, number, text]
+
+
+def test_values_do_not_refer_to_each_other(warm):
+    gather(*[twice("", number) for number in range(100)])()
+    texts = [f"text {number}" for number in range(300)]
+    found = gather(*[twice(text, text) for text in texts])()
+    assert found == [[text] * 4 for text in texts]
+
+
 @pytest.mark.parametrize("culprit", [1, 5, 20])
 def test_nobody_waits_for_a_neighbour_that_holds_the_interpreter(warm, culprit):
     nodes = [step(number, str(warm), (culprit, "hog")) for number in range(32)]

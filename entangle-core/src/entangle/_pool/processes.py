@@ -8,7 +8,6 @@ in `_readable`, its death in `worker_died`.
 from __future__ import annotations
 
 import errno
-import io
 import os
 import pickle
 import select
@@ -17,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._log import Log
-from entangle._worker import frames
+from entangle._worker import frames, page
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import WorkerStartError
@@ -457,16 +456,17 @@ class Processes:
             raise ValueError(f"unknown kind {kind}")
 
     def _values(self, worker: WorkerProcess, answers: bytes, dirty: int = 0) -> None:
-        """Pass on what calls have returned: pickles of number, nanoseconds, value."""
-        file = io.BytesIO(answers)
-        load = pickle.Unpickler(file).load
-        size = len(answers)
+        """Pass on what calls have returned."""
+        view, at, end = memoryview(answers), 0, len(answers)
         worker.finish_lines()
-        while file.tell() < size:
-            number, took, value = load()
+        while at < end:
+            number, took, size = page.VALUE.unpack_from(answers, at)
+            at += page.VALUE.size
             # Else it was read in the page before it was sent.
             if number > worker.answered:
+                value = pickle.loads(view[at : at + size])
                 self._let_go(worker, number, took, dirty).succeeded(value)
+            at += size
 
     def _call_over(self, worker: WorkerProcess, item: Any) -> None:
         """Pass on how a call ended that is more than a plain value."""

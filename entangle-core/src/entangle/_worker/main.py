@@ -362,7 +362,8 @@ def _answer(
         The kind of the frame, its body, its buffers.
     """
     if codec.simple(value):
-        return frames.VALUES, pickle.dumps((number, took, value), 5), ()
+        data = pickle.dumps(value, 5)
+        return frames.VALUES, page.VALUE.pack(number, took, len(data)) + data, ()
     kind = frames.RESULT
     # Where the graph is not loaded nothing can have built a node.
     if "entangle._graph.node" in sys.modules:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 MARK = Struct("<QQ")  # number of the call entered last, monotonic ns
+# In front of each value: the call's number, nanoseconds it took, bytes of its pickle.
+VALUE = Struct("<QQQ")
 # How many bytes of answers there are (16 bits), and which time the page is filled.
 COUNT = Struct("<Q")
 ANSWERS = MARK.size + COUNT.size  # where they begin
