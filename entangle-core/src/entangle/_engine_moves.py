@@ -151,21 +151,19 @@ class Moves:
         if self.outcome is not None:
             self._abolish(fresh)
             return
-        ready: list[Item] = []
         special: list[Item] = []
         for item in fresh:
             item.pending -= 1
             if not item.wants or item.flags & _SETTLED_FIRST:
                 special.append(item)
-            if not item.pending:
-                ready.append(item)
         # These first: they may end items, or ask others for the time of their start.
         for item in special:
             self._settle_special(item, now)
         if front:
-            ready.reverse()
-        for item in ready:
-            self._ready(item, now, front=front)
+            fresh.reverse()
+        for item in fresh:
+            if not item.pending:
+                self._ready(item, now, front=front)
 
     def _settle_special(self, item: Item, now: float) -> None:
         if item.status >= SUCCEEDED:
