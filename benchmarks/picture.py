@@ -18,7 +18,7 @@ PANELS = {
     "chain": "a chain of 1,000",
     "layers": "a graph of 10,000 nodes, 3 parents each",
     "fresh call": "one call in a new process",
-    "cold": "from nothing to the first value",
+    "cold": "five calls in a new interpreter",
 }
 KINDS = {"fresh call": "entangle fresh"}
 OURS = "entangle process"

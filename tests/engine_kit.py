@@ -17,8 +17,7 @@ class Bench:
         """Add a node; what is no argument of `Engine.add` is an option of it."""
         how = {key: more.pop(key, False) for key in ("assemble", "external")}
         item = self.engine.add(name, Options(**more), **how)
-        for producer in inputs:
-            self.engine.link(item, producer)
+        self.engine.link(item, inputs)
         if root or tolerant_root:
             self.engine.root(item, tolerant=tolerant_root)
         return item

@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 
-from entangle._worker import attach, codec, failures, frames, functions
+from entangle._worker import attach, codec, failures, frames, functions, page
 from entangle._worker import main as worker
 
 PAGE = mmap.PAGESIZE
@@ -34,6 +34,18 @@ def double(number):
     return 2 * number
 
 
+def values(body):
+    """Return what a frame of values, or the page, says: number, nanoseconds, value."""
+    found = []
+    at = 0
+    while at < len(body):
+        number, took, size = page.VALUE.unpack_from(body, at)
+        at += page.VALUE.size
+        found.append((number, took, pickle.loads(body[at : at + size])))
+        at += size
+    return found
+
+
 class Caller:
     """The caller's side of a worker that runs in a thread of this process."""
 
@@ -47,6 +59,7 @@ class Caller:
         )
         self.reader = frames.FrameReader()
         self.frames = []
+        self.values = []
         self.error = None
         self.functions = 0
         self.number = 0
@@ -97,11 +110,15 @@ class Caller:
 
     def answer(self):
         """Return the kind and the value of the next answer; raise what it raised."""
-        frame = self.receive()
+        if not self.values:
+            frame = self.receive()
+            if frame.kind == frames.VALUES:
+                self.values = values(frame.body)
+        if self.values:
+            number, _, value = self.values.pop(0)
+            return number, value
         number, _ = worker.ANSWER.unpack_from(frame.body)
         rest = bytes(frame.body[worker.ANSWER.size :])
-        if frame.kind == frames.VALUE:
-            return number, pickle.loads(rest)
         if frame.kind == frames.FAILED:
             return number, failures.decode_failure(rest)
         assert frame.kind in {frames.RESULT, frames.GRAPH}

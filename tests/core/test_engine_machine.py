@@ -88,8 +88,7 @@ class Runs(RuleBasedStateMachine):
             if usable and shape != "external":
                 some = st.sampled_from(usable[-6:])
                 chosen = data.draw(st.lists(some, max_size=6, unique_by=id))
-            for producer in chosen:
-                self.engine.link(item, producer)
+            self.engine.link(item, chosen)
             self.model.add(item, options, data.draw(PLANS), chosen)
             new.append(item)
         return new

@@ -30,6 +30,23 @@ def test_a_node_starts_when_all_its_inputs_are_values():
     assert bench.engine.how == "already done"
 
 
+def test_several_values_at_once():
+    bench = Bench()
+    a, b = bench.add("a"), bench.add("b", timeout=5)
+    c, d = bench.add("c", a, b, root=True), bench.add("d", root=True)
+    bench.begin()
+    assert bench.starts() == ["a", "b", "d"]
+    bench.start(b)
+    now = bench.now
+    over = [(d, 2, "of an attempt that never was"), (b, 1, "too late")]
+    bench.engine.all_succeeded([(a, 1, 1), (b, 1, 2), *over, (d, 1, 4)], now)
+    assert [item.value for item in (a, b, d)] == [1, 2, 4]
+    assert bench.starts() == ["c"]
+    assert bench.deliveries() == [("d", 4)]
+    bench.succeed(c, 3)
+    assert bench.engine.finished
+
+
 def test_nothing_happens_before_begin():
     bench = Bench()
     bench.add("a", root=True)
@@ -377,7 +394,7 @@ def test_a_spent_item_is_refused():
     bench.engine.collected(a)
     b = bench.add("b")
     with pytest.raises(InternalError, match="<a>"):
-        bench.engine.link(b, a)
+        bench.engine.link(b, [a])
     with pytest.raises(InternalError, match="spent"):
         bench.engine.root(a)
 

@@ -371,20 +371,20 @@ def prepared(**more):
 
 
 def job(call=None, **more):
-    made = Job(call or Call(len, ("abc",)), prepared(**more))
+    made = Job(call or Call(len, ("abc",)), prepared(**more), plain=False)
     made.number = 9
     return made
 
 
 def test_which_calls_are_tiny():
-    assert job().tiny(2000.0)
-    assert not job(mean=None).tiny(2000.0)
-    assert not job(mean=3000.0).tiny(2000.0)
-    assert not job(cpus=2).tiny(2000.0)
-    assert not job(fresh=True).tiny(2000.0)
-    assert not job(payload=Payload(b"", 0, [], [])).tiny(2000.0)
-    assert not job(group=object()).tiny(2000.0)
-    assert not job(Call(len, wants_start=True)).tiny(2000.0)
+    assert job().tiny()
+    assert not job(mean=None).tiny()
+    assert not job(mean=600_000.0).tiny()
+    assert not job(cpus=2).tiny()
+    assert not job(fresh=True).tiny()
+    assert not job(payload=Payload(b"", 0, [], [])).tiny()
+    assert not job(group=object()).tiny()
+    assert not job(Call(len, wants_start=True)).tiny()
 
 
 def test_frames_of_jobs():

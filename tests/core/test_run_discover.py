@@ -17,7 +17,9 @@ def node(*inputs, key=None):
 
 
 def discover(value, known):
-    return module.discover(value, known.__contains__)
+    found = module.discover(value, known.__contains__)
+    found.order = list(found.order)
+    return found
 
 
 def test_inputs_before_consumers_in_the_order_written():

@@ -55,6 +55,21 @@ def test_a_node_used_twice_is_computed_once_per_run():
     assert node() == 3
 
 
+def test_nodes_arrive_where_they_were_written():
+    @thread
+    def same(*args, **kwargs):
+        return args, kwargs
+
+    a, b, c = number(1), number(2), number(3)
+    assert same(a, b, c)() == ((1, 2, 3), {})
+    assert same(c, a, c)() == ((3, 1, 3), {})
+    assert same(a, a, x=b)() == ((1, 1), {"x": 2})
+    assert same(a, 7, b)() == ((1, 7, 2), {})
+    assert same(b, b).after(a)() == ((2, 2), {})
+    assert same(b, a).after(c)() == ((2, 1), {})
+    assert same([b], a)() == (([2], 1), {})
+
+
 def test_a_returned_node_that_is_in_the_graph_is_computed_once():
     counter = Counter()
     node = thread(counter)("v")

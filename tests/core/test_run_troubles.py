@@ -49,7 +49,7 @@ def lose_state(patch):
     def fail(*args, **kwargs):
         raise LookupError("lost")
 
-    patch.setattr(Engine, "succeeded", fail)
+    patch.setattr(Engine, "all_succeeded", fail)
 
 
 def test_a_run_that_has_lost_its_state_ends_alone(event, monkeypatch):

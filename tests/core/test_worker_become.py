@@ -66,7 +66,12 @@ def fresh_worker(overrides=None, before=""):
     for descriptor in given[1:]:
         os.close(descriptor)
     caller = types.SimpleNamespace(
-        sock=ours, reader=frames.FrameReader(), frames=[], functions=0, number=0
+        sock=ours,
+        reader=frames.FrameReader(),
+        frames=[],
+        values=[],
+        functions=0,
+        number=0,
     )
     for name in ("send", "receive", "function", "call", "answer", "value"):
         setattr(caller, name, types.MethodType(getattr(Caller, name), caller))

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 import pytest
-from worker_kit import PAGE, Caller, double
+from worker_kit import PAGE, Caller, double, values
 
 from entangle._worker import (
     attach,
@@ -23,6 +23,7 @@ from entangle._worker import (
     frames,
     functions,
     mains,
+    page,
     zygote,
 )
 from entangle._worker import main as worker
@@ -97,14 +98,14 @@ def test_the_page_tells_what_was_entered_and_when(caller):
     before = time.monotonic_ns()
     number = caller.call(double, 1)
     caller.answer()
-    entered, moment = worker.MARK.unpack_from(caller.page)
+    entered, moment = page.begun(caller.page)
     assert entered == number
     assert before < moment < time.monotonic_ns()
 
 
 def test_answers_say_how_long_the_body_took(caller):
     caller.call(time.sleep, 0.05)
-    _, took = worker.ANSWER.unpack_from(caller.receive().body)
+    ((_, took, _),) = values(caller.receive().body)
     assert 50e6 <= took < 5e9
 
 

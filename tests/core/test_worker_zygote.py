@@ -13,7 +13,7 @@ import textwrap
 import time
 
 import pytest
-from worker_kit import WITHIN, running, until
+from worker_kit import WITHIN, running, until, values
 
 from entangle._worker import codec, context, failures, frames, functions, zygote
 from entangle._worker import main as worker
@@ -52,8 +52,9 @@ class Worker:
         """Run one call and return its plain value."""
         self.begin(fn, *args)
         frame = self.receive()
-        assert frame.kind == frames.VALUE, failures.decode_failure(frame.body[16:])
-        return pickle.loads(frame.body[worker.ANSWER.size :])
+        assert frame.kind == frames.VALUES, failures.decode_failure(frame.body[16:])
+        ((_, _, value),) = values(frame.body)
+        return value
 
     def begin(self, fn, *args):
         data = worker.NUMBER.pack(1) + functions.encode_function(fn)

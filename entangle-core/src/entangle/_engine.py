@@ -37,18 +37,17 @@ from entangle._engine_items import (
     Item,
     failure_path,
 )
-from entangle._engine_moves import HOW, Moves, drop_value, release
+from entangle._engine_moves import HOW, SPECIAL, Moves, drop_value, release
 from entangle._engine_waits import stir
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from entangle._graph.options import Options
 
 __all__ = ["GRACE", "HOW", "Engine", "Item", "failure_path"]
 
 _NOTED: Final = TIMED | WATCHED
-_FEW: Final = 4
 # What is said of an item's inputs, and holds no more when its body has returned others.
 _OF_INPUTS: Final = TOLERANT | PUSH | HINDERED
 
@@ -122,12 +121,12 @@ class Engine(Moves):
             Its item, not settled.
         """
         known = self._kinds.get(id(options))
-        flags = known[1] if known is not None else self._kind(options)
+        _, flags, kind = known if known is not None else self._kind(options)
         if assemble:
             flags = flags & ~TIMED | ASSEMBLE
         elif external:
             flags = EXTERNAL
-        item = Item(node, options, flags)
+        item = kind(node, options, flags)
         self._fresh.append(item)
         return item
 
@@ -144,41 +143,35 @@ class Engine(Moves):
         item.value = value
         return item
 
-    def link(self, consumer: Item, producer: Item) -> None:
-        """Make the value of `producer` an input of `consumer`; once per pair.
+    def link(self, consumer: Item, producers: "Sequence[Item]") -> None:
+        """Make the values of some items inputs of `consumer`; once per pair.
 
         Args:
             consumer: An item of the batch that is being built.
-            producer: Any item that is not `spent`.
+            producers: Items that are not `spent`.
 
         Raises:
-            InternalError: The producer is spent.
+            InternalError: A producer is spent.
         """
-        status = producer.status
-        if status >= CANCELLING:
-            if self.outcome is not None:
-                return
-            self._check(producer)
-        inputs = consumer.inputs
-        if len(inputs) < _FEW:
-            # A tuple, while that is the smaller.
-            consumer.inputs = (*inputs, producer) if inputs else (producer,)
-        elif isinstance(inputs, list):
-            inputs.append(producer)
-        else:
-            consumer.inputs = [*inputs, producer]
-        producer.wants += 1
-        if status < SUCCEEDED:
-            consumer.pending += 1
-            others = producer.consumers
-            if others is None:
-                producer.consumers = consumer
-            elif isinstance(others, Item):
-                producer.consumers = [others, consumer]
-            else:
-                others.append(consumer)
-        elif status == FAILED and not consumer.flags & TOLERANT:
-            consumer.flags |= DOOMED
+        if self.outcome is not None:
+            return
+        consumer.inputs = (*consumer.inputs, *producers)
+        for producer in producers:
+            status = producer.status
+            if status >= CANCELLING:
+                self._check(producer)
+            producer.wants += 1
+            if status < SUCCEEDED:
+                consumer.pending += 1
+                others = producer.consumers
+                if others is None:
+                    producer.consumers = consumer
+                elif isinstance(others, Item):
+                    producer.consumers = [others, consumer]
+                else:
+                    others.append(consumer)
+            elif status == FAILED and not consumer.flags & TOLERANT:
+                consumer.flags |= DOOMED
 
     def root(self, item: Item, *, tolerant: bool = False) -> None:
         """Have the outcome of `item` delivered.
@@ -245,8 +238,21 @@ class Engine(Moves):
 
     def succeeded(self, item: Item, attempt: int, value: object, now: float) -> None:
         """The body returned `value`, which holds no nodes."""
-        if item.attempt == attempt and self._returned(item, now):
-            self._resolve(item, value, now)
+        self.all_succeeded([(item, attempt, value)], now)
+
+    def all_succeeded(
+        self, ended: "Iterable[tuple[Item, int, object]]", now: float
+    ) -> None:
+        """Several bodies have returned: items, attempts, values; as `succeeded`."""
+        for item, attempt, value in ended:
+            if item.attempt == attempt:
+                if ISSUED <= item.status <= RUNNING and not item.flags & SPECIAL:
+                    # As `_returned` has it: this is the way of most.
+                    self._active -= 1
+                    self._calls -= 1
+                elif not self._returned(item, now):
+                    continue
+                self._resolve(item, value, now)
         self._after(now)
 
     def expanded(
@@ -281,8 +287,7 @@ class Engine(Moves):
             item.flags = item.flags & ~_OF_INPUTS | (TOLERANT if tolerant else 0)
             # One more, until the batch is settled.
             item.pending = 1
-            for producer in dict.fromkeys(producers):
-                self.link(item, producer)
+            self.link(item, list(dict.fromkeys(producers)))
             self._fresh.append(item)
             # Last: an argument that is returned keeps its value.
             release(arguments)

@@ -5,13 +5,15 @@ was disarmed or has fired means nothing any more, so the driver need not retract
 """
 
 from collections import deque
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from entangle._engine_items import Extra, Item
 from entangle.errors import ProcessRetryException
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from entangle._engine_items import Bounded
 
 # Seconds that a cancelled call has to confirm its end.
 GRACE: Final = 2.0
@@ -97,11 +99,20 @@ class Alarms:
 
 
 def extra_of(item: Item) -> Extra:
-    """The rarely needed part of `item`, made at first use."""
+    """The rarely needed part of `item`, which is `Bounded`; made at first use."""
     extra = item.extra
     if extra is None:
-        extra = item.extra = Extra()
+        extra = cast("Bounded", item).extra = Extra()
     return extra
+
+
+def pardon(item: Item) -> BaseException | None:
+    """The deadline that the running call of `item` has missed; it means nothing now."""
+    extra = item.extra
+    if extra is None:
+        return None
+    overrun, extra.overrun = extra.overrun, None
+    return overrun
 
 
 def try_again(item: Item, error: BaseException) -> bool:

@@ -93,7 +93,6 @@ class Item:
     __slots__ = (
         "attempt",
         "consumers",
-        "extra",
         "flags",
         "inputs",
         "node",
@@ -103,6 +102,9 @@ class Item:
         "value",
         "wants",
     )
+
+    # Most have none, and do without the room for it: see `Bounded`.
+    extra: "Extra | None" = None
 
     def __init__(self, node: object, options: "Options", flags: int) -> None:
         self.node = node
@@ -118,7 +120,6 @@ class Item:
         self.status: int = WAITING
         self.attempt = 0
         self.value: object = None
-        self.extra: Extra | None = None
 
     @property
     def error(self) -> BaseException | None:
@@ -153,6 +154,16 @@ class Item:
 
     def __repr__(self) -> str:
         return f"<Item {self.state}, attempt {self.attempt}, {len(self.inputs)} inputs>"
+
+
+class Bounded(Item):
+    """An item that may have deadlines or further attempts."""
+
+    __slots__ = ("extra",)
+
+    def __init__(self, node: object, options: "Options", flags: int) -> None:
+        super().__init__(node, options, flags)
+        self.extra = None
 
 
 def consumers_of(item: Item) -> "Sequence[Item]":

@@ -33,6 +33,7 @@ from entangle._engine_items import (
     WAITING,
     WAITS,
     WATCHED,
+    Bounded,
     Item,
     consumers_of,
 )
@@ -52,7 +53,7 @@ if TYPE_CHECKING:
 HOW: Final = ("already done", "killed", "abandoned", "unconfirmed", "cannot kill")
 
 # An item without these has a call like most.
-_SPECIAL: Final = EXTERNAL | TIMED | WATCHED
+SPECIAL: Final = EXTERNAL | TIMED | WATCHED
 
 _SETTLED_FIRST: Final = ROOT | EXTERNAL | DOOMED | WAITS
 
@@ -133,13 +134,13 @@ class Moves:
         self._cancelled: list[tuple[Item, int]] = []
         # Flags by the identity of the options, which the entry keeps alive: most
         # nodes share theirs with others.
-        self._kinds: dict[int, tuple[Options, int]] = {}
+        self._kinds: dict[int, tuple[Options, int, type[Item]]] = {}
         # Whether any pushed item has a bound on its inputs.
         self._push_waits = False
 
     # ------------------------------------------------------------ becoming ready
 
-    def _kind(self, options: "Options") -> int:
+    def _kind(self, options: "Options") -> "tuple[Options, int, type[Item]]":
         flags = 0
         if options.tolerant:
             flags |= TOLERANT
@@ -150,8 +151,9 @@ class Moves:
         if options.push:
             flags |= PUSH
             self._push_waits |= options.wait is not None
-        self._kinds[id(options)] = (options, flags)
-        return flags
+        bounded = flags & (TIMED | WAITS) or options.retry
+        known = self._kinds[id(options)] = options, flags, Bounded if bounded else Item
+        return known
 
     def _check(self, producer: Item) -> None:
         if producer.spent:
@@ -168,21 +170,19 @@ class Moves:
         if self.outcome is not None:
             self._abolish(fresh)
             return
-        ready: list[Item] = []
         special: list[Item] = []
         for item in fresh:
             item.pending -= 1
             if not item.wants or item.flags & _SETTLED_FIRST:
                 special.append(item)
-            if not item.pending:
-                ready.append(item)
         # These first: they may end items, or ask others for the time of their start.
         for item in special:
             self._settle_special(item, now)
         if front:
-            ready.reverse()
-        for item in ready:
-            self._ready(item, now, front=front)
+            fresh.reverse()
+        for item in fresh:
+            if not item.pending:
+                self._ready(item, now, front=front)
 
     def _settle_special(self, item: Item, now: float) -> None:
         if item.status >= SUCCEEDED:
@@ -256,15 +256,15 @@ class Moves:
         """The call of `item` has brought a result; whether that still counts."""
         status = item.status
         if status == CANCELLING:
-            extra = deadlines.extra_of(item)
-            if extra.overrun is None:
+            extra = item.extra
+            if extra is None or extra.overrun is None:
                 self._confirmed(item, "already done", now)
                 return False
             # A result beats a deadline whose consequence is not confirmed.
             extra.overrun = None
         elif not ISSUED <= status <= RUNNING:
             return False
-        if item.flags & _SPECIAL:
+        if item.flags & SPECIAL:
             self._vacate(item)
             if item.flags & WATCHED:
                 stir(item, self._alarms, now)
@@ -433,7 +433,7 @@ class Moves:
             if status >= SUCCEEDED:
                 continue
             if status == CANCELLING:
-                deadlines.extra_of(item).overrun = None
+                deadlines.pardon(item)
             elif ISSUED <= status <= RUNNING and not item.flags & EXTERNAL:
                 if self._withdraw(item):
                     self._vacate(item)
@@ -469,7 +469,8 @@ class Moves:
     def _cancel_call(self, item: Item, overrun: BaseException | None) -> None:
         self._alarms.disarm(item)
         item.status = CANCELLING
-        deadlines.extra_of(item).overrun = overrun
+        if overrun is not None:
+            deadlines.extra_of(item).overrun = overrun
         self.cancels.append((item, item.attempt))
         self._cancelled.append((item, item.attempt))
 
@@ -479,10 +480,8 @@ class Moves:
         if rank > HOW.index(self.how):
             self.how = how
         self._vacate(item)
-        extra = deadlines.extra_of(item)
-        overrun = extra.overrun
+        overrun = deadlines.pardon(item)
         if overrun is not None:
-            extra.overrun = None
             self._attempt_failed(item, overrun, now)
         else:
             self._end(item, CANCELLED if rank <= HOW.index("killed") else ABANDONED)
@@ -511,7 +510,7 @@ class Moves:
             if status >= SUCCEEDED:
                 continue
             if status == CANCELLING:
-                deadlines.extra_of(item).overrun = None
+                deadlines.pardon(item)
             elif ISSUED <= status <= RUNNING and not item.flags & EXTERNAL:
                 self._cancel_call(item, None)
             else:

@@ -77,11 +77,12 @@ def rounds(chosen: list[Peer], names: list[str], count: int, scale: float) -> Sa
         for name in names:
             workload = WORKLOADS[name]
             order = [peer for peer in chosen if takes_part(peer, workload)]
-            rng.shuffle(order)
-            for peer in order:
-                progress(f"round {number + 1}/{count}  {name}: {peer.name}")
-                cost = measure(peer, name, scale)
-                samples[name].setdefault(peer.name, []).append(cost)
+            for _ in range(workload.often):
+                rng.shuffle(order)
+                for peer in order:
+                    progress(f"round {number + 1}/{count}  {name}: {peer.name}")
+                    cost = measure(peer, name, scale)
+                    samples[name].setdefault(peer.name, []).append(cost)
     progress("")
     return samples
 

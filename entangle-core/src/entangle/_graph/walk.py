@@ -12,6 +12,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._graph.callables import kind_of
+from entangle._worker.codec import ATOMS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterable
@@ -31,7 +32,15 @@ def edges(node: Node[Any]) -> list[Any]:
         node: The node whose arguments, keyword arguments and ``follows`` are walked.
     """
     found: list[Any] = []
-    for value in node.args:
+    args = node.args
+    if node.kwargs is None and node.follows is None:
+        # As it mostly is: plain values alone, or edges alone.
+        kinds = set(map(kind_of, args))
+        if kinds <= ATOMS:
+            return found
+        if kinds <= EDGE_TYPES:
+            return list(dict.fromkeys(args))
+    for value in args:
         kind = kind_of(value)
         if kind in EDGE_TYPES:
             found.append(value)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .jobs import tiny
+
 if TYPE_CHECKING:
     from collections import deque
 
-    from .jobs import Job
+    from .jobs import Job, Prepared
     from .worker import Key
 
-TINY_NS = 500_000.0  # functions that take less may be queued behind each other
 BUDGET_NS = 1_000_000.0  # of expected work
 MOST_AT_ONCE = 64
 LOW_WATER = 16  # calls left with a worker when it is given more
@@ -28,15 +29,20 @@ def extend(queue: deque[Job], batch: list[Job], key: Key, most: int) -> None:
         most: How many jobs the batch may have.
     """
     budget = BUDGET_NS - sum(job.prepared.shipped.mean_ns or 0 for job in batch)
+    last: Prepared | None = None
+    mean = 0.0
     while queue and len(batch) < most:
         job = queue[0]
         if job.over:
             queue.popleft()
             continue
-        other = job.prepared.key
-        if (other is not key and other != key) or not job.tiny(TINY_NS):
-            return
-        budget -= job.prepared.shipped.mean_ns or 0.0
-        if budget < 0:
+        prepared = job.prepared
+        if prepared is not last:
+            # Neighbours mostly have it in common.
+            if prepared.key != key or not tiny(prepared):
+                return
+            last, mean = prepared, prepared.shipped.mean_ns or 0.0
+        budget -= mean
+        if budget < 0 or job.call.alone:
             return
         batch.append(queue.popleft())

@@ -18,7 +18,7 @@ from entangle._worker import frames
 from entangle._worker import main as protocol
 from entangle.errors import WorkerStartError
 
-from .batching import LOW_WATER, MOST_AT_ONCE, TINY_NS, extend
+from .batching import LOW_WATER, MOST_AT_ONCE, extend
 from .cpus import Processors
 from .jobs import Job, Prepared, frame
 
@@ -46,22 +46,21 @@ class Dispatcher:
         shipper: Shipper,
         capacity: int,
         failed: Callable[[Job, BaseException], None],
+        read_all: Callable[[WorkerProcess], None],
     ) -> None:
         self._hub = hub
         self._fleet = fleet
         self._shipper = shipper
         self._failed = failed
+        self._read_all = read_all
         self._free = capacity
         self._spares = capacity
         self._processors = Processors()
         self._queue: deque[Job] = deque()
+        self.append = self._queue.append
         self._tiny: dict[int, WorkerProcess] = {}
         self._busy = 0  # workers that hold leases
         self._refused = False
-
-    def append(self, job: Job) -> None:
-        """Queue a job."""
-        self._queue.append(job)
 
     def put_back(self, jobs: list[Job]) -> None:
         """Queue jobs again, ahead of all others; cancelled ones are just let go."""
@@ -108,7 +107,7 @@ class Dispatcher:
         queue = self._queue
         queue.popleft()
         batch = [first]
-        if queue and first.tiny(TINY_NS):
+        if queue and first.tiny():
             shares = self._free + len(self._tiny) + 1
             most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // shares))
             extend(queue, batch, first.prepared.key, most)
@@ -116,7 +115,7 @@ class Dispatcher:
 
     def _top_up(self, first: Job) -> bool:
         """Queue tiny jobs behind running ones; False if no worker has room."""
-        if not first.tiny(TINY_NS):
+        if not first.tiny():
             return False
         for worker in self._tiny.values():
             room = MOST_AT_ONCE - len(worker.outstanding)
@@ -137,24 +136,28 @@ class Dispatcher:
     def _give(self, worker: WorkerProcess, batch: list[Job]) -> None:
         """Send jobs, and before them what they need, to a worker."""
         behind = bool(worker.outstanding)
-        tokens: list[int] = []
+        first = number = worker.next_sequence(len(batch))
+        provided: Prepared | None = None
         for job in batch:
             job.worker = worker
-            job.number = worker.next_sequence()
+            job.number = number
+            number += 1
             job.token = behind
-            if behind:
-                tokens.append(job.number)
             behind = True
-            self._provide(worker, job.prepared)
-            worker.outstanding.append(job)
-        if tokens:
-            worker.grant(tokens)
+            if job.prepared is not provided:
+                provided = job.prepared
+                self._provide(worker, provided)
+        worker.outstanding.extend(batch)
+        if not batch[0].token:
+            first += 1
+        if first < number:
+            worker.grant(range(first, number))
         body, buffers, flags = frame(batch)
         if buffers:
             worker.send_with(frames.CALLS, body, buffers)
         else:
             worker.send(frames.pack(frames.CALLS, body, (), flags))
-        if batch[0].tiny(TINY_NS):
+        if batch[0].tiny():
             self._tiny[worker.number] = worker
         if worker.waiting() and worker.watch is None:
             self._watch(worker)
@@ -257,14 +260,21 @@ class Dispatcher:
         )
 
     def _look_at(self, worker: WorkerProcess) -> None:
-        """Take back what waits behind a call that takes longer than expected."""
+        """See whether a call takes longer than expected, and who waits for it.
+
+        Those before it may have left their answers in the page, those behind it are
+        taken back.
+        """
         worker.watch = None
         if not worker.waiting() or worker.killed:
             return
         entered, _ = worker.begun()
         if entered == worker.watched:
+            self._read_all(worker)
             self.withdraw(worker)
-        else:
+        # Until one call is left: what was about to begin, and is answered, has to be
+        # seen, too.
+        if worker.waiting() and worker.watch is None:
             self._watch(worker)
 
     def withdraw(self, worker: WorkerProcess) -> None:

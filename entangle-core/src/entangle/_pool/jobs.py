@@ -49,6 +49,22 @@ class Prepared(NamedTuple):
     scheduler: SchedulerOptions | None = None
 
 
+TINY_NS = 500_000.0  # functions that take less may be queued behind each other
+
+
+def tiny(prepared: Prepared) -> bool:
+    """Tell whether calls that were prepared so may be queued behind each other."""
+    mean = prepared.shipped.mean_ns
+    return (
+        mean is not None
+        and mean < TINY_NS
+        and prepared.cpus == 1
+        and prepared.payload is None
+        and prepared.group is None
+        and not prepared.key.fresh
+    )
+
+
 class Job:
     """A call in the pool: queued, then with a worker, then over. Monitor only."""
 
@@ -61,6 +77,7 @@ class Job:
         "limited",
         "number",
         "over",
+        "plain",
         "prepared",
         "processor",
         "report",
@@ -68,8 +85,9 @@ class Job:
         "worker",
     )
 
-    def __init__(self, call: Call, prepared: Prepared) -> None:
+    def __init__(self, call: Call, prepared: Prepared, *, plain: bool) -> None:
         self.call = call
+        self.plain = plain
         self.prepared = prepared
         self.worker: WorkerProcess | None = None
         self.number = 0
@@ -86,18 +104,14 @@ class Job:
         self.below = 0
         self.above: Job | None = None
 
-    def tiny(self, limit_ns: float) -> bool:
+    def tiny(self) -> bool:
         """Tell whether the call may be queued behind another one."""
-        prepared = self.prepared
-        mean = prepared.shipped.mean_ns
+        return not self.call.alone and tiny(self.prepared)
+
+    def like(self, first: Job) -> bool:
+        """Tell whether the call differs from the first of a batch by values alone."""
         return (
-            mean is not None
-            and mean < limit_ns
-            and prepared.cpus == 1
-            and prepared.payload is None
-            and prepared.group is None
-            and not prepared.key.fresh
-            and not self.call.alone
+            self.plain and self.prepared is first.prepared and not self.call.wants_start
         )
 
     def entry(self) -> tuple[Any, ...]:
@@ -120,7 +134,12 @@ def frame(jobs: list[Job]) -> tuple[bytes, Sequence[Any], int]:
 
     One with a payload travels alone.
     """
-    payload = jobs[0].prepared.payload
+    first = jobs[0]
+    payload = first.prepared.payload
+    if len(jobs) > 1 and all(job.like(first) for job in jobs):
+        number, function, _, _, flags = first.entry()
+        alike = number, function, flags, [job.call.args for job in jobs]
+        return pickle.dumps(alike, 5), (), frames.ALIKE
     entries = [job.entry() for job in jobs]
     if len(jobs) > 1 and not all(map(_immutable, jobs)):
         # One pickle of all would make one object of a list that calls share.

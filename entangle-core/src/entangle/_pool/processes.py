@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._log import Log
-from entangle._worker import frames, space
+from entangle._worker import frames, page, space
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import WorkerStartError
@@ -70,7 +70,9 @@ class Processes:
         self._limits = limits
         self._jobs: dict[Call, Job] = {}
         self._fleet = Fleet(hub, printer, self, self._readable, idle, segments)
-        self._dispatcher = Dispatcher(hub, self._fleet, shipper, capacity, self._failed)
+        self._dispatcher = Dispatcher(
+            hub, self._fleet, shipper, capacity, self._failed, self._read_all
+        )
         self._closed = False
         self._renewed = False  # whether the zygote was, since the last fork
         self._deaths = death.Deaths()
@@ -78,11 +80,20 @@ class Processes:
 
     # -- what others ask for -----------------------------------------------------
 
-    def start(self, call: Call, prepared: Prepared) -> None:
-        """Queue a call; everything about it is reported to the call."""
-        job = self._jobs[call] = Job(call, prepared)
+    def start(self, call: Call, prepared: Prepared, *, plain: bool = False) -> None:
+        """Queue a call; everything about it is reported to the call.
+
+        Args:
+            call: The call.
+            prepared: What was made of it.
+            plain: Whether its arguments are known to be atoms, none by keyword.
+        """
+        job = self._jobs[call] = Job(call, prepared, plain=plain)
         if prepared.limit is None:
-            self._admit(job)
+            if prepared.group is None:
+                self._dispatcher.append(job)
+            else:
+                self._admit(job)
         else:
             # By the function: tasks that run graphs send it here from elsewhere, too.
             key = prepared.shipped.digest
@@ -361,7 +372,7 @@ class Processes:
         self._fleet.forget(worker)
         self._segments.gone(worker.number, alone=not zygote)
         self._dispatcher.put_back(again)
-        for job in worker.answered:
+        for job in worker.answered_late:
             self._report(job)
 
     # -- answers -----------------------------------------------------------------
@@ -374,9 +385,17 @@ class Processes:
         self._read(worker)
 
     def _read_all(self, worker: WorkerProcess) -> None:
-        """Handle everything that a worker has sent so far."""
+        """Handle everything that a worker has answered so far, sent or not."""
+        unsent = worker.unsent()  # first: what was sent before it is to be read then
         while self._read(worker):
             pass
+        if unsent:
+            try:
+                self._values(worker, unsent)
+            except Exception as error:
+                self._broken(worker, f"it left what is no answer: {error!r}")
+            else:
+                self._dispatcher.settle(worker)
 
     def _read(self, worker: WorkerProcess) -> bool:
         """Handle what one receive brings; False when there was nothing."""
@@ -425,7 +444,9 @@ class Processes:
 
     def _answered(self, worker: WorkerProcess, item: Any) -> None:
         kind = item.kind
-        if frames.VALUE <= kind <= frames.FAILED:
+        if kind == frames.VALUES:
+            self._values(worker, item.body, dirty=item.flags & frames.DIRTY)
+        elif frames.RESULT <= kind <= frames.FAILED:
             self._call_over(worker, item)
         elif kind == frames.STARTED:
             number, moment = protocol.ANSWER.unpack_from(item.body)
@@ -444,43 +465,64 @@ class Processes:
         else:
             raise ValueError(f"unknown kind {kind}")
 
+    def _values(self, worker: WorkerProcess, answers: bytes, dirty: int = 0) -> None:
+        """Pass on what calls have returned."""
+        view, at, end = memoryview(answers), 0, len(answers)
+        worker.finish_lines()
+        while at < end:
+            number, took, size = page.VALUE.unpack_from(answers, at)
+            at += page.VALUE.size
+            # Else it was read in the page before it was sent.
+            if number > worker.answered:
+                value = pickle.loads(view[at : at + size])
+                self._let_go(worker, number, took, dirty).succeeded(value)
+            at += size
+
     def _call_over(self, worker: WorkerProcess, item: Any) -> None:
-        """Pass on how a call ended, and let go of it."""
+        """Pass on how a call ended that is more than a plain value."""
         kind, body = item.kind, item.body
         number, took = protocol.ANSWER.unpack_from(body)
+        worker.finish_lines()
+        call = self._let_go(worker, number, took, item.flags & frames.DIRTY)
+        if kind == frames.FAILED:
+            call.failed_encoded(bytes(body[protocol.ANSWER.size :]))
+            return
+        parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
+        if kind == frames.RESULT:
+            call.succeeded(parcel)
+        else:
+            call.returned_graph(parcel)
+
+    def _let_go(
+        self, worker: WorkerProcess, number: int, took: int, dirty: int
+    ) -> Call:
+        """Let go of a call that its worker has answered."""
         job = worker.outstanding[0]
         if job.number != number:
             raise ValueError(f"answer to call {number}, expected {job.number}")
-        worker.finish_lines()
+        prepared = job.prepared
+        prepared.shipped.took(took)
+        worker.answered = number
         worker.outstanding.popleft()
         job.worker = None
-        self._finish(job)
-        self._jobs.pop(job.call, None)
+        job.over = True
+        if job.limited or job.processor is not None:
+            self._finish(job)
+        call = job.call
+        self._jobs.pop(call, None)
         if worker.children:
             self._end_children(worker)
         if job.above is not None:
             # It was faster than its own end, which others wait for.
             job.report = _nothing
             if worker.killed:
-                worker.answered.append(job)
+                worker.answered_late.append(job)
             else:
                 self._report(job)
-        if item.flags & frames.DIRTY or job.prepared.key.fresh:
+        if dirty or prepared.key.fresh:
             worker.dirty = True
             self._dispatcher.withdraw(worker)
-        job.prepared.shipped.took(took)
-        call = job.call
-        start = protocol.ANSWER.size
-        if kind == frames.VALUE:
-            call.succeeded(pickle.loads(memoryview(body)[start:]))
-        elif kind == frames.FAILED:
-            call.failed_encoded(bytes(body[start:]))
-        else:
-            parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
-            if kind == frames.RESULT:
-                call.succeeded(parcel)
-            else:
-                call.returned_graph(parcel)
+        return call
 
     def _space(self, worker: WorkerProcess, item: Any) -> None:
         """Give a worker shared memory to write to, or note why it could not use it."""

@@ -40,8 +40,15 @@ class Relay:
         self._snapshot = 0
         self._attached = False
 
-    def start(self, call: Call, prepared: Prepared) -> None:
+    def start(
+        self,
+        call: Call,
+        prepared: Prepared,
+        *,
+        plain: bool = False,
+    ) -> None:
         """Ask the caller's pool for a call."""
+        del plain  # for workers of this process alone
         self._attach()
         self._count += 1
         number = self._count

@@ -15,13 +15,13 @@ from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entangle._worker import frames
+from entangle._worker import frames, page
 from entangle._worker import main as protocol
 
 from .output import Source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from .hub import Hub, Timer
     from .jobs import Job
@@ -123,11 +123,12 @@ class WorkerProcess:
         self.snapshot = 0 if key.env or key.cwd or key.cpus else zygote.snapshot
         self.watch: Timer | None = None
         self.watched = 0  # the body entered last when somebody looked
+        self.answered = 0  # the last call whose answer has come
         self.slow = 0  # the last call that it had when an answer was waited for in vain
         self.functions: set[int] = set()
         self.shared: set[int] = set()
         self.children: dict[int, Any] = {}
-        self.answered: list[Job] = []  # whose answers came while it was being ended
+        self.answered_late: list[Job] = []  # while it was being ended
         self.nested_functions: dict[bytes, Any] = {}
         self.nested_snapshots: dict[int, Any] = {}
         self._hub = hub
@@ -157,14 +158,14 @@ class WorkerProcess:
                 self._open.append(read)
                 given.append(write)
                 self.sources.append(Source(read, self._emitter(printer, stream)))
-            page = os.memfd_create(
+            memory = os.memfd_create(
                 "entangle-page", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
             )
-            given.append(page)
-            os.ftruncate(page, _PAGE)
+            given.append(memory)
+            os.ftruncate(memory, _PAGE)
             # Whoever could truncate it could end this process by a bus error.
-            fcntl.fcntl(page, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-            self.page = mmap.mmap(page, _PAGE)
+            fcntl.fcntl(memory, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+            self.page = mmap.mmap(memory, _PAGE)
             self._tokens, self._grants = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
             self._open.extend((self._tokens, self._grants))
             given.append(os.dup(self._tokens))
@@ -219,14 +220,15 @@ class WorkerProcess:
 
     # -- sending -----------------------------------------------------------------
 
-    def next_sequence(self) -> int:
-        """Return the number of the next call that this worker is given."""
-        self._sequence += 1
-        return self._sequence
+    def next_sequence(self, count: int) -> int:
+        """Return the number of the first of the next calls that it is given."""
+        first = self._sequence + 1
+        self._sequence += count
+        return first
 
-    def grant(self, numbers: Iterable[int]) -> None:
+    def grant(self, numbers: Sequence[int]) -> None:
         """Put the tokens of calls where the worker finds them; before the calls."""
-        os.write(self._grants, b"".join(map(protocol.NUMBER.pack, numbers)))
+        os.write(self._grants, struct.pack(f"<{len(numbers)}Q", *numbers))
 
     def take_back(self) -> set[int]:
         """Take all tokens that the worker hasn't taken: these calls are not begun."""
@@ -327,10 +329,25 @@ class WorkerProcess:
             EOFError, OSError, ProtocolError: the stream can't be used any more.
         """
         received = self._reader.read(self._receive)
+        self.read_output()
+        return received
+
+    def unsent(self) -> bytes:
+        """Return the answers that it keeps, which the stream may bring, too.
+
+        They come after all that it has sent before, and after all output before that
+        is read when this returns.
+        """
+        answers = page.unsent(self.page)
+        if answers:
+            self.read_output()
+        return answers
+
+    def read_output(self) -> None:
+        """Pass on what its call has printed so far, but for an unfinished line."""
         for source in self.sources:
             if source.descriptor >= 0 and _readable_bytes(source.descriptor):
                 source.read()
-        return received
 
     def drain_output(self) -> None:
         """Pass on everything printed so far, an unfinished line included."""
@@ -351,8 +368,7 @@ class WorkerProcess:
 
     def begun(self) -> tuple[int, int]:
         """Return the number of the body entered last, and when (monotonic ns)."""
-        number, moment = protocol.MARK.unpack_from(self.page)
-        return number, moment
+        return page.begun(self.page)
 
     def kill(self) -> None:
         """Have it ended with all its descendants; its death is reported later."""

@@ -1,9 +1,8 @@
-"""The alarms that a run's engine has asked for, as one timer of the hub."""
+"""The alarms that a run's engine has asked for, on the hub's agenda."""
 
 from __future__ import annotations
 
 import heapq
-import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,52 +15,51 @@ _NEVER = float("inf")
 
 
 class Alarms:
-    """Rings when alarms are due. Inside the monitor only."""
+    """One timer of the hub for all alarms of a run. Inside the monitor only."""
 
-    def __init__(self, hub: Hub, ring: Callable[[list[int], float], None]) -> None:
-        """Use a hub.
-
-        Args:
-            hub: Whose agenda the timer is on.
-            ring: Is called with the tokens that are due, first things first, and the
-                time.
-        """
+    def __init__(
+        self,
+        hub: Hub,
+        clock: Callable[[], float],
+        rang: Callable[[int, float], None],
+    ) -> None:
+        """Tell `rang` the token of each alarm that is due, and the time."""
         self._hub = hub
-        self._ring = ring
-        self._waiting: list[tuple[float, int]] = []
+        self._clock = clock
+        self._rang = rang
+        self._pending: list[tuple[float, int]] = []
         self._timer: Timer | None = None
-        self._at = _NEVER
+        self._timer_at = _NEVER
 
     def set(self, alarms: deque[tuple[float, int]]) -> None:
-        """Take over alarms: when, and the token to ring with."""
+        """Take over new alarms: times with tokens."""
         while alarms:
-            heapq.heappush(self._waiting, alarms.popleft())
-        self._rearm()
+            heapq.heappush(self._pending, alarms.popleft())
+        self._arm()
 
-    def clear(self) -> None:
-        """Ring no more, and let go of whom to ring for."""
-        self._ring = _nobody
-        self._waiting.clear()
+    def close(self) -> None:
+        """Forget all alarms, and whom to tell."""
+        self._rang = _nobody
+        self._pending.clear()
         if self._timer is not None:
             self._timer.cancel()
 
-    def _rearm(self) -> None:
-        first = self._waiting[0][0] if self._waiting else _NEVER
-        if first < self._at:
+    def _arm(self) -> None:
+        first = self._pending[0][0] if self._pending else _NEVER
+        if first < self._timer_at:
             if self._timer is not None:
                 self._timer.cancel()
-            self._at = first
-            self._timer = self._hub.at(first, self._due)
+            self._timer_at = first
+            self._timer = self._hub.at(first, self._ring)
 
-    def _due(self) -> None:
-        self._timer, self._at = None, _NEVER
-        now = time.monotonic()
-        tokens: list[int] = []
-        while self._waiting and self._waiting[0][0] <= now:
-            tokens.append(heapq.heappop(self._waiting)[1])
-        self._ring(tokens, now)
-        self._rearm()
+    def _ring(self) -> None:
+        self._timer, self._timer_at = None, _NEVER
+        now = self._clock()
+        while self._pending and self._pending[0][0] <= now:
+            _, token = heapq.heappop(self._pending)
+            self._rang(token, now)
+        self._arm()
 
 
-def _nobody(tokens: list[int], now: float) -> None:
-    """Ring for nobody: the run is over."""
+def _nobody(token: int, now: float) -> None:
+    """Tell nobody: the run is over."""

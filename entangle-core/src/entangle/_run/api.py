@@ -136,7 +136,7 @@ def _made(
 ) -> tuple[Run, Item]:
     """Build a run up to the point where nothing has begun yet."""
     made = Run(pool, workers=workers, timeout=timeout)
-    found = discover(node, made.knows)
+    found = discover(node)
     try:
         made.prepare(found)
         made.add(found)

@@ -141,12 +141,6 @@ class Encoder:
             arguments, encoded ones as parcels; and whether there are any.
         """
         atoms = codec.ATOMS
-        for value in args:
-            if type(value) not in atoms:
-                break
-        else:
-            if kwargs is None:
-                return True, args, None, False
         batch = self._batches.get(node, {})
         encoded = False
         complete = True

@@ -69,6 +69,7 @@ class CachedPlace:
         self._making = threading.Lock()
         self._waiting: deque[Item] = deque()
         self._inside = 0
+        self._refilling = False
         self._ahead = 0
         self._found: dict[Node[Any], Hit] = {}
         # Of nodes that need no other's value.
@@ -107,12 +108,9 @@ class CachedPlace:
                 self._place = self._make()
             return self._place
 
-    def hold(self, item: Item) -> bool:
-        """Keep an item back while many calls are looked for or computed."""
-        if self._inside < WINDOW:
-            return False
-        self._waiting.append(item)
-        return True
+    def queue(self) -> deque[Item] | None:
+        """Return where to put items while many calls are looked for or computed."""
+        return None if self._inside < WINDOW else self._waiting
 
     def start(self, call: NodeCall) -> None:
         """Look for a value."""
@@ -140,9 +138,15 @@ class CachedPlace:
     def gone(self) -> None:
         """Any of the calls is over: let the next one in."""
         self._inside -= 1
+        if self._waiting and not self._refilling:
+            self._refilling = True
+            self._run.hub.post(self._run.resume, self._refill)
+
+    def _refill(self) -> None:
+        self._refilling = False
         waiting = self._waiting
         while waiting and self._inside < WINDOW:
-            self._run.resume(waiting.popleft())
+            self._run.call(waiting.popleft(), self)
 
     def close(self) -> None:
         """The run is over."""

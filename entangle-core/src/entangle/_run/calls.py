@@ -59,7 +59,8 @@ class NodeCall(Call):
         self.kwargs = node.kwargs
         self.name = node.task.name
         self.options: Options = item.options
-        self.alone = starts = item.wants_start
+        # Most items have no flag at all.
+        self.alone = starts = bool(item.flags) and item.wants_start
         self.captures = watched = run.watch is not None
         self.wants_start = watched or starts
 
@@ -89,7 +90,14 @@ class NodeCall(Call):
         elif type(value) not in codec.ATOMS and has_edges(value):
             self._expand(value)
             return
-        run.hub.post(run.call_succeeded, self, value)
+        if self.wants_start:
+            # After what was told of it before.
+            run.hub.post(run.call_succeeded, self, value)
+        else:
+            run.landed.append((self, value))
+            if not run.landing:
+                run.landing = True
+                run.hub.post(run.calls_succeeded)
 
     def failed(self, error: BaseException) -> None:
         # An executor of somebody else's may report what would end the caller.

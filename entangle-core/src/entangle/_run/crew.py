@@ -16,10 +16,10 @@ class Crew:
 
     Args:
         most: How many that are.
-        resume: Starts an item that was kept back; False if nobody wants it any more.
+        resume: Starts an item that was kept back, if it is still wanted.
     """
 
-    def __init__(self, most: int, resume: Callable[[Item], bool]) -> None:
+    def __init__(self, most: int, resume: Callable[[Item], None]) -> None:
         self._most = most
         self._resume = resume
         self._inside: set[Item] = set()

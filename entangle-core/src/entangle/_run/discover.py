@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeGuard
 
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.walk import edges, edges_in
 from entangle.errors import CompositionError
@@ -18,14 +19,14 @@ class Discovered:
     Attributes:
         roots: The edges in the value itself.
         order: The edges that the run doesn't know, inputs first, leaves in the order
-            in which they are written.
+            in which they are written; with nothing yet that they stand for.
         inputs: Those of them that have inputs, with these.
     """
 
     __slots__ = ("inputs", "order", "roots")
 
     def __init__(
-        self, roots: list[Any], order: list[Any], inputs: dict[Any, list[Any]]
+        self, roots: list[Any], order: dict[Any, Any], inputs: dict[Any, list[Any]]
     ) -> None:
         self.roots = roots
         self.order = order
@@ -42,49 +43,43 @@ def has_edges(value: Any) -> bool:
     return bool(edges_in(value))
 
 
-def discover(value: Any, known: Callable[[Any], bool]) -> Discovered:
+def discover(value: Any, known: Callable[[Any], bool] | None = None) -> Discovered:
     """Find the edges in a value and, transitively, in their arguments.
 
     Args:
         value: What was asked for or returned.
-        known: Tells whether an edge need not be looked into again.
+        known: Tells whether an edge need not be looked into again; None if there is
+            none.
 
     Raises:
         CompositionError: a node is among its own inputs.
     """
     roots = edges_in(value)
-    order: list[Any] = []
-    done: set[Any] = set()
+    order: dict[Any, Any] = {}
     entered: dict[Any, list[Any]] = {}
     stack = list(reversed(roots))
     while stack:
         edge = stack[-1]
-        if edge in done or known(edge):
+        if edge in order or (known is not None and known(edge)):
             stack.pop()
             continue
-        if not is_node(edge):
-            stack.pop()
-            done.add(edge)
-            order.append(edge)
-            continue
-        if edge in entered:
-            stack.pop()
-            done.add(edge)
-            order.append(edge)
-            continue
-        inputs = edges(edge)
-        if not inputs:
-            stack.pop()
-            done.add(edge)
-            order.append(edge)
-            continue
-        entered[edge] = inputs
-        for other in reversed(inputs):
-            if other in entered and other not in done:
-                raise CompositionError(
-                    f"{edge!r} is among its own inputs: a list or dict that was given "
-                    "to it was changed to contain a node made from it"
-                )
-            if other not in done and not known(other):
-                stack.append(other)
+        if kind_of(edge) is Node and edge not in entered:
+            inputs = edges(edge)
+            if inputs:
+                entered[edge] = inputs
+                for other in reversed(inputs):
+                    if other not in order:
+                        if other in entered:
+                            raise _knot(edge)
+                        stack.append(other)
+                continue
+        stack.pop()
+        order[edge] = None
     return Discovered(roots, order, entered)
+
+
+def _knot(edge: Node[Any]) -> CompositionError:
+    return CompositionError(
+        f"{edge!r} is among its own inputs: a list or dict that was given to it was "
+        "changed to contain a node made from it"
+    )

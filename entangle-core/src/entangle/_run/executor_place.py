@@ -10,6 +10,7 @@ from .thread_place import arguments
 from .told import told
 
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Callable
 
     from entangle._engine_items import Item
@@ -42,10 +43,9 @@ class ExecutorPlace:
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: how arguments travel is the executor's affair."""
 
-    def hold(self, item: Item) -> bool:
+    def queue(self) -> deque[Item] | None:
         """Keep nothing back."""
-        del item
-        return False
+        return None
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the executor."""

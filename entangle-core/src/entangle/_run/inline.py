@@ -193,10 +193,9 @@ class InlinePlace:
                 stacklevel=2,
             )
 
-    def hold(self, item: Item) -> bool:
+    def queue(self) -> deque[Item] | None:
         """Keep nothing back."""
-        del item
-        return False
+        return None
 
     def start(self, call: NodeCall) -> None:
         """Queue the body for the calling thread."""

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from entangle._engine import Engine
     from entangle._engine_items import Item
 
-# References to a node that are the run's own: the list of what was found and the loop
-# over it, the key among the run's items, the item's own, the argument of getrefcount.
-_OWN = 5
+# References to a node that are the run's own: the loop over what was found, the key
+# among the run's items, the item's own, the argument of getrefcount.
+_OWN = 4
 
 
 class Pins:
@@ -37,6 +37,11 @@ class Pins:
     def grow(self, reason: Any) -> None:
         """More nodes may come, for some reason."""
         self._growing.add(reason)
+
+    @property
+    def growing(self) -> bool:
+        """Whether more nodes may come."""
+        return bool(self._growing)
 
     def settle(self, reason: Any) -> None:
         """Nothing more comes for that reason; without any left all pins are drawn."""
@@ -56,10 +61,12 @@ class Pins:
         """
         if not self._growing:
             return
+        # One more where what was found is not what the run has of items.
+        own = _OWN + (order is not items)
         for edge in order:
             if is_node(edge):
                 item = items[edge]
-                if sys.getrefcount(edge) - _OWN > len(consumers_of(item)):
+                if sys.getrefcount(edge) - own > len(consumers_of(item)):
                     self._engine.pin(item)
                     self._pinned[item] = None
 

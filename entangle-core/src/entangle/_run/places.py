@@ -12,7 +12,8 @@ from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
 if TYPE_CHECKING:
-    from collections.abc import Hashable
+    from collections import deque
+    from collections.abc import Hashable, Iterable
 
     from entangle._engine_items import Item
     from entangle._graph.node import Node
@@ -35,8 +36,8 @@ class Place(Protocol):
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Do, outside of the monitor, what may run code of the user's."""
 
-    def hold(self, item: Item) -> bool:
-        """Keep back an item that is to be started, to resume it later; or don't."""
+    def queue(self) -> deque[Item] | None:
+        """Return where to put what is to be started later; None for at once."""
         ...
 
     def start(self, call: NodeCall) -> None:
@@ -58,46 +59,42 @@ class Places:
     def __init__(self, run: Run) -> None:
         self._run: Run | None = run
         self._lock = threading.Lock()
-        self._of_task: dict[Task[..., Any], Place] = {}
+        # Of the tasks of nodes that were prepared.
+        self.of_task: dict[Task[..., Any], Place] = {}
         self._shared: dict[Hashable, Place] = {}
         self._targets: dict[str, str] | None = None
         self._resolutions: dict[Task[..., Any], Resolved] = {}
         # Options of tasks whose place was replaced.
         self.relaxed: dict[Task[..., Any], Options] = {}
 
-    def prepare(self, node: Node[Any], batch: Batch) -> None:
-        """Prepare a node that is about to be added to the run."""
-        task = node.task
-        place = self._of_task.get(task)
-        if place is None:
-            run = self._run
-            if task.options.how == "assemble" or run is None:
-                return  # it has no body, or comes too late
-            # Nodes that calls return are prepared on several threads.
-            with self._lock:
-                place = self._of_task.get(task)
-                if place is None:
-                    place = self._of_task[task] = self._find(run, task)
-        place.prepare(node, batch)
+    def prepare(self, nodes: Iterable[Node[Any]], batch: Batch | None = None) -> None:
+        """Prepare nodes that are about to be added to the run."""
+        batch = {} if batch is None else batch
+        last = place = None
+        for node in nodes:
+            task = node.task
+            if task is not last:
+                last = task
+                place = self.of_task.get(task) or self._found(task)
+            if place is not None:
+                place.prepare(node, batch)
+
+    def _found(self, task: Task[..., Any]) -> Place | None:
+        run = self._run
+        if task.options.how == "assemble" or run is None:
+            return None  # it has no body, or comes too late
+        # Nodes that calls return are prepared on several threads.
+        with self._lock:
+            place = self.of_task.get(task)
+            if place is None:
+                place = self.of_task[task] = self._find(run, task)
+            return place
 
     def mean_ns(self, task: Task[..., Any], unknown: float) -> float:
         """Return how many nanoseconds a prepared task has lately taken in a process."""
-        place = self._of_task[task]
+        place = self.of_task[task]
         known = place.mean_ns if isinstance(place, ProcessPlace) else None
         return unknown if known is None else known
-
-    def hold(self, item: Item, node: Node[Any]) -> bool:
-        """Let the place of an item keep it back: a call is made only when it is near."""
-        return self._of_task[node.task].hold(item)
-
-    def start(self, call: NodeCall, node: Node[Any]) -> None:
-        """Start a call, unless its value is found."""
-        place = self._of_task[node.task]
-        if call.options.cache:
-            call.place = place
-            place.start(call)
-            return
-        self.launch(call, place)
 
     def launch(self, call: NodeCall, place: Place) -> None:
         """Start a call at a place, as soon as the limit of its task allows."""
@@ -129,8 +126,8 @@ class Places:
 
     def close(self) -> None:
         """The run is over. What it holds is not left to the collector: it is large."""
-        places = {*self._of_task.values(), *self._shared.values()}
-        self._of_task = {}
+        places = {*self.of_task.values(), *self._shared.values()}
+        self.of_task = {}
         self._shared = {}
         self._run = None
         for place in places:

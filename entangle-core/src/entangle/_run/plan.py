@@ -66,7 +66,7 @@ def plan(node: Node[Any]) -> Plan:
     """Say what would run where; see `Node.plan`."""
     targets = replacements()
     nodes: dict[Task[..., Any], list[Node[Any]]] = {}
-    for edge in discover(node, lambda _: False).order:
+    for edge in discover(node).order:
         if is_node(edge) and edge.task.options.how != "assemble":
             nodes.setdefault(edge.task, []).append(edge)
     return Plan(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from entangle._graph.walk import EDGE_TYPES
+from entangle._graph.node import Node
 from entangle._pool.keys import prepare
 from entangle._worker import codec
 from entangle._worker.sharing import Given
@@ -15,7 +15,6 @@ from .arguments import Batch, payload, publish
 
 if TYPE_CHECKING:
     from entangle._engine_items import Item
-    from entangle._graph.node import Node
     from entangle._graph.task import Task
     from entangle._pool.jobs import Payload
 
@@ -25,6 +24,9 @@ if TYPE_CHECKING:
 # Calls of one task and run in the pool's queue: enough to keep the workers busy, few
 # enough that another run's calls don't wait long behind them.
 WINDOW = 512
+
+# What arguments mostly are.
+_NOTHING_TO_DO = codec.ATOMS | {Node}
 
 # How a call stands with the pool.
 NOT_YET, ENCODED, GIVEN = range(3)
@@ -40,6 +42,7 @@ class ProcessPlace:
         self._waiting: deque[Item] = deque()
         self._inside = 0
         self._sharing = task.options.shared_memory
+        self._refilling = False
         # A new interpreter takes its time: as long as what is done here meanwhile.
         if not task.options.fresh:
             run.pool.expect_processes(getattr(task.fn, "__module__", ""))
@@ -63,24 +66,23 @@ class ProcessPlace:
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Encode the arguments that are plain objects, while none is sent yet."""
-        atoms = codec.ATOMS
-        if node.kwargs is None:
-            for value in node.args:
-                if type(value) not in atoms and type(value) not in EDGE_TYPES:
-                    break
-            else:
-                return
-        self._run.encoder.prepare(node, batch)
+        if node.kwargs is not None or not _NOTHING_TO_DO.issuperset(
+            map(type, node.args)
+        ):
+            self._run.encoder.prepare(node, batch)
 
-    def hold(self, item: Item) -> bool:
-        """Keep an item back while many calls are in the pool."""
-        if self._inside < WINDOW:
-            return False
-        self._waiting.append(item)
-        return True
+    def queue(self) -> deque[Item] | None:
+        """Return where to put items while many calls are in the pool, else None."""
+        return None if self._inside < WINDOW else self._waiting
 
     def start(self, call: NodeCall) -> None:
         """Give a call to the pool."""
+        if call.kwargs is None and codec.ATOMS.issuperset(map(type, call.args)):
+            # As most are: nothing to encode.
+            self._inside += 1
+            call.given = GIVEN
+            self._processes.start(call, self._prepared, plain=True)
+            return
         complete, args, kwargs, encoded = self._run.encoder.quick(
             call.node, call.args, call.kwargs
         )
@@ -112,9 +114,16 @@ class ProcessPlace:
         if call.given == NOT_YET:
             return
         self._inside -= 1
+        if self._waiting and not self._refilling:
+            # After the other news that is here already.
+            self._refilling = True
+            self._run.hub.post(self._run.resume, self._refill)
+
+    def _refill(self) -> None:
+        self._refilling = False
         waiting = self._waiting
         while waiting and self._inside < WINDOW:
-            self._run.resume(waiting.popleft())
+            self._run.call(waiting.popleft(), self)
 
     def close(self) -> None:
         """Drop what waits and was encoded; have the workers forget what calls shared."""

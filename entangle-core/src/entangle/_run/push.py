@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
 
-from entangle._engine_items import HINDERED, PUSH, SUCCEEDED, consumers_of
+from entangle._engine_items import HINDERED, ISSUED, PUSH, SUCCEEDED, consumers_of
 from entangle._engine_push import arrived
 from entangle._graph.callables import name_of
 from entangle._graph.candidates import not_taken
@@ -15,7 +16,7 @@ from entangle._graph.options import Options
 from entangle._graph.program import CHOOSING, Lowered, choice_name, is_choice
 from entangle._graph.walk import EDGE_TYPES, edges_in
 from entangle._log import Log
-from entangle._pool.batching import TINY_NS
+from entangle._pool.jobs import TINY_NS
 from entangle._worker.attach import Parcel
 
 from .activation import Activation, Chosen, Leaves, chosen_flows, outcome, values_of
@@ -82,7 +83,7 @@ class PushRun(Run):
         self._calls_back = False
         self._crew: Crew | None = None
         if program.most is not None:
-            self._crew = Crew(program.most, self.resume)
+            self._crew = Crew(program.most, self._let_in)
         self._prepared: WeakSet[Program] = WeakSet()
         # Choosing items that have not chosen, and what they belong to.
         self._deciding: dict[Item, Activation] = {}
@@ -103,8 +104,7 @@ class PushRun(Run):
         for stage in program.stages:
             node = stage.node
             # A big constant of one stage is for many inputs: it is sent ahead.
-            for _ in range(1 if node.kwargs is None else 2):
-                self.places.prepare(node, batch)
+            self.places.prepare([node] * (1 if node.kwargs is None else 2), batch)
             if type(node.task) is Lowered and node.task.callback is not None:
                 self._calls_back = True
         if batch:
@@ -193,8 +193,7 @@ class PushRun(Run):
         activation.leaves = self._add_program(activation, activation.program, given)
         engine.unpin(given)
         item = engine.add(activation, _ALL_LEAVES, assemble=True)
-        for leaf in activation.leaves:
-            engine.link(item, leaf)
+        engine.link(item, activation.leaves)
         engine.root(item, tolerant=tolerant)
         return item
 
@@ -227,16 +226,23 @@ class PushRun(Run):
             if stage.chooses:
                 self._deciding[item] = activation
         for stage, item in zip(program.stages, items, strict=True):
-            for parent in stage.parents:
-                engine.link(item, given if parent < 0 else items[parent])
+            engine.link(item, [given if p < 0 else items[p] for p in stage.parents])
         activation.items.extend(items)
         activation.programs.append(program)
         return [items[number] for number in program.leaves]
 
-    def _start(self, item: Item) -> None:
+    def _start(self, starts: deque[Item]) -> None:
         crew = self._crew
-        if crew is None or not _in_crew(item) or crew.admits(item):
-            super()._start(item)
+        if crew is not None:
+            waiting = list(starts)
+            starts.clear()
+            starts.extend([i for i in waiting if not _in_crew(i) or crew.admits(i)])
+        super()._start(starts)
+
+    def _let_in(self, item: Item) -> None:
+        """Start an item that was kept back, if it is still wanted."""
+        if not self.finished and item.status == ISSUED:
+            self._start(deque((item,)))
 
     def _cancel(self, item: Item, attempt: int) -> None:
         super()._cancel(item, attempt)
@@ -255,17 +261,23 @@ class PushRun(Run):
         if self._crew is not None:
             self._crew.leave(call.item)
 
-    def _resolve(self, call: NodeCall, node: Node[Any]) -> None:
+    def _fill(self, call: NodeCall) -> None:
         """Give a call the values of those parents that ran, in the order written."""
-        item = call.item
+        item, node = call.item, call.node
         flags = item.flags
         if not flags & PUSH:
-            super()._resolve(call, node)
+            super()._fill(call)
             return
         if type(node.task) is not Lowered:
             call.name = choice_name(node)
         inputs = arrived(item) if flags & HINDERED else item.inputs
         call.args = (*node.args, *[each.value for each in inputs])
+
+    def calls_succeeded(self) -> None:
+        """Bodies returned values, see `landed`; some may be choices."""
+        self.landing = False
+        while self.landed:
+            self.call_succeeded(*self.landed.popleft())
 
     def call_succeeded(self, call: NodeCall, value: Any) -> None:
         """A body returned a value without nodes, or chose flows."""

@@ -10,47 +10,49 @@ from __future__ import annotations
 import _thread
 import contextvars
 import time
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import Engine
-from entangle._engine_items import FAILED, ISSUED, RUNNING
+from entangle._engine_items import ISSUED
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle._seam import discovery
-from entangle._worker import codec
 from entangle._worker import main as worker
 from entangle.errors import (
-    CacheKeyError,
     EntangleError,
     InternalError,
-    TaskError,
-    UnpicklableError,
 )
 
 from . import current
 from .alarms import Alarms
-from .arguments import Batch, Encoder
+from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
 from .checks import check
 from .discover import discover, is_node
+from .news import News
 from .notes import note_path
+from .outcomes import Outcomes
 from .pins import Pins
 from .places import Places
-from .values import assemble, objects
+from .values import objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._engine_items import Item
+    from entangle._graph.options import Options
     from entangle._pool.pool import Pool
     from entangle._pool.snapshot import Snapshot
 
     from .discover import Discovered
     from .keeping import Keeper
     from .observers import Watch
+    from .places import Place
 
 
-class Run:
+class Run(News):
     """One execution of a graph. Thread-safe as far as it says so.
 
     Attributes:
@@ -81,6 +83,7 @@ class Run:
         )
         self.pins = Pins(self.engine)
         self.items: dict[Any, Item] = {}
+        self.outcomes = Outcomes()
         self.encoder = Encoder(pool.shared_number)
         self.places = Places(self)
         self.watch: Watch | None = None
@@ -88,6 +91,10 @@ class Run:
         self.context = contextvars.copy_context()
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
+        # Values that have come, and whether they are about to be told to the engine:
+        # most come many at a time. Thread-safe, as the flag is drawn first.
+        self.landed: deque[tuple[NodeCall, Any]] = deque()
+        self.landing = False
         self._active = False
         self._orphaned = False
         self._due = False  # whether the engine's commands are about to be carried out
@@ -97,7 +104,7 @@ class Run:
         self._done.acquire()
         self._calls: dict[Item, NodeCall] = {}
         self._externals: list[tuple[Any, Item]] = []
-        self._alarms = Alarms(self.hub, self._ring)
+        self._alarms = Alarms(self.hub, self.clock, self._rang)
         self._snapshot: Snapshot | None = None
         self._parent = current.parent()
         if self._parent is not None:
@@ -112,11 +119,7 @@ class Run:
             UnpicklableError: something can't be sent to a process.
             Exception: what making a scheduler of the user's raises.
         """
-        prepare = self.places.prepare
-        batch: Batch = {}
-        for edge in found.order:
-            if is_node(edge):
-                prepare(edge, batch)
+        self.places.prepare(filter(is_node, found.order))
 
     def observe(self, nodes: int, name: str) -> None:
         """Have plugins observe the run, if any wants to; before it begins.
@@ -138,6 +141,9 @@ class Run:
 
     def add(self, found: Discovered) -> None:
         """Add nodes to the engine: before the run begins, or inside the monitor."""
+        if not self.items:
+            # As large as it will be, mostly: one such thing is enough.
+            self.items = self.outcomes.items = found.order
         self._add(found)
         # From here, where no variable refers to a node: references are counted.
         self.pins.pin(found.order, self.items)
@@ -146,14 +152,14 @@ class Run:
         engine, items = self.engine, self.items
         relaxed, inputs = self.places.relaxed, found.inputs
         for edge in found.order:
-            if is_node(edge):
-                options = edge.task.options
+            if kind_of(edge) is Node:
+                options: Options = edge.task.options
                 if relaxed:
                     options = relaxed.get(edge.task, options)
                 item = engine.add(edge, options, assemble=options.how == "assemble")
                 items[edge] = item
-                for other in inputs.pop(edge, ()):
-                    engine.link(item, items[other])
+                if edge in inputs:
+                    engine.link(item, [items[other] for other in inputs.pop(edge)])
                 if options.how == "workflow":
                     self.pins.grow(item)
             else:
@@ -311,117 +317,6 @@ class Run:
         else:
             self._orphaned = True
 
-    def call_started(self, call: NodeCall, at: float) -> None:
-        """A body was entered."""
-        # Somebody else's executor may say what it likes.
-        at = max(at, self._begun)
-        if self.watch is not None and self._calls.get(call.item) is call:
-            self.watch.started(call, self.clock() - at)
-        self._feed(self.engine.started, call.item, call.attempt, at)
-
-    def is_open(self, call: NodeCall) -> bool:
-        """Tell whether a call is not over: what is reported later is ignored."""
-        return self._calls.get(call.item) is call
-
-    def call_printed(self, call: NodeCall, stream: str, text: str) -> None:
-        """A body has printed lines, and somebody observes."""
-        if self.watch is not None and self.is_open(call):
-            self.watch.printed(call, stream, text)
-
-    def call_succeeded(self, call: NodeCall, value: Any) -> None:
-        """A body returned a value without nodes."""
-        if self._calls.get(call.item) is call:
-            self._feed(self._succeeded, call, value)
-
-    def _succeeded(self, call: NodeCall, value: Any, *, cached: bool = False) -> None:
-        self._left(call, "succeeded", cached=cached)
-        item, now = call.item, self.clock()
-        if self.keeper is not None and self.keeper.keeps(item):
-            # As if it had returned nodes: its body is over, its value to be kept.
-            item.node = Expansion(node_of(item), value)
-            self.engine.expanded(item, call.attempt, (), now, value=value)
-        else:
-            self.engine.succeeded(item, call.attempt, value, now)
-        self.pins.settle(item)
-
-    def call_cached(self, call: NodeCall, value: Any) -> None:
-        """The value of a call was found: nothing has to be started."""
-        if self._calls.get(call.item) is call:
-            self._feed(self._succeeded, call, value, cached=True)
-
-    def call_joined(self, call: NodeCall, other: Item) -> None:
-        """An equal call is under way: its value is that of this one, too."""
-        self._feed(self._expanded, call, node_of(other))
-
-    def kept(self, item: Item, value: Any) -> None:
-        """The value of an item is kept, as far as it can be: now it is delivered."""
-        self._feed(self.engine.assembled, item, value, self.clock())
-
-    def call_failed(self, call: NodeCall, error: BaseException) -> None:
-        """A body raised, or its process died."""
-        if self._calls.get(call.item) is call:
-            self._feed(self._failed, call, error)
-
-    def _failed(self, call: NodeCall, error: BaseException) -> None:
-        self._left(call, "failed", error)
-        # What doesn't pickle doesn't pickle the next time either.
-        final = isinstance(error, (UnpicklableError, CacheKeyError))
-        self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
-
-    def call_cancelled(self, call: NodeCall, how: str) -> None:
-        """A call was ended because the engine asked for it."""
-        if self._calls.get(call.item) is call:
-            self._feed(self._ended, call, how)
-
-    def _ended(self, call: NodeCall, how: str) -> None:
-        self._left(call, how)
-        item, now = call.item, self.clock()
-        if item.status in {ISSUED, RUNNING}:
-            # Somebody else's executor was shut down, say.
-            error = TaskError("CancelledError", f"the place ended {call.name} unasked")
-            self.engine.failed(item, call.attempt, error, now)
-        else:
-            self.engine.ended(item, call.attempt, how, now)
-
-    def call_expanded(self, call: NodeCall, value: Any) -> None:
-        """A body returned nodes, which are prepared."""
-        if self.finished:
-            self.places.close()  # what was prepared came too late
-        if self._calls.get(call.item) is call:
-            self._feed(self._expanded, call, value)
-
-    def _expanded(self, call: NodeCall, value: Any) -> None:
-        self._left(call, "expanded")
-        # Found anew: what was known may have been spent in the meantime.
-        found = discover(value, self.knows)
-        self.add(found)
-        item = call.item
-        item.node = Expansion(node_of(item), value)
-        producers = [self.items[edge] for edge in found.roots]
-        self.engine.expanded(item, call.attempt, producers, self.clock())
-        self.pins.settle(item)
-
-    def call_landed(self, item: Item, value: Any, error: BaseException | None) -> None:
-        """A run whose future is an argument of this one is over."""
-        if error is None:
-            self._feed(self.engine.succeeded, item, item.attempt, value, self.clock())
-        else:
-            self._feed(self.engine.failed, item, item.attempt, error, self.clock())
-
-    def _left(
-        self,
-        call: NodeCall,
-        outcome: str,
-        error: BaseException | None = None,
-        *,
-        cached: bool = False,
-    ) -> None:
-        """Let go of a call that is over."""
-        del self._calls[call.item]
-        if self.watch is not None:
-            self.watch.ended(call, outcome, error, cached=cached)
-        self.places.left(call)
-
     def _feed(self, event: Callable[..., None], *args: Any, **options: Any) -> None:
         """Tell the engine of an event; what it wants done is done soon after."""
         if self.finished:
@@ -457,9 +352,7 @@ class Run:
         engine = self.engine
         while True:
             if engine.starts:
-                starts = engine.starts
-                while starts:
-                    self._start(starts.popleft())
+                self._start(engine.starts)
             elif engine.assembles:
                 self._assemble(engine.assembles.popleft())
             elif engine.cancels:
@@ -475,50 +368,65 @@ class Run:
         if engine.finished:
             self._finish()
 
-    def _start(self, item: Item) -> None:
-        known = self._calls.get(item)
-        if known is not None and known.attempt == item.attempt:
-            return  # it was kept back twice: for an attempt that is over, too
-        node = node_of(item)
-        if self.places.hold(item, node):
-            return
+    def _start(self, starts: deque[Item]) -> None:
+        places = self.places.of_task
+        last = queue = None
+        while starts:
+            item = starts.popleft()
+            node: Any = item.node
+            if type(node) is Expansion:
+                node = node.node
+            task = node.task
+            if queue is not None and task is last:
+                queue.append(item)
+                continue
+            place = places[task]
+            last, queue = task, place.queue()
+            if queue is None:
+                self.call(item, place)
+            else:
+                queue.append(item)
+
+    def call(self, item: Item, place: Place) -> None:
+        """Start an item now, which its place may have kept back till then."""
+        if item.status != ISSUED:
+            return  # nobody wants it any more
+        if item.attempt > 1:
+            known = self._calls.get(item)
+            if known is not None and known.attempt == item.attempt:
+                return  # it was kept back twice: for an attempt that is over, too
+        node: Any = item.node
+        if type(node) is Expansion:
+            node = node.node
         call = self.call_type(self, item, node)
         if item.inputs:
             try:
-                self._resolve(call, node)
+                self._fill(call)
             except TypeError as error:
                 # A value that can't be where its node was: a list, say, in a set.
                 self.engine.failed(item, item.attempt, error, self.clock(), final=True)
                 return
         self._calls[item] = call
-        self.places.start(call, node)
+        call.place = place
+        options = call.options
+        if options.limit is None or options.cache:
+            place.start(call)
+        else:
+            self.places.launch(call, place)
 
-    def _resolve(self, call: NodeCall, node: Node[Any]) -> None:
-        call.args = tuple([self._resolved(value) for value in node.args])
-        if node.kwargs is not None:
-            call.kwargs = {
-                name: self._resolved(value) for name, value in node.kwargs.items()
-            }
+    def _fill(self, call: NodeCall) -> None:
+        """Give a call its arguments.
 
-    def _resolved(self, value: Any) -> Any:
-        if type(value) in codec.ATOMS:
-            return value
-        if type(value) is Node:
-            return self._value(value)
-        return assemble(value, self._value)
-
-    def _value(self, edge: Any) -> Any:
-        item = self.items[edge]
-        if item.status == FAILED and item.error is not None:
-            # An error that is delivered as a value: it says where it came from, too.
-            note_path(item.error, item)
-        return item.value
+        Raises:
+            TypeError: a value can't be where its node was.
+        """
+        self.outcomes.fill(call)
 
     def _assemble(self, item: Item) -> None:
         node = item.node
         value = node.value if type(node) is Expansion else node.args[0]  # type: ignore[attr-defined]
         try:
-            built = self._resolved(value)
+            built = self.outcomes.of(value)
         except TypeError as error:
             self.engine.unassembled(item, error, self.clock())
         else:
@@ -534,12 +442,9 @@ class Run:
         else:
             self.places.cancel(call)
 
-    def resume(self, item: Item) -> bool:
-        """Start an item that a place has kept back; False if nobody wants it now."""
-        if self.finished or item.status != ISSUED:
-            return False
-        self._start(item)
-        return True
+    def resume(self, refill: Callable[[], None]) -> None:
+        """Have a place start what it has kept back, by `call`."""
+        self._feed(refill)
 
     def unstarted(self, call: NodeCall) -> None:
         """A call was cancelled before any place had it."""
@@ -554,9 +459,9 @@ class Run:
             and item.status == ISSUED
         )
 
-    def _ring(self, tokens: list[int], now: float) -> None:
-        """Tell the engine which alarms are due."""
-        for token in tokens:
+    def _rang(self, token: int, now: float) -> None:
+        """An alarm of the engine's is due."""
+        if not self.finished:
             self._feed(self.engine.alarm, token, now)
 
     # -- end ---------------------------------------------------------------------
@@ -592,7 +497,8 @@ class Run:
         self.places.close()
         self.keeper = None
         self._calls.clear()
-        self._alarms.clear()
+        self.landed.clear()
+        self._alarms.close()
         if self._parent is not None:
             self._parent.release(self)
         if self.watch is not None and self._active:

@@ -16,6 +16,7 @@ from .values import objects
 
 if TYPE_CHECKING:
     import asyncio
+    from collections import deque
 
     from entangle._engine_items import Item
     from entangle._graph.node import Node
@@ -45,10 +46,9 @@ class ThreadPlace:
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
 
-    def hold(self, item: Item) -> bool:
+    def queue(self) -> deque[Item] | None:
         """Keep nothing back."""
-        del item
-        return False
+        return None
 
     def start(self, call: NodeCall) -> None:
         """Give the call to a thread."""
@@ -140,10 +140,9 @@ class AsyncPlace:
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
 
-    def hold(self, item: Item) -> bool:
+    def queue(self) -> deque[Item] | None:
         """Keep nothing back."""
-        del item
-        return False
+        return None
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the loop."""

@@ -34,7 +34,7 @@ MOST_BUFFERS = 1 << 24
 # caller -> worker
 CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT, GRANTED, UNMAP = range(1, 10)
 # worker -> caller
-HELLO, STARTED, VALUE, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
+HELLO, STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
 SPACE, RELEASED = range(41, 43)
 
 # marks of a buffer
@@ -43,10 +43,11 @@ REFERENCE = 2
 _MARK_BITS = 2
 _MARKS = 3
 
-# flag of CALLS
+# flags of CALLS
 APART = 1  # each call is a pickle of its own
+ALIKE = 2  # they differ by their arguments: first number, function, flags, arguments
 
-# flags of VALUE, RESULT, GRAPH and FAILED
+# flags of VALUES, RESULT, GRAPH and FAILED
 DIRTY = 1  # the call left child processes behind: discard this worker
 
 

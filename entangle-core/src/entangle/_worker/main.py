@@ -7,7 +7,8 @@ the token owns the call, which the kernel decides, so that the caller can take b
 what has not begun without this process's help.
 
 Before a body is entered its number and the time are written to a page that the
-caller sees: this alone says what had begun when a worker died.
+caller sees: this alone says what had begun when a worker died. The values of quick
+calls are sent several at a time, and meanwhile lie in that page (see `page`).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from . import (
     functions,
     mains,
     native,
+    page,
     pieces,
     space,
 )
@@ -39,7 +41,7 @@ from . import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Union
 
     Function = Callable[..., Any]
@@ -48,8 +50,7 @@ else:
     from _collections import deque
 
 NUMBER = Struct("<Q")
-MARK = Struct("<QQ")  # in the page: number of the call entered last, monotonic ns
-ANSWER = Struct("<QQ")  # in front of every answer: the call's number, ns it took
+ANSWER = Struct("<QQ")  # in front of an answer: the call's number, ns it took
 
 # flags of a call
 TOKEN = 1  # may be taken back until its token is taken
@@ -59,6 +60,7 @@ RICH = 8  # its arguments are an encoded value
 
 # A process can't be forked and waited for in less: 30 us is a third of a fork.
 LEAST_FORK_NS = 30_000
+QUICK_NS = 50_000  # what takes longer is not worth making wait for others
 _SEAL_FUTURE_WRITE = 0x10  # has a name since Python 3.13
 BROKEN_STREAM = 71  # exit code: this worker's descriptors were closed or damaged
 
@@ -79,7 +81,7 @@ class Worker:
     def __init__(
         self,
         sock: _socket.socket,
-        page: mmap,
+        memory: mmap,
         tokens: int,
         overrides: Mapping[str, Any],
         unsettled: BaseException | None = None,
@@ -89,7 +91,7 @@ class Worker:
 
         Args:
             sock: the stream to the caller.
-            page: what the caller sees of the call that is being run.
+            memory: the page that the caller sees.
             tokens: the pipe of tokens.
             overrides: ``env``, ``cwd``, ``nice``, ``cpus``.
             unsettled: what each call raises.
@@ -100,9 +102,10 @@ class Worker:
         self.relay: Callable[[frames.Frame], None] | None = None
         # Called, once, when the running body has ended.
         self.endings: list[Callable[[], None]] = []
-        self._page = page
+        self._page = page.Page(memory)
         self._tokens = tokens
         self._token: int | None = None
+        self._several = False  # whether the calls being run came with others
         self._overrides = overrides
         self._unsettled = unsettled
         self._reader = frames.FrameReader()
@@ -164,12 +167,28 @@ class Worker:
     def send(self, pieces: Sequence[frames.Buffer]) -> None:
         """Write one frame. Thread-safe; a broken stream ends the process."""
         with self._writing:
-            try:
-                frames.send(self.sock, pieces)
-            except BaseException:  # noqa: BLE001 - also what a signal's handler raises
-                # Half a frame may be out: the caller would take the next one for
-                # the rest of it, and wait for ever.
-                os._exit(BROKEN_STREAM)
+            if self._page.size:
+                self._write_held()
+            self._write(pieces)
+
+    def _write(self, pieces: Sequence[frames.Buffer]) -> None:
+        try:
+            frames.send(self.sock, pieces)
+        except BaseException:  # noqa: BLE001 - also what a signal's handler raises
+            # Half a frame may be out: the caller would take the next one for
+            # the rest of it, and wait for ever.
+            os._exit(BROKEN_STREAM)
+
+    def _write_held(self, last: bytes = b"") -> None:
+        self._write(frames.pack(frames.VALUES, self._page.held() + last))
+        self._page.sent()
+
+    def _send_value(self, answer: bytes, took: int, now: int) -> None:
+        """Send a value, or keep it for a moment if the next call may be as quick."""
+        with self._writing:
+            alone = not self._several or took > QUICK_NS
+            if alone or not self._page.hold(answer, now):
+                self._write_held(answer)
 
     def leave(self) -> None:
         """Stop being a worker: this process was forked from one by a body."""
@@ -249,7 +268,10 @@ class Worker:
 
     def _calls(self, frame: frames.Frame) -> None:
         entries = pickle.loads(frame.body)
-        if frame.flags & frames.APART:
+        self._several = len(entries) > 1
+        if frame.flags & frames.ALIKE:
+            entries = _alike(*entries)
+        elif frame.flags & frames.APART:
             entries = map(pickle.loads, entries)
         for number, function, args, kwargs, flags in entries:
             if flags & TOKEN and not self._take(number):
@@ -259,6 +281,9 @@ class Worker:
                 self._run(number, function, message, None, flags)
             else:
                 self._run(number, function, args, kwargs, flags)
+        if self._page.size:
+            with self._writing:
+                self._write_held()
 
     def _take(self, number: int) -> bool:
         """Take a call's token; False when the caller took the call back."""
@@ -277,7 +302,7 @@ class Worker:
         self._token = None
         return True
 
-    def _run(  # noqa: C901 - in one piece: calls cost, and every task's come here
+    def _run(  # noqa: C901, PLR0912 - in one piece: calls cost, and every task's come here
         self,
         number: int,
         function: int,
@@ -298,7 +323,7 @@ class Worker:
                 raise self._context_error.with_traceback(None)  # noqa: TRY301
             self.running = number
             begun = clock()
-            self._page[: MARK.size] = MARK.pack(number, begun)
+            page.MARK.pack_into(self._page.memory, 0, number, begun)
             if flags & NOTIFY:
                 self.send(frames.pack(frames.STARTED, ANSWER.pack(number, begun)))
             value = run(*args, **kwargs) if kwargs else run(*args)
@@ -307,7 +332,7 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 end_forked_child(None)
-            kind, tail, buffers = _answer(value)
+            kind, body, buffers = _answer(number, took, value)
             value = args = kwargs = run = None
             space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
@@ -315,7 +340,7 @@ class Worker:
             if self._forked:
                 end_forked_child(error)
             failure = failures.encode_failure(_told(error))
-            kind, tail, buffers = frames.FAILED, failure, ()
+            kind, body, buffers = frames.FAILED, ANSWER.pack(number, took) + failure, ()
         self.running = 0
         args = kwargs = run = None
         if self.endings:
@@ -328,7 +353,10 @@ class Worker:
             self.space.tell_released()
         if (sys.stdin, sys.stdout, sys.stderr) != self._streams:
             sys.stdin, sys.stdout, sys.stderr = self._streams
-        self.send(frames.pack(kind, ANSWER.pack(number, took) + tail, buffers, dirty))
+        if kind == frames.VALUES and not dirty:
+            self._send_value(body, took, begun + took)
+        else:
+            self.send(frames.pack(kind, body, buffers, dirty))
 
 
 def _in_forked_child() -> None:
@@ -359,6 +387,16 @@ def end_forked_child(error: BaseException | None) -> NoReturn:
     os._exit(code & 0xFF)
 
 
+def _alike(
+    number: int, function: int, flags: int, arguments: Sequence[tuple[Any, ...]]
+) -> Iterator[tuple[Any, ...]]:
+    """Yield calls of one function; all but the first wait behind another one."""
+    for args in arguments:
+        yield number, function, args, None, flags
+        flags |= TOKEN
+        number += 1
+
+
 def _hello() -> dict[str, Any]:
     return {
         "python": tuple(sys.version_info[:3]),
@@ -368,14 +406,15 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _answer(value: Any) -> tuple[int, bytes, Sequence[Any]]:
+def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
 
     Returns:
-        The kind of the frame, the rest of its body, its buffers.
+        The kind of the frame, its body, its buffers.
     """
     if codec.simple(value):
-        return frames.VALUE, pickle.dumps(value, 5), ()
+        data = pickle.dumps(value, 5)
+        return frames.VALUES, page.VALUE.pack(number, took, len(data)) + data, ()
     kind = frames.RESULT
     # Where the graph is not loaded nothing can have built a node.
     if "entangle._graph.node" in sys.modules:
@@ -385,7 +424,8 @@ def _answer(value: Any) -> tuple[int, bytes, Sequence[Any]]:
             value = pack.pack(value)
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
-    return kind, b"", attach.in_memory((blob.data, *blob.buffers))
+    parts = attach.in_memory((blob.data, *blob.buffers))
+    return kind, ANSWER.pack(number, took), parts
 
 
 def _told(error: BaseException) -> BaseException:
@@ -457,16 +497,16 @@ def become(
             raise it until they bring a state of their own.
     """
     global current  # noqa: PLW0603 - says what this process is
-    stream, out, err, page, tokens = descriptors
+    stream, out, err, shared, tokens = descriptors
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (out, 1), (err, 2)):
         os.dup2(source, target)
     for descriptor in (null, out, err):
         if descriptor not in _STANDARD:
             os.close(descriptor)
-    memory = mmap(page, 0)
-    _seal(page)
-    os.close(page)
+    memory = mmap(shared, 0)
+    _seal(shared)
+    os.close(shared)
     sock = _socket.socket(fileno=_out_of_reach(stream))
     sock.setblocking(True)
     tokens = _out_of_reach(tokens)
@@ -498,10 +538,10 @@ def become(
     _flush()
 
 
-def _seal(page: int) -> None:
+def _seal(shared: int) -> None:
     """Let the page change through its mapping alone, which keeps a descriptor open."""
     try:
-        fcntl.fcntl(page, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE)
+        fcntl.fcntl(shared, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE)
     except (AttributeError, OSError):
         pass  # before Linux 5.1: a body that writes there deceives the caller
 
