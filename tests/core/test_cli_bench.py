@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from entangle._bench import run, workloads
+from entangle._bench import run
 from entangle._bench.peers import Peer
 from entangle._cli.main import main
 from entangle.task import shutdown
@@ -28,7 +28,7 @@ def test_ours(capsys, tmp_path):
     assert main(["bench", *only, *chosen, "--json", str(file)]) == 0
     out = capsys.readouterr().out
     for name in OURS:
-        assert f"{name}: {workloads.WORKLOADS[name].title}" in out
+        assert f"{name}: {run.WORKLOADS[name].title}" in out
     assert "entangle process" in out
     assert "floor: a bare worker" in out
     assert "x1.00" in out
@@ -42,6 +42,17 @@ def test_ours(capsys, tmp_path):
         for costs in by_peer.values()
         for cost in costs
     )
+
+
+def test_arrays(capsys):
+    rows = ("array", "in place", "array to 8", "8 MB", "stages")
+    only = [part for name in rows for part in ("--only", name)]
+    peers = ["--peer", "entangle arrays", "--peer", "one process"]
+    assert main(["bench", *only, *peers, "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    for name in rows:
+        assert f"{name}: {run.WORKLOADS[name].title}" in out
+    assert out.count("entangle arrays") == len(rows)
 
 
 def test_a_peer_that_fails(capsys, monkeypatch):
