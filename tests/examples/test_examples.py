@@ -163,3 +163,10 @@ def test_resume():
         "mean 30.75",
     ]
     assert third == ["ends:", "mean 30.75"]
+
+
+def test_vectors():
+    """Both ways come to the same."""
+    (line,) = example("vectors.py")
+    one, two = map(float, re.findall(r"\d+\.\d+", line))
+    assert one == two > 0
