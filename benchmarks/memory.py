@@ -9,9 +9,12 @@ import argparse
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from entangle.data import empty
 from entangle.process import process
@@ -19,31 +22,35 @@ from entangle.task import gather, shutdown
 
 
 @process
-def filled(count):
+def filled(count: int) -> NDArray[np.float32]:
+    """Make an array."""
     return np.full(count, 2, np.float32)
 
 
 @process
-def filled_in_place(count):
+def filled_in_place(count: int) -> NDArray[np.float32]:
+    """Make an array in shared memory."""
     array = empty(count, np.float32)
     array.fill(2)
     return array
 
 
 @process
-def total(array):
+def total(array: NDArray[np.float32]) -> float:
+    """Sum an array."""
     return float(array.sum())
 
 
 @process
-def step(array):
+def step(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Change an array and pass it on."""
     array[0] += 1
     return array
 
 
-def family():
+def family() -> set[int]:
     """Return the process ids of this process and its descendants."""
-    parents = {}
+    parents: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
@@ -59,43 +66,47 @@ def family():
         found |= more
 
 
-def proportional(pids):
+def proportional(pids: set[int]) -> int:
     """Return the sum of the proportional set sizes of processes, in bytes."""
-    total = 0
+    found = 0
     for pid in pids:
         try:
             text = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:
             continue
-        total += int(text.partition("Pss:")[2].split()[0]) * 1024
-    return total
+        found += int(text.partition("Pss:")[2].split()[0]) * 1024
+    return found
 
 
 class Peak:
     """Looks at the memory of all processes while a block runs."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
+        """Begin to look."""
         self.before = self.most = proportional(family())
         self.done = threading.Event()
         self.thread = threading.Thread(target=self.look)
         self.thread.start()
         return self
 
-    def look(self):
+    def look(self) -> None:
+        """Look until told to stop."""
         pids = family()
         while not self.done.wait(0.002):
             self.most = max(self.most, proportional(pids))
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
+        """Stop looking."""
         self.done.set()
         self.thread.join()
 
     @property
-    def grown(self):
+    def grown(self) -> int:
+        """How many bytes more there were at most than before."""
         return self.most - self.before
 
 
-def measured(title, make, nbytes):
+def measured(title: str, make: Callable[[], Any], nbytes: int) -> None:
     """Print how much more memory a graph takes at most, in new processes."""
     shutdown()
     # So that workers exist and numpy is imported.
@@ -110,7 +121,8 @@ def measured(title, make, nbytes):
     )
 
 
-def main():
+def main() -> None:
+    """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--items", type=int, default=100_000_000)
     parser.add_argument("--steps", type=int, default=1000)
