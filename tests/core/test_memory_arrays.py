@@ -323,6 +323,33 @@ class Holder:
         return Holder, (pickle.PickleBuffer(self.memory),)
 
 
+def test_tables_of_arrow():
+    pyarrow = pytest.importorskip("pyarrow")
+    table = pyarrow.table({"n": range(MANY), "t": ["text"] * MANY})
+    assert most_blocks(lambda: same(same(table))()) == 1
+    got = same(table)()
+    assert got.equals(table)
+    got.validate(full=True)
+
+
+def test_data_frames():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"n": np.arange(MANY), "x": np.ones(MANY)})
+    got = same(frame)()
+    pandas.testing.assert_frame_equal(got, frame)
+    got.loc[0, "x"] = 5.0
+    assert frame.loc[0, "x"] == 1.0
+    assert same(got)().loc[0, "x"] == 5.0
+
+
+def test_tensors():
+    torch = pytest.importorskip("torch", reason="PyTorch is too large to test with")
+    got = same(torch.ones(MANY))()
+    assert torch.equal(got, torch.ones(MANY))
+    got[0] = 2
+    assert total(got)() == MANY + 1
+
+
 def test_arrays_and_buffers_in_shared_memory():
     grid = data.empty((300, 400), "<f4", order="F")
     assert grid.shape == (300, 400)
