@@ -600,6 +600,23 @@ def test_an_input_is_sent_as_it_was_when_it_was_drawn():
     assert [value for ((value,),) in _firsts(flow.stream(wrapped))] == list(range(20))
 
 
+def _numbers(value):
+    return list(value.values() if isinstance(value, dict) else value)
+
+
+def test_small_inputs_are_sent_as_they_were_too():
+    def source():
+        pair, named = [0], {"n": 0}
+        for number in range(20):
+            pair[0] = named["n"] = number
+            yield pair
+            yield named
+
+    flow = process(dataflow(_numbers))()
+    numbers = [value for ((value,),) in flow.stream(source())]
+    assert numbers == [number for number in range(20) for _ in range(2)]
+
+
 def _firsts(results):
     for (value,) in results:
         yield value
