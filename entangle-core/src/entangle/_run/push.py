@@ -156,13 +156,14 @@ class PushRun(Run):
                 f"the flow {self.program.name} was given {value!r}, which is no value "
                 "yet: call it, or wait for its result, and give the flow that"
             )
-        if self.program.stages[0].options.how != "process" or self.pool.inline:
+        if self.program.stages[0].options.how != "process":
             return value
         parcel = encoded_ahead(value)
         if parcel is None:
             # A list of a few numbers, say: whose it is may change it before it is sent.
             return value.copy() if type(value) in _CHANGING else value
-        return Encoded.of(parcel, value)
+        # Where calls run inline the object itself would be copied too late.
+        return Encoded(parcel) if self.pool.inline else Encoded.of(parcel, value)
 
     def shared(self, item: Item, value: Any) -> Any:
         """Encode a value that goes to several processes: once, and sent once to each.
