@@ -2,6 +2,7 @@
 
 import os
 import threading
+from concurrent.futures import CancelledError
 
 import pytest
 from hypothesis import given
@@ -15,6 +16,7 @@ from entangle._worker.chain import Chain
 from entangle.dataflow import dataflow, process, thread
 from entangle.errors import FlowError, UnpicklableError
 from entangle.process import process as pull
+from entangle.task import shutdown
 from entangle.thread import thread as pull_thread
 
 KEPT = []
@@ -239,3 +241,15 @@ def fitting(flow):
     found = run.fitting(flow.program)
     run.hub.post(run.places.close)
     return found
+
+
+@pytest.mark.process
+def test_a_stream_that_could_be_fused_when_its_pool_is_shut_down():
+    def source():
+        yield 1
+        shutdown()
+        yield 2
+
+    flow = dataflow(pull(inc))(dataflow(pull(inc))())
+    with pytest.raises(CancelledError, match="shutdown"):
+        list(flow.stream(source()))

@@ -15,7 +15,7 @@ from entangle.errors import (
     ProcessTimeoutException,
 )
 from entangle.process import process as pull
-from entangle.task import task
+from entangle.task import gather, task
 from entangle.workflow import workflow
 
 PATIENCE = 60
@@ -153,6 +153,19 @@ def test_a_returned_node_is_resolved():
         dataflow(lambda pair: sum(pair))()
     )
     assert flow(1) == (4,)
+
+
+def test_a_returned_list_of_nodes_that_are_put_together():
+    told = []
+
+    @dataflow(callback=lambda _, value: told.append(value))
+    def sums(value):
+        return gather(add(value, 1), gather(add(value, 2)))
+
+    after = dataflow(lambda value: value[1])
+    assert sums(after())(1) == ([3],)
+    assert dataflow(lambda value: value)(sums(), sums(after()))(1) == ([2, [3]], [3])
+    assert told == [[2, [3]]] * 3
 
 
 def test_a_node_run_inside():

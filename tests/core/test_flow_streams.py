@@ -600,6 +600,44 @@ def test_an_input_is_sent_as_it_was_when_it_was_drawn():
     assert [value for ((value,),) in _firsts(flow.stream(wrapped))] == list(range(20))
 
 
+@pytest.mark.parametrize("inline", ["", "1"])
+@pytest.mark.parametrize("count", [10, 1_000, 30_000, 100_000])
+def test_arrays_of_any_size_are_sent_as_they_were(count, inline, monkeypatch):
+    monkeypatch.setenv("ENTANGLE_INLINE", inline)
+    numpy = pytest.importorskip("numpy")
+
+    def source():
+        buffer = numpy.zeros(count)
+        for number in range(20):
+            buffer[:] = number
+            yield buffer
+
+    flow = process(dataflow(_mean))()
+    assert [mean for (mean,) in flow.stream(source())] == list(range(20))
+
+
+def _mean(array):
+    array += 1  # as writable as it was
+    return float(array.mean()) - 1
+
+
+def _numbers(value):
+    return list(value.values() if isinstance(value, dict) else value)
+
+
+def test_small_inputs_are_sent_as_they_were_too():
+    def source():
+        pair, named = [0], {"n": 0}
+        for number in range(20):
+            pair[0] = named["n"] = number
+            yield pair
+            yield named
+
+    flow = process(dataflow(_numbers))()
+    numbers = [value for ((value,),) in flow.stream(source())]
+    assert numbers == [number for number in range(20) for _ in range(2)]
+
+
 def _firsts(results):
     for (value,) in results:
         yield value

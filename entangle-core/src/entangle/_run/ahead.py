@@ -31,7 +31,15 @@ def encoded_ahead(value: Any) -> Parcel | None:
         parcel.publish()
     except (MemoryError, OSError):
         return None
+    # What is not in shared memory by now is still the memory of the value.
+    parcel.buffers = tuple([_own(buffer) for buffer in parcel.buffers])
     return parcel
+
+
+def _own(buffer: Any) -> Any:
+    if type(buffer) is not memoryview:
+        return buffer
+    return memoryview(bytes(buffer) if buffer.readonly else bytearray(buffer))
 
 
 def _small(value: Any) -> bool:

@@ -91,8 +91,11 @@ class Places:
             return place
 
     def mean_ns(self, task: Task[..., Any], unknown: float) -> float:
-        """Return how many nanoseconds a prepared task has lately taken in a process."""
-        place = self.of_task[task]
+        """Return how many nanoseconds a task has lately taken in a process.
+
+        Unknown before it is prepared, and when the run is over: on any thread.
+        """
+        place = self.of_task.get(task)
         known = place.mean_ns if isinstance(place, ProcessPlace) else None
         return unknown if known is None else known
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 log = Log("entangle.dataflow")
 
 _NEVER: Final = float("inf")
+_CHANGING: Final = frozenset((list, dict, set))
 SEVERAL: Final = 2  # processes for which a value is encoded ahead
 
 _GIVEN = Options(how="assemble")
@@ -155,10 +156,14 @@ class PushRun(Run):
                 f"the flow {self.program.name} was given {value!r}, which is no value "
                 "yet: call it, or wait for its result, and give the flow that"
             )
-        if self.program.stages[0].options.how != "process" or self.pool.inline:
+        if self.program.stages[0].options.how != "process":
             return value
         parcel = encoded_ahead(value)
-        return value if parcel is None else Encoded.of(parcel, value)
+        if parcel is None:
+            # A list of a few numbers, say: whose it is may change it before it is sent.
+            return value.copy() if type(value) in _CHANGING else value
+        # Where calls run inline the object itself would be copied too late.
+        return Encoded(parcel) if self.pool.inline else Encoded.of(parcel, value)
 
     def shared(self, item: Item, value: Any) -> Any:
         """Encode a value that goes to several processes: once, and sent once to each.
@@ -323,15 +328,16 @@ class PushRun(Run):
                 self._serial.call(self.hub.post, self._called_back, item)
             else:
                 self._conclude(item)
-        elif type(node) is Expansion:
-            kept = self.keeper is not None and self.keeper.keeps(item)
-            super()._assemble(item)
-            if self._calls_back and item.status == SUCCEEDED and not kept:
-                self._call_back(node.node, item.value)
-        else:
+        elif is_choice(node):
             leaves: Any = item.value
             built = Leaves(values_of(leaves))
             self.engine.assembled(item, built, self.clock())
+        else:
+            kept = self.keeper is not None and self.keeper.keeps(item)
+            super()._assemble(item)
+            body_over = type(node) is Expansion  # else it never had one
+            if self._calls_back and body_over and item.status == SUCCEEDED and not kept:
+                self._call_back(node.node, item.value)
 
     def _called_back(self, item: Item) -> None:
         self._feed(self._conclude, item)
