@@ -5,16 +5,19 @@ import functools
 import gc
 import os
 import pickle
+import random
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
-from life_kit import until
+from life_kit import until, within
 
 from entangle import data
 from entangle._pool import pool as pools
-from entangle._worker import pieces
+from entangle._worker import codec, pieces
+from entangle._worker.attach import Parcel
 from entangle.process import process
 from entangle.task import gather
 from entangle.thread import thread
@@ -462,3 +465,95 @@ def pause(_):
     import signal
 
     signal.pause()
+
+
+def test_a_value_that_a_thread_has_changed_is_sent_as_it_is_now():
+    @thread
+    def local():
+        return np.zeros(MANY, np.float32)
+
+    @thread
+    def fill(values, _before):
+        values.fill(1)
+        return values
+
+    values = local()
+    before = total(values)
+    after = total(fill(values, before))
+    assert gather(before, after)() == [0, MANY]
+
+
+def test_a_body_keeps_only_what_it_has():
+    @process
+    def loop():
+        for _ in range(20):
+            data.empty(1 << 23, "u1")
+            ones(1 << 21)()
+        return pieces.released is not None
+
+    sizes = []
+
+    def watch():
+        while not done:
+            sizes.append(pools.get().segments.usage()[1])
+
+    done = []
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    loop()()
+    done.append(1)
+    watcher.join()
+    assert max(sizes) <= 6 << 23
+
+
+def test_a_thread_that_a_body_has_left_may_ask_for_memory():
+    @process
+    def leave():
+        def ask():
+            for _ in range(300):
+                data.empty(1 << 19, "u1")
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    with within(60):
+        for _ in range(5):
+            leave()()
+            for number in range(50):
+                assert same(number)() == number
+
+
+def test_the_shape_of_an_array_may_be_any_integer():
+    assert data.empty(np.int64(5)).shape == (5,)
+    assert data.empty(np.array(5)).shape == (5,)
+    assert data.empty([2, np.int8(3)]).shape == (2, 3)
+
+
+def test_threads_map_what_others_drop():
+    parcels = []
+    for number in range(80):
+        blob = codec.encode(np.full(40_000 + 600 * number, float(number)))
+        parcel = Parcel(blob.data, blob.buffers)
+        same(1)()
+        parcel.publish()
+        parcels.append(parcel)
+    wrong = []
+
+    def work(seed):
+        chosen = random.Random(seed)
+        for _ in range(1500):
+            number = chosen.randrange(len(parcels))
+            values = codec.decode(parcels[number])
+            if values[0] != number or values[-1] != number:
+                wrong.append(number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
