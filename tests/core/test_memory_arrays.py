@@ -557,3 +557,40 @@ def test_threads_map_what_others_drop():
     finally:
         sys.setswitchinterval(interval)
     assert not wrong
+
+
+def test_a_fork_sees_no_changes_of_what_was_made_in_place():
+    @process
+    def fork():
+        return changed_by_a_child()
+
+    def changed_by_a_child():
+        values = data.empty(MANY, np.float32)
+        values.fill(1)
+        child = os.fork()
+        if not child:
+            values.fill(9)
+            os._exit(0)
+        os.waitpid(child, 0)
+        return float(values[0]), values
+
+    for first, values in (fork()(), changed_by_a_child()):
+        assert first == 1
+        assert total(values)() == MANY
+
+
+def test_workers_share_nothing_that_a_preloaded_module_has_made(tmp_path, monkeypatch):
+    (tmp_path / "made_at_import.py").write_text(
+        "from entangle import data\nTABLE = data.empty(1 << 20, 'u1')\nTABLE[:] = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    @process(preload=("made_at_import",), fresh=True)
+    def change():
+        import made_at_import
+
+        before = int(made_at_import.TABLE[0])
+        made_at_import.TABLE[0] += 1
+        return before
+
+    assert [change()() for _ in range(3)] == [1, 1, 1]

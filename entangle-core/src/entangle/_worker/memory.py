@@ -514,5 +514,21 @@ def seal() -> None:
                         _share_again(file, region)
 
 
+def part() -> None:
+    """See to it that a fork doesn't see what this process writes, nor the reverse."""
+    with _sealing:
+        for region in list(_regions.values()):
+            if not region.private:
+                try:
+                    _replace(region, private=True)
+                except OSError:
+                    continue  # it is shared then, and will be copied when it is sent
+                region.private = True
+                if region.dead:
+                    file = _writable.get((region.place.pid, region.place.inode))
+                    if file is not None:
+                        _share_again(file, region)
+
+
 def _nothing() -> None:
     """Keep the mapping: it is used again."""
