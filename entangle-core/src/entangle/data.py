@@ -54,8 +54,8 @@ def empty(
             "array by numpy.empty"
         )
     try:
-        lengths = (operator.index(shape),)  # type: ignore[arg-type]  # or it is several
-    except TypeError:
+        lengths: tuple[int, ...] = (operator.index(shape),)  # type: ignore[arg-type]
+    except TypeError:  # several
         lengths = tuple(operator.index(length) for length in shape)  # type: ignore[union-attr]
     if any(length < 0 for length in lengths):
         raise ValueError(f"empty({shape}): negative numbers of items are not possible")

@@ -168,7 +168,7 @@ def _piece(reference: Buffer, mark: int) -> Piece:
 def forked() -> None:
     """Take note that this process is about to be forked."""
     memory = sys.modules.get("entangle._worker.memory")
-    if hasattr(memory, "part"):  # a thread may be importing it
+    if memory is not None and hasattr(memory, "part"):  # a thread may be importing it
         memory.part()
     forks[0] += 1
 

@@ -138,12 +138,12 @@ def seal() -> None:
     """
     memory = sys.modules.get("entangle._worker.memory")
     # A thread may be importing it: then nothing was made yet.
-    if hasattr(memory, "seal"):
+    if memory is not None and hasattr(memory, "seal"):
         memory.seal()
 
 
 def unmap(frame: frames.Frame) -> None:
     """Let go of files of shared memory that nobody uses any more."""
     memory = sys.modules.get("entangle._worker.memory")
-    if hasattr(memory, "forget"):  # as above
+    if memory is not None and hasattr(memory, "forget"):  # as above
         memory.forget(pickle.loads(frame.body))
