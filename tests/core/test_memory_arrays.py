@@ -5,16 +5,19 @@ import functools
 import gc
 import os
 import pickle
+import random
 import sys
+import threading
 import time
 
 import numpy as np
 import pytest
-from life_kit import until
+from life_kit import until, within
 
 from entangle import data
 from entangle._pool import pool as pools
-from entangle._worker import pieces
+from entangle._worker import codec, pieces
+from entangle._worker.attach import Parcel
 from entangle.process import process
 from entangle.task import gather
 from entangle.thread import thread
@@ -489,3 +492,132 @@ def pause(_):
     import signal
 
     signal.pause()
+
+
+def test_a_value_that_a_thread_has_changed_is_sent_as_it_is_now():
+    @thread
+    def local():
+        return np.zeros(MANY, np.float32)
+
+    @thread
+    def fill(values, _before):
+        values.fill(1)
+        return values
+
+    values = local()
+    before = total(values)
+    after = total(fill(values, before))
+    assert gather(before, after)() == [0, MANY]
+
+
+def test_a_body_keeps_only_what_it_has():
+    @process
+    def loop():
+        for _ in range(20):
+            data.empty(1 << 23, "u1")
+            ones(1 << 21)()
+        return pieces.released is not None
+
+    sizes = []
+
+    def watch():
+        while not done:
+            sizes.append(pools.get().segments.usage()[1])
+
+    done = []
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    loop()()
+    done.append(1)
+    watcher.join()
+    assert max(sizes) <= 6 << 23
+
+
+def test_a_thread_that_a_body_has_left_may_ask_for_memory():
+    @process
+    def leave():
+        def ask():
+            for _ in range(300):
+                data.empty(1 << 19, "u1")
+
+        threading.Thread(target=ask, daemon=True).start()
+
+    with within(60):
+        for _ in range(5):
+            leave()()
+            for number in range(50):
+                assert same(number)() == number
+
+
+def test_the_shape_of_an_array_may_be_any_integer():
+    assert data.empty(np.int64(5)).shape == (5,)
+    assert data.empty(np.array(5)).shape == (5,)
+    assert data.empty([2, np.int8(3)]).shape == (2, 3)
+
+
+def test_threads_map_what_others_drop():
+    parcels = []
+    for number in range(80):
+        blob = codec.encode(np.full(40_000 + 600 * number, float(number)))
+        parcel = Parcel(blob.data, blob.buffers)
+        same(1)()
+        parcel.publish()
+        parcels.append(parcel)
+    wrong = []
+
+    def work(seed):
+        chosen = random.Random(seed)
+        for _ in range(1500):
+            number = chosen.randrange(len(parcels))
+            values = codec.decode(parcels[number])
+            if values[0] != number or values[-1] != number:
+                wrong.append(number)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert not wrong
+
+
+def test_a_fork_sees_no_changes_of_what_was_made_in_place():
+    @process
+    def fork():
+        return changed_by_a_child()
+
+    def changed_by_a_child():
+        values = data.empty(MANY, np.float32)
+        values.fill(1)
+        child = os.fork()
+        if not child:
+            values.fill(9)
+            os._exit(0)
+        os.waitpid(child, 0)
+        return float(values[0]), values
+
+    for first, values in (fork()(), changed_by_a_child()):
+        assert first == 1
+        assert total(values)() == MANY
+
+
+def test_workers_share_nothing_that_a_preloaded_module_has_made(tmp_path, monkeypatch):
+    (tmp_path / "made_at_import.py").write_text(
+        "from entangle import data\nTABLE = data.empty(1 << 20, 'u1')\nTABLE[:] = 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+
+    @process(preload=("made_at_import",), fresh=True)
+    def change():
+        import made_at_import
+
+        before = int(made_at_import.TABLE[0])
+        made_at_import.TABLE[0] += 1
+        return before
+
+    assert [change()() for _ in range(3)] == [1, 1, 1]

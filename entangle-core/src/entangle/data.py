@@ -53,8 +53,10 @@ def empty(
             f"empty(dtype={kind}): Python objects can't be in shared memory; make the "
             "array by numpy.empty"
         )
-    lengths = (shape,) if isinstance(shape, int) else tuple(shape)
-    lengths = tuple(operator.index(length) for length in lengths)
+    try:
+        lengths: tuple[int, ...] = (operator.index(shape),)  # type: ignore[arg-type]
+    except TypeError:  # several
+        lengths = tuple(operator.index(length) for length in shape)  # type: ignore[union-attr]
     if any(length < 0 for length in lengths):
         raise ValueError(f"empty({shape}): negative numbers of items are not possible")
     nbytes = math.prod(lengths) * kind.itemsize

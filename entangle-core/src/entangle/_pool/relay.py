@@ -11,7 +11,7 @@ import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from entangle._worker import attach, frames
+from entangle._worker import attach, frames, pieces
 
 from . import nested
 
@@ -86,6 +86,9 @@ class Relay:
             "is_async": prepared.is_async,
         }
         body = pickle.dumps((nested.START, number, request), 5)
+        if pieces.released:
+            # Or a body that runs one graph after the other would keep all their values.
+            self._worker.space.tell_released()
         self._worker.send(frames.pack(frames.NESTED, body, buffers))
 
     def cancel(self, call: Call) -> None:

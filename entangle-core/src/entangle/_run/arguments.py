@@ -59,6 +59,7 @@ class Encoder:
         self._ahead = 0
         # Large values of calls in this process that several process calls take.
         self._large: dict[int, tuple[weakref.ref[Any], Parcel]] = {}
+        self._changes = 0
         self.numbers: set[int] = set()
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
@@ -107,11 +108,22 @@ class Encoder:
             reference = weakref.ref(value, partial(self._dropped, id(value)))
         except TypeError:
             return value
+        changes = self._changes
         blob = codec.encode(value)
         parcel = Parcel(blob.data, blob.buffers)
         parcel.publish()
-        self._large[id(value)] = reference, parcel
+        if changes == self._changes:
+            self._large[id(value)] = reference, parcel
         return parcel
+
+    def changed(self) -> None:
+        """Take note that values of this process may be others from now on.
+
+        A call that runs in this process has them themselves, not copies: from its
+        begin to its end it may write to them.
+        """
+        self._changes += 1
+        self._large.clear()
 
     def _dropped(self, key: int, reference: weakref.ref[Any]) -> None:
         known = self._large.get(key)

@@ -52,6 +52,7 @@ class ThreadPlace:
 
     def start(self, call: NodeCall) -> None:
         """Give the call to a thread."""
+        may_change(self._run, call)
         try:
             self._threads.run(partial(self._work, call))
         except RuntimeError as error:
@@ -68,7 +69,8 @@ class ThreadPlace:
             call.cancelled("already done")
 
     def left(self, call: NodeCall) -> None:
-        """Nothing waits for a call's end here."""
+        """What the call had may be different now; nothing waits for its end here."""
+        may_change(self._run, call)
 
     def close(self) -> None:
         """Nothing is left behind: a thread forgets its call by itself."""
@@ -119,6 +121,12 @@ def arguments(call: NodeCall) -> tuple[Any, dict[str, Any]]:
     return args, kwargs
 
 
+def may_change(run: Run, call: NodeCall) -> None:
+    """Take note of the begin or the end of a call that has values of others itself."""
+    if call.item.inputs:
+        run.encoder.changed()
+
+
 def runs_in(value: Any) -> set[Any]:
     """Return the runs whose futures a value contains: they are not over yet."""
     return {
@@ -146,6 +154,7 @@ class AsyncPlace:
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the loop."""
+        may_change(self._run, call)
         self._post(self._begin, call)
 
     def cancel(self, call: NodeCall) -> None:
@@ -153,7 +162,8 @@ class AsyncPlace:
         self._post(self._end, call)
 
     def left(self, call: NodeCall) -> None:
-        """Nothing waits for a call's end here."""
+        """What the call had may be different now; nothing waits for its end here."""
+        may_change(self._run, call)
 
     def close(self) -> None:
         """Stop the loop; what still runs in it has been told to end."""

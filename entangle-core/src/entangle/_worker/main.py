@@ -62,6 +62,7 @@ RICH = 8  # its arguments are an encoded value
 LEAST_FORK_NS = 30_000
 QUICK_NS = 50_000  # what takes longer is not worth making wait for others
 _SEAL_FUTURE_WRITE = 0x10  # has a name since Python 3.13
+_LOOK = 0.01  # seconds after which who waits for another thread looks by himself
 BROKEN_STREAM = 71  # exit code: this worker's descriptors were closed or damaged
 
 _STANDARD = range(3)  # the descriptors that every program has
@@ -152,8 +153,13 @@ class Worker:
                     os._exit(BROKEN_STREAM)
                 if pieces.released:
                     self.space.tell_released()
-                for frame in self._reader.read(self.sock.recv_into):
-                    self._sort(frame)
+                # A thread that a body has left may wait for memory, and receive.
+                if self._reading.acquire(True, _LOOK):
+                    try:
+                        if not backlog:
+                            self._receive(0)
+                    finally:
+                        self._reading.release()
                 continue
             frame = backlog.popleft()
             if frame.kind == frames.EXIT:
@@ -221,10 +227,13 @@ class Worker:
     def await_frame(self, arrived: Callable[[], bool]) -> None:
         """Receive, on behalf of a running body, until something has arrived."""
         while not arrived():
-            with self._reading:
-                # The thread that serves a nested run may have received it.
-                if not arrived():
-                    self._receive(0)
+            # Another thread may receive it, and then go on to wait for what comes next.
+            if self._reading.acquire(True, _LOOK):
+                try:
+                    if not arrived():
+                        self._receive(0)
+                finally:
+                    self._reading.release()
 
     def _receive(self, flags: int) -> None:
         def receive(buffer: memoryview) -> int:

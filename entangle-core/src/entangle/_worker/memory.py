@@ -15,6 +15,7 @@ from __future__ import annotations
 import _thread
 import os
 import weakref
+from _bisect import bisect_right
 
 from . import mapping, pieces, sharing
 from .pieces import Hold, Piece, Place, Source
@@ -101,7 +102,8 @@ class _Region:
 _writable: dict[tuple[int, int], _Writable] = {}
 # What this process was sent and what it has made, by address.
 _regions: dict[int, _Region] = {}
-# Private mappings that nothing lies in, by file, offset and size.
+# Private mappings that nothing lies in, by file, offset and size. Who takes an address
+# out of a list owns the mapping; the list may be out of the dictionary by then.
 _spare: dict[_Range, list[int]] = {}
 # What was made, is sent next, and can still be changed.
 _unsealed: list[weakref.ref[_Region]] = []
@@ -196,15 +198,27 @@ def _keep_spare(key: _Range, address: int) -> None:
     while len(_spare) >= _MOST_SPARE:
         try:
             oldest = next(iter(_spare))
-            _drop_spare(oldest)
-        except (StopIteration, KeyError, RuntimeError):
+        except (StopIteration, RuntimeError):
             break  # another thread is at it
-    _spare.setdefault(key, []).append(address)
+        _drop_spare(oldest)
+    addresses = _spare.setdefault(key, [])
+    addresses.append(address)
+    if _spare.get(key) is not addresses:
+        # Another thread has dropped them meanwhile, maybe not this one.
+        _end_all(addresses, key[3])
 
 
 def _drop_spare(key: _Range) -> None:
-    for address in _spare.pop(key):
-        mapping.unmap(address, key[3])
+    _end_all(_spare.pop(key, []), key[3])
+
+
+def _end_all(addresses: list[int], nbytes: int) -> None:
+    while addresses:
+        try:
+            address = addresses.pop()
+        except IndexError:
+            return  # another thread was faster
+        mapping.unmap(address, nbytes)
 
 
 # -- making ----------------------------------------------------------------------
@@ -335,6 +349,8 @@ def close() -> None:
 
 def start_over() -> None:
     """Let go of what belongs to the process that this one was forked from."""
+    global _sealing  # noqa: PLW0603 - a thread that is not here may hold the old one
+    _sealing = _thread.allocate_lock()
     _writable.clear()
     _spare.clear()
     _regions.clear()
@@ -411,7 +427,9 @@ def published(parts: Sequence[Any]) -> list[Any]:
     Raises:
         MemoryError: there is not enough of it.
     """
-    result = [_found(part) for part in parts]
+    # In order: there may be ten thousands of both.
+    known = sorted(_regions)
+    result = [_found(part, known) for part in parts]
     loose = [
         (index, memoryview(part))
         for index, part in enumerate(result)
@@ -436,15 +454,20 @@ def published(parts: Sequence[Any]) -> list[Any]:
     return result
 
 
-def _found(part: Any) -> Any:
-    """Return the piece that a buffer is already, else the buffer."""
-    if type(part) is Piece or not _regions:
+def _found(part: Any, known: list[int]) -> Any:
+    """Return the piece that a buffer is already, else the buffer.
+
+    Args:
+        part: The buffer.
+        known: The addresses of all regions that were there before, in order.
+    """
+    if type(part) is Piece or not known:
         return part
     view = memoryview(part)
     if view.nbytes < mapping.PAGE:
         return part
     address = mapping.address_of(view)
-    region = _around(address, view.nbytes)
+    region = _around(address, view.nbytes, known)
     if region is None:
         return part
     if region.private:
@@ -463,12 +486,12 @@ def _found(part: Any) -> Any:
     )
 
 
-def _around(address: int, nbytes: int) -> _Region | None:
-    for region in list(_regions.values()):
-        first = region.address
-        if first <= address and address + nbytes <= first + region.nbytes:
-            return region
-    return None
+def _around(address: int, nbytes: int, known: list[int]) -> _Region | None:
+    index = bisect_right(known, address) - 1
+    region = _regions.get(known[index]) if index >= 0 else None
+    if region is None or address + nbytes > region.address + region.nbytes:
+        return None
+    return region
 
 
 def seal() -> None:
@@ -486,6 +509,22 @@ def seal() -> None:
                 region.private = True
                 if region.dead:
                     # Its last view went meanwhile.
+                    file = _writable.get((region.place.pid, region.place.inode))
+                    if file is not None:
+                        _share_again(file, region)
+
+
+def part() -> None:
+    """See to it that a fork doesn't see what this process writes, nor the reverse."""
+    with _sealing:
+        for region in list(_regions.values()):
+            if not region.private:
+                try:
+                    _replace(region, private=True)
+                except OSError:
+                    continue  # it is shared then, and will be copied when it is sent
+                region.private = True
+                if region.dead:
                     file = _writable.get((region.place.pid, region.place.inode))
                     if file is not None:
                         _share_again(file, region)

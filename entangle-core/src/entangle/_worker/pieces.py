@@ -8,6 +8,7 @@ is written to the block again.
 
 from __future__ import annotations
 
+import sys
 from _struct import Struct
 
 TYPE_CHECKING = False
@@ -166,6 +167,9 @@ def _piece(reference: Buffer, mark: int) -> Piece:
 
 def forked() -> None:
     """Take note that this process is about to be forked."""
+    memory = sys.modules.get("entangle._worker.memory")
+    if memory is not None and hasattr(memory, "part"):  # a thread may be importing it
+        memory.part()
     forks[0] += 1
 
 

@@ -64,6 +64,9 @@ class Space:
     def _request(self, what: int, detail: Any) -> Any:
         """Wait for the answer to a request, while a body runs."""
         with self._asking:
+            if pieces.released:
+                # Or a body that makes one array after the other would keep them all.
+                self.tell_released()
             self._asked += 1
             request = pickle.dumps((self._asked, what, detail), 4)
             # A handler that raises in between would lose a part of the stream.
@@ -97,11 +100,16 @@ class Space:
         """Tell which references to shared memory have ended here.
 
         While there are child processes, which may have mappings of their own, it is
-        put off: to their end, or to this process's.
+        put off: to their end, or to this process's. Thread-safe.
         """
         if not has_children():
             released = pieces.released
-            numbers = [released.popleft() for _ in range(len(released))]
+            numbers: list[int] = []
+            try:
+                while True:
+                    numbers.append(released.popleft())
+            except IndexError:
+                pass  # all of them, or another thread is at it
             body = pickle.dumps(numbers, 4)
             self._worker.send(frames.pack(frames.RELEASED, body))
 
@@ -129,12 +137,13 @@ def seal() -> None:
         OSError: it can't be seen to.
     """
     memory = sys.modules.get("entangle._worker.memory")
-    if memory is not None:
+    # A thread may be importing it: then nothing was made yet.
+    if memory is not None and hasattr(memory, "seal"):
         memory.seal()
 
 
 def unmap(frame: frames.Frame) -> None:
     """Let go of files of shared memory that nobody uses any more."""
     memory = sys.modules.get("entangle._worker.memory")
-    if memory is not None:
+    if memory is not None and hasattr(memory, "forget"):  # as above
         memory.forget(pickle.loads(frame.body))

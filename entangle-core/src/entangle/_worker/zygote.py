@@ -425,7 +425,10 @@ def main(
     if os.getppid() != caller_pid:
         return  # the caller is gone, and its number may be somebody else's
     from . import main as worker
+    from . import pieces
 
+    # What a module makes as it is imported becomes the workers', each its own.
+    pieces.Source.ask = lambda _: None
     sys.path[:] = path
     native.line_buffered()  # the workers, whose standard output is another
     preload(modules)
