@@ -572,3 +572,29 @@ print(sum(map(len, f.map(range(100))())))
     for each in programs:
         out, err = each.communicate(timeout=60)
         assert (out, err) == (b"100000\n", b"")
+
+
+@pytest.mark.parametrize("count", [3, 1000, 30_000, 300_000])
+def test_an_argument_that_is_used_again_by_its_owner(count):
+    """Key and value are of the same bytes, whenever they are taken."""
+
+    @process(cache=True)
+    def summed(values):
+        return float(sum(values)) if type(values) is list else float(values.sum())
+
+    for make in (np.array, list) if count < 9 else (np.array,):
+        buffer = make([0.0] * count)
+
+        def nodes(buffer=buffer):
+            for number in range(30):
+                for index in (0, count - 1):
+                    buffer[index] = number
+                yield summed(buffer)
+                buffer[0] = -1.0
+
+        list(as_completed(nodes()))
+        for number in range(30):
+            for first in (-1.0, float(number)):
+                fresh = make([0.0] * count)
+                fresh[count - 1], fresh[0] = number, first
+                assert summed(fresh)() == number + first

@@ -356,6 +356,7 @@ class Segments:
     def collect(self) -> None:
         """Take note of what has ended in this process."""
         ended = pieces.released
+        pieces.told[0] = False  # first, so that what comes from now on is told of
         numbers: list[int] = []
         while ended:
             numbers.append(ended.popleft())

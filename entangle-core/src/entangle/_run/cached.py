@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from entangle._cache import keys
 from entangle._graph.walk import EDGE_TYPES, edges, edges_in
+from entangle._worker import codec
 
+from .ahead import encoded_ahead
 from .keeping import Hit, keyed
 from .process_place import WINDOW
 from .told import told
-from .values import objects
+from .values import ENCODED, Encoded, objects
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +33,9 @@ if TYPE_CHECKING:
 # a hop to another one would take as long. The others are looked for when they are near,
 # also when those were big.
 _AHEAD: Final = 64
+# Types of arguments that are the run's own, or can't change; and of small ones that can.
+_OURS: Final = codec.ATOMS | ENCODED
+_CHANGING: Final = frozenset((list, dict, set))
 _AHEAD_BYTES: Final = 64 << 20
 
 
@@ -88,7 +93,8 @@ class CachedPlace:
                 keys.check(self._task, _plain(node))
             return
         key = keys.of_call(self._task, node.args, node.kwargs, self._shared)
-        self._keys[node] = key
+        if _lasting(node):
+            self._keys[node] = key
         if self._ahead < _AHEAD:
             self._ahead += 1
             if self._disk:
@@ -99,7 +105,8 @@ class CachedPlace:
                     self._found[node] = found
                     return
             self._real().prepare(node, batch)
-            self._missed[node] = key
+            if _lasting(node):
+                self._missed[node] = key
 
     def _real(self) -> Place:
         """Return the place where calls are computed; made when the first one is."""
@@ -161,12 +168,15 @@ class CachedPlace:
         if not run.is_open(call):
             return
         try:
+            taken = self._encoded and self._take(call)
             key = self._keys.pop(node, None) or self._key(call)
             found = None
             if self._disk:
                 found = self._keeper.load(key, encoded=self._encoded)
             if found is None:
-                self._real().prepare(node, {})
+                place = self._real()
+                if not taken:
+                    place.prepare(node, {})
         except BaseException as error:
             if run.pool.inline and isinstance(error, KeyboardInterrupt):
                 raise  # there is one thread, and the program's user wants it back
@@ -176,6 +186,21 @@ class CachedPlace:
         if run.finished:
             # What was prepared came too late.
             run.hub.post(run.places.close)
+
+    def _take(self, call: NodeCall) -> bool:
+        """Take a call's arguments as they are now: for the key, and for the call.
+
+        Whoever they belong to may change them at any time.
+
+        Returns:
+            Whether that was done with all that need it.
+        """
+        call.args = tuple([_taken(value) for value in call.args])
+        values = [*call.args]
+        if call.kwargs is not None:
+            call.kwargs = {name: _taken(value) for name, value in call.kwargs.items()}
+            values.extend(call.kwargs.values())
+        return all(type(value) in _OURS for value in values)
 
     def _key(self, call: NodeCall) -> bytes:
         args, kwargs = call.args, call.kwargs or {}
@@ -204,6 +229,22 @@ class CachedPlace:
         else:
             self._keeper.claim(key, item, disk=self._disk)
             run.places.launch(call, self._real())
+
+
+def _lasting(node: Node[Any]) -> bool:
+    """Tell whether nobody can change a node's arguments."""
+    values = node.args if node.kwargs is None else (*node.args, *node.kwargs.values())
+    return codec.ATOMS.issuperset(map(type, values))
+
+
+def _taken(value: Any) -> Any:
+    """Return an argument that nobody else can change; itself where it can't be sent."""
+    if type(value) in _OURS:
+        return value
+    parcel = encoded_ahead(value)
+    if parcel is not None:
+        return Encoded(parcel)
+    return value.copy() if type(value) in _CHANGING else value
 
 
 def _plain(node: Node[Any]) -> list[tuple[str, Any]]:

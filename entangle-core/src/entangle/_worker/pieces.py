@@ -37,7 +37,8 @@ LEAST = 1 << 18
 # What has ended in this process and was not told yet: numbers of blocks, negative if a
 # process that was forked meanwhile may see the block still.
 released: deque[int] = deque()
-# Called when the first of them is there, by whatever thread.
+# Called when there is something, by whatever thread: once, until it is looked at.
+told = [False]
 on_release: list[Callable[[], None]] = []
 # How often this process was forked.
 forks = [0]
@@ -86,12 +87,13 @@ class Hold:
         _actions: list[Callable[[], None]] = on_release,
         _forks: list[int] = forks,
         _outlived: list[bool] = outlived,
+        _told: list[bool] = told,
     ) -> None:
         """Have the owner told."""
-        first = not _released
         spoiled = _outlived[0] and self._forks != _forks[0]
         _released.append(-self._block if spoiled else self._block)
-        if first:
+        if not _told[0]:
+            _told[0] = True
             for action in _actions:
                 action()
 
