@@ -290,7 +290,7 @@ class Pool:
             pieces.Source.clear()
             pieces.on_release.clear()
             memory = sys.modules.get("entangle._worker.memory")
-            if memory is not None:
+            if memory is not None and hasattr(memory, "seal"):
                 memory.close()
             self.segments.close()
         self.printer.flush()
@@ -328,7 +328,7 @@ def _idle_seconds() -> float:
 
 def _close_segment(segment: Segment) -> None:
     memory = sys.modules.get("entangle._worker.memory")
-    if memory is not None:
+    if memory is not None and hasattr(memory, "seal"):
         memory.forget([segment.key])
     segment.close()
 
@@ -407,7 +407,7 @@ def _in_forked_child() -> None:
     pool = _ours.pool
     pieces.Source.clear()
     memory = sys.modules.get("entangle._worker.memory")
-    if memory is not None:
+    if memory is not None and hasattr(memory, "seal"):
         memory.start_over()
     _ours.__init__()  # type: ignore[misc]  # the lock may have been held at the fork
     if pool is not None:

@@ -374,7 +374,7 @@ def _in_forked_child() -> None:
     if worker is not None:
         worker.leave()
     memory = sys.modules.get("entangle._worker.memory")
-    if memory is not None:
+    if memory is not None and hasattr(memory, "seal"):
         memory.start_over()
     pieces.Source.clear()
 
