@@ -23,7 +23,7 @@ from entangle.task import task
 
 pytestmark = pytest.mark.process
 
-BIG = 1 << 17  # bytes: more than is sent with each call, less than is shared memory's
+BIG = 1 << 16  # bytes: more than is sent with each call, less than is shared memory's
 
 
 @dataflow
