@@ -157,9 +157,8 @@ class Channel:
         self._landed_count += 1
         index, error = outcome.index, outcome.error
         if isinstance(error, FlowError):
-            note = f"for input {index} of the stream: {_shown(error.input)}"
-            for each in error.exceptions:
-                BaseException.add_note(each, note)
+            # On the group: an exception of a function's own may be raised many times.
+            error.add_note(f"the input was {_shown(error.input)}")
         if not self._ordered:
             self._ready.append(outcome)
             return
