@@ -427,6 +427,8 @@ class Processes:
 
     def _silent(self, worker: WorkerProcess, looks: int) -> None:
         """Tell a worker that closed its stream from one that is dying."""
+        if self._fleet.get(worker.number) is not worker or worker.killed:
+            return
         if looks < MOST_LOOKS and death.exiting(worker.pid):
             self._hub.at(
                 time.monotonic() + GRACE_AFTER_END * 2**looks,
