@@ -124,6 +124,33 @@ def test_memory_that_is_not_there_is_an_error_and_no_signal(file):
         mapping.unmap(address, 16 * PAGE)
 
 
+@pytest.mark.parametrize("threads", [True, False])
+@pytest.mark.parametrize("cpus", [{0}, {0, 1}])
+def test_much_memory_is_got_by_two(threads, cpus, monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    pages = 101
+    monkeypatch.setattr(mapping, "_LARGE", 3 * PAGE)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: cpus)
+    if not threads:
+        monkeypatch.setattr(mapping._thread, "start_new_thread", refuse)
+    descriptor = os.memfd_create("test")
+    os.ftruncate(descriptor, pages * PAGE)
+    address = mapping.map_range(descriptor, 0, 2 * pages * PAGE, private=False)
+    try:
+        mapping.populate(address, pages * PAGE, descriptor, 0)
+        assert os.fstat(descriptor).st_blocks * 512 == pages * PAGE
+        # What either half lacks is told.
+        with pytest.raises(OSError, match="can't be had"):
+            mapping.populate(address, 2 * pages * PAGE, descriptor, 0)
+        with pytest.raises(OSError, match="can't be had"):
+            mapping.populate(address + 60 * PAGE, 60 * PAGE, descriptor, 0)
+    finally:
+        mapping.unmap(address, 2 * pages * PAGE)
+        os.close(descriptor)
+
+
 def test_older_systems_reserve_it(file, mapped, monkeypatch):
     monkeypatch.setattr(mapping, "_MADV_POPULATE_WRITE", 12345)
     address, _ = mapped(private=False)

@@ -7,6 +7,7 @@ the last view of it is gone, and can't be put in the place of another one.
 from __future__ import annotations
 
 import _ctypes
+import _thread
 import errno
 import os
 import sys
@@ -25,6 +26,7 @@ PAGE = _PAGESIZE
 _BOTH = PROT_READ | PROT_WRITE
 _MAP_FIXED = 0x10
 _MADV_POPULATE_WRITE = 23  # since Linux 5.14
+_LARGE = 32 << 20  # bytes that two processors populate
 _PAGEMAP = "/proc/self/pagemap"
 # The top bytes of entries whose page is not this process's own: bits 63 (present) and
 # 62 (swapped), 61 (of a file or shared), and the lower ones, which say something else.
@@ -111,6 +113,37 @@ def populate(address: int, nbytes: int, descriptor: int, offset: int) -> None:
     Raises:
         OSError: there is not so much.
     """
+    # Finding pages is the kernel's work, and most of what a first use takes: two
+    # processors halve it.
+    if nbytes < _LARGE or len(os.sched_getaffinity(0)) == 1:
+        _populate(address, nbytes, descriptor, offset)
+        return
+    half = pages(nbytes // 2)
+    troubles: list[BaseException] = []
+    other = _thread.allocate_lock()
+
+    def work() -> None:
+        try:
+            _populate(address + half, nbytes - half, descriptor, offset + half)
+        except BaseException as error:  # noqa: BLE001 - raised below
+            troubles.append(error)
+        finally:
+            other.release()
+
+    other.acquire()
+    try:
+        _thread.start_new_thread(work, ())
+    except RuntimeError:  # no more threads
+        work()
+    try:
+        _populate(address, half, descriptor, offset)
+    finally:
+        other.acquire()
+    if troubles:
+        raise troubles[0]
+
+
+def _populate(address: int, nbytes: int, descriptor: int, offset: int) -> None:
     if _madvise(address, nbytes, _MADV_POPULATE_WRITE) == 0:
         return
     if _ctypes.get_errno() != errno.EINVAL:
