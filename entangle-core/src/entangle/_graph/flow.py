@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from entangle._graph import running
 from entangle._graph.frames import position
 from entangle._graph.naming import own
+from entangle._graph.walk import inputs_first
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
@@ -297,22 +298,11 @@ def _rebuilt(tasks: tuple[Any, ...], rows: tuple[tuple[Any, ...], ...]) -> Flow:
 
 def topological(flow: Flow) -> list[Flow]:
     """List a flow and all that it feeds, each once, children before parents."""
-    order: list[Flow] = []
-    entered: set[Flow] = set()
-    done: set[Flow] = set()
-    stack = [flow]
-    while stack:
-        each = stack[-1]
-        if each in entered:
-            stack.pop()
-            if each not in done:
-                done.add(each)
-                order.append(each)
-            continue
-        entered.add(each)
-        fed = [child for child in each.children if isinstance(child, Flow)]
-        stack.extend(child for child in reversed(fed) if child not in entered)
-    return order
+    return inputs_first(flow, _fed)
+
+
+def _fed(flow: Flow) -> list[Flow]:
+    return [child for child in flow.children if isinstance(child, Flow)]
 
 
 def build_flow(

@@ -8,7 +8,13 @@ from entangle._graph.callables import kind_of, name_of
 from entangle._graph.flow import Flow, topological
 from entangle._graph.node import Node
 from entangle._graph.values import brief
-from entangle._graph.walk import EDGE_TYPES, edges, edges_in, substitute
+from entangle._graph.walk import (
+    EDGE_TYPES,
+    edges,
+    edges_in,
+    inputs_first,
+    substitute,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -103,22 +109,7 @@ def short(name: str) -> str:
 
 def _inputs_first(node: Node[Any]) -> list[Any]:
     """List a node and all it needs, each once, inputs before their consumers."""
-    order: list[Any] = []
-    entered: set[Any] = set()
-    done: set[Any] = set()
-    stack: list[Any] = [node]
-    while stack:
-        each = stack[-1]
-        if each in entered:
-            stack.pop()
-            if each not in done:
-                done.add(each)
-                order.append(each)
-            continue
-        entered.add(each)
-        if type(each) is Node:
-            stack.extend(e for e in reversed(_edges(each)) if e not in entered)
-    return order
+    return inputs_first(node, lambda each: _edges(each) if type(each) is Node else ())
 
 
 def _edges(node: Any) -> list[Any]:

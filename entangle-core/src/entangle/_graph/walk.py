@@ -227,3 +227,27 @@ def _fill(new: Any, old: Any, replace: Callable[[Any], Any]) -> None:
         new.extend(map(replace, old))
     else:
         new.update(map(replace, old))
+
+
+def inputs_first(root: Any, inputs: Callable[[Any], Iterable[Any]]) -> list[Any]:
+    """List something and all that it needs, each once, inputs before their consumers.
+
+    Args:
+        root: Where to begin.
+        inputs: Returns what something needs, in the order written.
+    """
+    order: list[Any] = []
+    entered: set[Any] = set()
+    done: set[Any] = set()
+    stack = [root]
+    while stack:
+        each = stack[-1]
+        if each in entered:
+            stack.pop()
+            if each not in done:
+                done.add(each)
+                order.append(each)
+            continue
+        entered.add(each)
+        stack.extend([e for e in reversed([*inputs(each)]) if e not in entered])
+    return order

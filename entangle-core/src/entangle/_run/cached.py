@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._cache import keys
@@ -12,14 +11,13 @@ from entangle._worker import codec
 
 from .ahead import encoded_ahead
 from .keeping import Hit, keyed
-from .process_place import WINDOW
 from .told import told
 from .values import ENCODED, Encoded, objects
+from .window import Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.task import Task
 
@@ -72,9 +70,8 @@ class CachedPlace:
         self._shared = keys.of_task(task)
         self._place: Place | None = None
         self._making = threading.Lock()
-        self._waiting: deque[Item] = deque()
-        self._inside = 0
-        self._refilling = False
+        self._window = Window()
+        self.queue = self._window.queue  # asked for each item
         self._ahead = 0
         self._found: dict[Node[Any], Hit] = {}
         # Of nodes that need no other's value.
@@ -115,14 +112,10 @@ class CachedPlace:
                 self._place = self._make()
             return self._place
 
-    def queue(self) -> deque[Item] | None:
-        """Return where to put items while many calls are looked for or computed."""
-        return None if self._inside < WINDOW else self._waiting
-
     def start(self, call: NodeCall) -> None:
         """Look for a value."""
         call.cached = self
-        self._inside += 1
+        self._window.enter()
         node = call.node
         found = self._found.pop(node, None)
         if found is not None:
@@ -144,20 +137,11 @@ class CachedPlace:
 
     def gone(self) -> None:
         """Any of the calls is over: let the next one in."""
-        self._inside -= 1
-        if self._waiting and not self._refilling:
-            self._refilling = True
-            self._run.hub.post(self._run.resume, self._refill)
-
-    def _refill(self) -> None:
-        self._refilling = False
-        waiting = self._waiting
-        while waiting and self._inside < WINDOW:
-            self._run.call(waiting.popleft(), self)
+        self._window.leave(self._run, self)
 
     def close(self) -> None:
         """The run is over."""
-        self._waiting.clear()
+        self._window.close()
         self._found.clear()
         if self._place is not None:
             self._place.close()

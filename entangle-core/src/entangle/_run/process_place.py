@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.node import Node
@@ -12,18 +11,14 @@ from entangle._worker.sharing import Given
 from entangle.errors import UnpicklableError
 
 from .arguments import Batch, payload, publish
+from .window import Window
 
 if TYPE_CHECKING:
-    from entangle._engine_items import Item
     from entangle._graph.task import Task
     from entangle._pool.jobs import Payload
 
     from .calls import NodeCall
     from .run import Run
-
-# Calls of one task and run in the pool's queue: enough to keep the workers busy, few
-# enough that another run's calls don't wait long behind them.
-WINDOW = 512
 
 # What arguments mostly are.
 _NOTHING_TO_DO = codec.ATOMS | {Node}
@@ -39,10 +34,9 @@ class ProcessPlace:
         self._run = run
         self._pool = run.pool
         self._processes = run.pool.processes
-        self._waiting: deque[Item] = deque()
-        self._inside = 0
+        self._window = Window()
+        self.queue = self._window.queue  # asked for each item
         self._sharing = task.options.shared_memory
-        self._refilling = False
         # A new interpreter takes its time: as long as what is done here meanwhile.
         if not task.options.fresh:
             run.pool.expect_processes(getattr(task.fn, "__module__", ""))
@@ -71,15 +65,11 @@ class ProcessPlace:
         ):
             self._run.encoder.prepare(node, batch)
 
-    def queue(self) -> deque[Item] | None:
-        """Return where to put items while many calls are in the pool, else None."""
-        return None if self._inside < WINDOW else self._waiting
-
     def start(self, call: NodeCall) -> None:
         """Give a call to the pool."""
         if call.kwargs is None and codec.ATOMS.issuperset(map(type, call.args)):
             # As most are: nothing to encode.
-            self._inside += 1
+            self._window.enter()
             call.given = GIVEN
             self._processes.start(call, self._prepared, plain=True)
             return
@@ -87,7 +77,7 @@ class ProcessPlace:
             call.node, call.args, call.kwargs
         )
         call.args, call.kwargs = args, kwargs
-        self._inside += 1
+        self._window.enter()
         if not complete:
             # Encoding runs code of the user's: not here.
             call.given = ENCODED
@@ -113,21 +103,11 @@ class ProcessPlace:
         """Let the next call in."""
         if call.given == NOT_YET:
             return
-        self._inside -= 1
-        if self._waiting and not self._refilling:
-            # After the other news that is here already.
-            self._refilling = True
-            self._run.hub.post(self._run.resume, self._refill)
-
-    def _refill(self) -> None:
-        self._refilling = False
-        waiting = self._waiting
-        while waiting and self._inside < WINDOW:
-            self._run.call(waiting.popleft(), self)
+        self._window.leave(self._run, self)
 
     def close(self) -> None:
         """Drop what waits and was encoded; have the workers forget what calls shared."""
-        self._waiting.clear()
+        self._window.close()
         self._run.encoder.clear()
         if self._sharing:
             self._processes.run_over(self._run)
