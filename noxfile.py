@@ -41,6 +41,14 @@ def cov(session: nox.Session) -> None:
 
 
 @nox.session
+def torch(session: nox.Session) -> None:
+    """Test tensors with the real PyTorch, which is large."""
+    install(session, "test")
+    session.install("torch")
+    session.run("pytest", "tests/core/test_memory_tensors.py", *session.posargs)
+
+
+@nox.session
 def bench(session: nox.Session) -> None:
     """Measure against the peers; arguments go to `entangle bench --full`."""
     install(session, "bench")

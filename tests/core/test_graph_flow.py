@@ -301,10 +301,11 @@ def test_same_structure():
 
 
 def test_same_structure_with_arrays():
-    numpy = pytest.importorskip("numpy")
-    one, other = emit(suffix=numpy.arange(3)), emit(suffix=numpy.arange(3))
+    import numpy as np
+
+    one, other = emit(suffix=np.arange(3)), emit(suffix=np.arange(3))
     assert one.same_structure(other)
-    assert not one.same_structure(emit(suffix=numpy.arange(4)))
+    assert not one.same_structure(emit(suffix=np.arange(4)))
 
 
 def test_a_flow_pickles():

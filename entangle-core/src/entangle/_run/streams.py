@@ -115,20 +115,28 @@ class Stream:
 
     def _next(self, channel: Channel) -> Any:
         """Wait for the outcome whose turn it is; None at the end."""
+        while not self._ready(channel):
+            if channel.empty:
+                return None
+            channel.wait()
+        return channel.take()
+
+    def _ready(self, channel: Channel) -> bool:
+        """Draw inputs while there is room; tell whether an outcome can be taken.
+
+        Raises:
+            CancelledError: the run was ended.
+        """
         while True:
             ready = channel.poll()
             if channel.ended:
                 raise self._ended(channel)
-            if self._source is not None and channel.room:
-                if not ready or not channel.flowing:
-                    self._draw(channel)
-                if not ready:
-                    continue
+            if self._source is None or not channel.room:
+                return ready
+            if not ready or not channel.flowing:
+                self._draw(channel)
             if ready:
-                return channel.take()
-            if channel.empty:
-                return None
-            channel.wait()
+                return True
 
     def _draw(self, channel: Channel) -> None:
         """Take one input from the source, if it has any left."""
@@ -220,23 +228,14 @@ class Stream:
             pump = self._pump = Pump(channel.pool, channel)
             if self._async:
                 pump.start(aiter(inputs))
-        while True:
-            ready = channel.poll()
-            if channel.ended:
-                raise self._ended(channel)
-            if self._source is not None and channel.room:
-                if not ready or not channel.flowing:
-                    self._draw(channel)
-                if not ready:
-                    continue
-            if ready:
-                outcome = channel.take()
-                pump.taken()
-                return outcome
+        while not self._ready(channel):
             if channel.empty and not pump.drawing:
                 self._trouble = self._trouble or pump.trouble
                 return None
             await pump.wait()
+        outcome = channel.take()
+        pump.taken()
+        return outcome
 
     async def aclose(self) -> None:
         """End what runs, and wait for that. Idempotent."""
