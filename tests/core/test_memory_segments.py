@@ -162,6 +162,17 @@ def test_more_than_there_is(store, monkeypatch):
     assert store.usage() == (0, 0, 0)
 
 
+def test_what_is_promised_is_not_promised_twice(store, monkeypatch):
+    """The kernel counts pages when they are written to: until then we have to."""
+    left = 100 * MIB
+    monkeypatch.setattr(room, "available", lambda: left)
+    place, size, _ = store.grant(1, 70 * MIB)
+    with pytest.raises(MemoryError, match=f"{30 * MIB:,} are available"):
+        store.grant(2, 70 * MIB)
+    os.posix_fallocate(place.descriptor, 0, size)  # as if it were written to
+    store.grant(2, 70 * MIB)
+
+
 def test_available_memory_is_the_least_of_machine_and_groups(monkeypatch, tmp_path):
     monkeypatch.setattr("entangle._pool.cpus.ROOT", f"{tmp_path}/")
     assert room.available() > 1 << 40  # unknown

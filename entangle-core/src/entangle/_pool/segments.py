@@ -39,6 +39,7 @@ ARENA = (
     64 << 20
 )  # bytes of a segment for many blocks, and from which a block has its own
 MOST_ARENA = 1 << 30
+_SECTOR = 512  # bytes that stat counts in
 HERE = 0  # this process, among those who hold blocks
 
 # Of all pools of this process: what is told late must not mean another block.
@@ -88,6 +89,13 @@ class Segment:
             else:
                 joined.append((first, length))
         self.free = joined
+
+    def promised(self) -> int:
+        """Return how many bytes were handed out that have no memory behind them yet.
+
+        The kernel finds it when they are written to, and counts it only then.
+        """
+        return max(0, self.used - os.fstat(self.descriptor).st_blocks * _SECTOR)
 
     def close(self) -> None:
         """Give the memory back, but to those who map it still."""
@@ -232,17 +240,22 @@ class Segments:
 
     def _require(self, nbytes: int) -> None:
         """Make sure that there is memory. Under the lock."""
-        left = room.available()
+        left = self._left()
         if nbytes > left:
             for segment in [s for s in self._segments if not s.blocks]:
                 self._drop(segment)
                 segment.close()
-            left = room.available()
+            left = self._left()
         if nbytes > left:
             raise MemoryError(
                 f"{nbytes:,} bytes of shared memory are needed, and {left:,} are "
                 "available: use less at once, or a machine that has more"
             )
+
+    def _left(self) -> int:
+        """Return how much memory nobody has, nor was promised. Under the lock."""
+        promised = sum(segment.promised() for segment in self._segments)
+        return max(0, room.available() - promised)
 
     def refused(self, why: str) -> None:
         """Take note that shared memory can't be used; warn once."""
