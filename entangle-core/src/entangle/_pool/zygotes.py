@@ -27,7 +27,7 @@ _GRACE = 2.0  # seconds a zygote has to end everything before it is killed
 _LARGEST_STATE = 1 << 16  # bytes: a message on its socket is sent in one piece
 # What nearly every module with tasks needs, and what functions by value take beyond.
 LEAN_PRELOAD = ("entangle.process",)
-STANDARD_PRELOAD = (*LEAN_PRELOAD, "cloudpickle")
+STANDARD_PRELOAD = (*LEAN_PRELOAD, "cloudpickle", "entangle._worker.byvalue")
 _BOOT = """\
 import sys
 if sys.path[:1] == [""]:
