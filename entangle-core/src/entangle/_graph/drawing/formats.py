@@ -9,32 +9,31 @@ from .sketch import sketch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from entangle._graph.flow import Flow
-    from entangle._graph.node import Node
+    from .sketch import Root
 
 
-def as_mermaid(root: Node[Any] | Flow, states: Mapping[Any, str] | None) -> str:
+def as_mermaid(root: Root, states: Mapping[Any, str] | None) -> str:
     """Draw a graph as Mermaid's text; see `Node.to_mermaid`."""
     from .mermaid import written
 
     return written(sketch(root, states))
 
 
-def as_dot(root: Node[Any] | Flow, states: Mapping[Any, str] | None) -> str:
+def as_dot(root: Root, states: Mapping[Any, str] | None) -> str:
     """Draw a graph as Graphviz's text; see `Node.to_dot`."""
     from .dot import written
 
     return written(sketch(root, states))
 
 
-def as_svg(root: Node[Any] | Flow, states: Mapping[Any, str] | None) -> str:
+def as_svg(root: Root, states: Mapping[Any, str] | None) -> str:
     """Draw a graph as an SVG document; see `Node.to_svg`."""
     from .svg import drawn
 
     return drawn(sketch(root, states))
 
 
-def as_tree(root: Node[Any] | Flow, states: Mapping[Any, str] | None) -> str:
+def as_tree(root: Root, states: Mapping[Any, str] | None) -> str:
     """Draw a graph as lines: what a node takes, or a flow feeds, is below it."""
     from entangle._graph.node import Node
 
@@ -43,9 +42,7 @@ def as_tree(root: Node[Any] | Flow, states: Mapping[Any, str] | None) -> str:
     return written(sketch(root, states), inputs=isinstance(root, Node))
 
 
-def as_bundle(
-    root: Node[Any] | Flow, states: Mapping[Any, str] | None = None
-) -> dict[str, str]:
+def as_bundle(root: Root, states: Mapping[Any, str] | None = None) -> dict[str, str]:
     """Return what notebooks show of a graph: its picture, else its repr."""
     from entangle.errors import PictureError
 

@@ -11,6 +11,7 @@ from entangle._graph.flow import Flow
 from entangle._graph.frames import position
 from entangle._graph.mapping import expand_map, expand_starmap
 from entangle._graph.node import Node
+from entangle._graph.program import GIVEN, choice_name, is_choice
 from entangle._graph.shown import shown
 from entangle._graph.walk import edges, edges_in, inputs_first
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from types import CodeType
     from typing import Literal
 
+    from entangle._graph.program import Program
+
     from .states import State
 
+    Root = Node[Any] | Flow | Program
     Kind = Literal["call", "helper", "choice", "run"]
     ArrowKind = Literal["value", "order", "choice"]
 
@@ -33,6 +37,7 @@ _LABEL: Final = 48
 _VALUE: Final = 24
 _VALUES: Final = 8
 _PLACE: Final = 28
+_UNSAID: Final = frozenset({"process", "assemble", "dataflow"})
 
 
 class Card(NamedTuple):
@@ -140,25 +145,31 @@ class Found(NamedTuple):
     arrows: list[tuple[int, int, ArrowKind]]
 
 
-class _Choice(NamedTuple):
-    """A place where a function stands that chooses."""
+class _Choice:
+    """A place where a function stands that chooses; each decides for itself."""
 
-    choose: Any
-    parent: Flow
+    __slots__ = ("choose", "parent")
+
+    def __init__(self, choose: Any, parent: Flow) -> None:
+        self.choose = choose
+        self.parent = parent
 
 
-def sketch(root: Node[Any] | Flow, states: Mapping[Any, str] | None = None) -> Sketch:
+def sketch(root: Root, states: Mapping[Any, str] | None = None) -> Sketch:
     """Say what a picture of a graph shows; nothing runs.
 
     Args:
-        root: A node, or a flow.
+        root: A node, a flow, or a flow as a run takes it.
         states: What has become of nodes, see `State`; those of nodes that are not in
             the graph don't matter.
 
     Raises:
         ValueError: a state is none.
     """
-    found = _of_flow(root) if isinstance(root, Flow) else _of_node(root)
+    if isinstance(root, Node):
+        found = _of_node(root)
+    else:
+        found = _of_flow(root) if isinstance(root, Flow) else _of_program(root)
     known = {key: checked(state) for key, state in (states or {}).items()}
     if len(found.items) > LARGE:
         groups = collapsed(found.sites, found.arrows)
@@ -194,29 +205,44 @@ def _of_node(root: Node[Any]) -> Found:
 
 
 def _of_flow(root: Flow) -> Found:
-    found = Found([], [], [])
-    numbers: dict[Any, int] = {}
-    order = inputs_first(root, _children)[::-1]
-    for each in order:
-        numbers[each] = len(found.items)
-        found.items.append(each)
-        found.sites.append((each.task, id(each.code), each.lasti))
-    for each in order:
-        for child in each.children:
-            if isinstance(child, Flow):
-                number = numbers[child]
-                found.arrows.append((numbers[each], number, "value"))
-            else:
-                # Each place where a function stands decides for itself.
-                number = len(found.items)
-                found.items.append(_Choice(child, each))
-                found.sites.append((id(child), id(each.code), each.lasti))
-                found.arrows.append((numbers[each], number, "choice"))
+    below: dict[Any, list[Any]] = {}
+
+    def fed(each: Any) -> list[Any]:
+        if not isinstance(each, Flow):
+            return []
+        if each not in below:
+            below[each] = [
+                child if isinstance(child, Flow) else _Choice(child, each)
+                for child in each.children
+            ]
+        return below[each][::-1]
+
+    # What feeds others comes first, and those in the order written.
+    order = inputs_first(root, fed)[::-1]
+    numbers = {each: number for number, each in enumerate(order)}
+    found = Found(order, [], [])
+    for number, each in enumerate(order):
+        if isinstance(each, Flow):
+            found.sites.append((each.task, id(each.code), each.lasti))
+        else:
+            found.sites.append((id(each.choose), id(each.parent.code), number))
+        for child in below.get(each, ()):
+            kind: ArrowKind = "value" if isinstance(child, Flow) else "choice"
+            found.arrows.append((number, numbers[child], kind))
     return found
 
 
-def _children(flow: Flow) -> list[Flow]:
-    return [child for child in flow.children if isinstance(child, Flow)]
+def _of_program(program: Program) -> Found:
+    """A flow as a run takes it: its stages are nodes, which stand for themselves."""
+    found = Found([stage.node for stage in program.stages], [], [])
+    for number, stage in enumerate(program.stages):
+        node = stage.node
+        found.sites.append((node.task, id(node.code), node.lasti))
+        kind: ArrowKind = "choice" if stage.chooses else "value"
+        found.arrows.extend(
+            (parent, number, kind) for parent in stage.parents if parent != GIVEN
+        )
+    return found
 
 
 def _card(
@@ -228,19 +254,23 @@ def _card(
     count = len(items)
     counts = counted(states[each] for each in items if each in states) if states else {}
     if isinstance(first, _Choice):
-        name, kind, place = short(name_of(first.choose)), "choice", ""
-        return Card(
-            *(_fitting(name), _fitting(f"{name}?"), _line(first.parent, lines)),
-            *(place, "choice", count, counts),
-        )
+        name, where = name_of(first.choose), _line(first.parent, lines)
+        return _choosing(name, where, count, counts)
     if not isinstance(first, (Node, Flow)):
         return Card(*("run", "a run under way", "", "", "run"), count, counts)
+    if is_choice(first):
+        return _choosing(choice_name(first), _line(first, lines), count, counts)
     name = _fitting(short(first.name))
     label = name if count > 1 else one_line(_called(first, name), _LABEL)
     kind: Kind = "helper" if first.task in _HELPERS else "call"
     place = "" if kind == "helper" else _place(first.task)
     where = "" if kind == "helper" else _line(first, lines)
     return Card(name, label, where, place, kind, count, counts)
+
+
+def _choosing(name: str, where: str, count: int, counts: dict[State, int]) -> Card:
+    name = _fitting(short(name))
+    return Card(name, f"{name}?", where, "", "choice", count, counts)
 
 
 def _line(item: Node[Any] | Flow, lines: dict[tuple[Any, int], str]) -> str:
@@ -260,7 +290,7 @@ def _place(task: Any) -> str:
     options = task.options
     place = options.executor
     if place is None:
-        return "" if options.how in {"process", "assemble"} else str(options.how)
+        return "" if options.how in _UNSAID else str(options.how)
     return place if isinstance(place, str) else shown(place, _PLACE)
 
 
