@@ -65,7 +65,7 @@ def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
 
     from .future import RunFuture
 
-    future: RunFuture[Any] = RunFuture(under_way)
+    future: RunFuture[Any] = RunFuture(under_way, item)
     under_way.submitted = True
     pool.unsettled.add(under_way)
 

@@ -460,6 +460,10 @@ class Run(News):
         """A call was cancelled before any place had it."""
         self.hub.post(self.call_cancelled, call, "already done")
 
+    def handed_out(self, item: Item) -> bool:
+        """Tell whether a place has the item's call, as far as is known. Thread-safe."""
+        return item in self._calls
+
     def wanted(self, call: NodeCall) -> bool:
         """Tell whether a call that waited for its turn is still to be started."""
         item = call.item
