@@ -20,6 +20,9 @@ from entangle._seam.events import (
     RunStarted,
 )
 from entangle._seam.planned import PlannedTask
+from entangle._see.log import logged as log
+from entangle._see.progress import progress
+from entangle._see.trace import trace
 
 __all__ = [
     "EVENTS_VERSION",
@@ -36,7 +39,10 @@ __all__ = [
     "RunEnded",
     "RunFuture",
     "RunStarted",
+    "log",
     "observe",
+    "progress",
     "span",
+    "trace",
     "traceparent",
 ]

@@ -215,7 +215,6 @@ class Lines:
         for further in range(1, count):
             yield event._replace(node=event.node + further)
 
-
     def _together(self, fields: Fields) -> list[Event]:
         """Return the events of calls that have returned values together."""
         nodes = _numbers(fields["nodes"])
@@ -356,7 +355,8 @@ class Scribe(Teller):
 
     def succeeded(self, noted: tuple[float, list[Any]]) -> None:
         """Calls have returned values: a line for some of them, with a list for each
-        field, of which nothing is written that says nothing."""
+        field, of which nothing is written that says nothing.
+        """
         now, rows = noted
         moment = self._since(now)
         for at in range(0, len(rows), _TOGETHER):

@@ -100,6 +100,5 @@ class Recorded:
 
 def _is_parent(value: object) -> bool:
     return (
-        isinstance(value, list)
-        and [type(each) for each in value] == [str, int]  # pyright: ignore[reportUnknownVariableType]
+        isinstance(value, list) and [type(each) for each in value] == [str, int]  # pyright: ignore[reportUnknownVariableType]
     )

@@ -53,7 +53,9 @@ class TraceFile(Observer):
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__(
-            frozenset((RunStarted, NodeAdded, NodeStarted, NodeEnded, NodeSpan, RunEnded))
+            frozenset(
+                (RunStarted, NodeAdded, NodeStarted, NodeEnded, NodeSpan, RunEnded)
+            )
         )
         self.path = os.fspath(path)
         self._owner = os.getpid()
@@ -221,9 +223,7 @@ class _Run:
         self._draw_arrows(event.node, lane.number, begun)
         self._slices[event.node] = _Slice(lane.number, ended)
 
-    def _free(
-        self, key: Any, moment: int, label: str, *, alone: bool = False
-    ) -> _Lane:
+    def _free(self, key: Any, moment: int, label: str, *, alone: bool = False) -> _Lane:
         """Return a lane that is free from a moment on; the only one of a process."""
         lanes = self._lanes.setdefault(key, [])
         for lane in lanes:
@@ -231,7 +231,9 @@ class _Run:
                 return lane
         self._count += 1
         lanes.append(lane := _Lane(self._count))
-        self._meta("thread_name", lane.number, label if alone else f"{label} {len(lanes)}")
+        self._meta(
+            "thread_name", lane.number, label if alone else f"{label} {len(lanes)}"
+        )
         self._meta("thread_sort_index", lane.number, None, sort_index=lane.number)
         return lane
 
@@ -284,7 +286,9 @@ class _Run:
             source = self._slices[other]
             self._arrows += 1
             number = self._number << 32 | self._arrows
-            self._write("s", "value", source.end - 1, source.lane, id=number, cat="edge")
+            self._write(
+                "s", "value", source.end - 1, source.lane, id=number, cat="edge"
+            )
             self._write("f", "value", begun, lane, id=number, cat="edge", bp="e")
 
     def _sources(self, node: int) -> list[int]:

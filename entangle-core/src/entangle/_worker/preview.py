@@ -44,7 +44,9 @@ def _shown(value: Any, depth: int) -> str:
             return _summary(value)
         inner = depth + 1
         if kind is dict:
-            pairs = [f"{_shown(k, inner)}: {_shown(v, inner)}" for k, v in value.items()]
+            pairs = [
+                f"{_shown(k, inner)}: {_shown(v, inner)}" for k, v in value.items()
+            ]
             return "{" + ", ".join(pairs) + "}"
         items = ", ".join([_shown(each, inner) for each in value])
         if kind is list:
