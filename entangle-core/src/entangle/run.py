@@ -1,4 +1,4 @@
-"""What belongs to a run: its future, its plan, the events that observers get.
+"""What belongs to a run: its future, plan and failure, the events observers get.
 
 The event types are new and may still change until they are declared stable.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from entangle._run.future import RunFuture
 from entangle._run.plan import Plan
+from entangle._run.report import failure_report
 from entangle._seam.events import (
     Event,
     NodeEnded,
@@ -29,4 +30,5 @@ __all__ = [
     "RunEnded",
     "RunFuture",
     "RunStarted",
+    "failure_report",
 ]

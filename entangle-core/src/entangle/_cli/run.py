@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from .built import HERE, here
 from .exits import INVALID, NODE_FAILED, OK, InvalidError, UsageError
 from .load import find, load, split
-from .plan import HERE, here
-from .report import describe
+from .main import examples
+from .report import tell
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
 EPILOG = """\
 NAME is a module-level node, or a task, workflow or function that makes one; KEY=VALUE
-are its arguments, read as Python literals where they are some, else as strings. Without
-NAME: the file's only node, else `result`, else `main`.
+are its arguments, read as Python literals where they are some, else as strings. A flow
+takes its input in this way, whatever the key. Without NAME: the file's only node, else
+`result`, else `main`, else its only flow.
 
 The value goes to stdout (None prints nothing), everything else to stderr. The file is
 imported under its own name: a block under `if __name__ == "__main__"` is not run.
@@ -30,6 +31,12 @@ imported under its own name: a block under `if __name__ == "__main__"` is not ru
 
 def configure(parser: ArgumentParser) -> None:
     """Declare the arguments of `entangle run`."""
+    examples(
+        parser,
+        "run pipeline.py",
+        "run pipeline.py:report year=2024 regions=\"['north', 'west']\"",
+        "run pipeline.py --here --workers 2",
+    )
     parser.epilog = EPILOG
     parser.add_argument("target", metavar="FILE[:NAME]", help="what to run")
     parser.add_argument(
@@ -56,13 +63,11 @@ def execute(arguments: Namespace) -> int:
     try:
         module = load(path, [str(path), *arguments.constants])
         target = find(module, name, path)
-    except (UsageError, KeyboardInterrupt, SystemExit):
+    except (UsageError, InvalidError, KeyboardInterrupt, SystemExit):
         raise
-    except InvalidError as error:
-        print(f"entangle: {error}", file=sys.stderr)
-        return INVALID
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raises
-        return fail(f"{path} can't be loaded", error, INVALID)
+        tell(f"{path} can't be loaded", error)
+        return INVALID
     return _run(target, label, constants, arguments)
 
 
@@ -82,11 +87,14 @@ def _run(
     except (KeyboardInterrupt, SystemExit):
         raise
     except (CompositionError, PluginError) as error:
-        return fail(f"{label} can't run", error, INVALID)
+        tell(f"{label} can't run", error)
+        return INVALID
     except BaseException as error:  # noqa: BLE001 - whatever user code raises
         if building:
-            return fail(f"{label} builds no graph", error, INVALID)
-        return fail(f"{label} failed", error, NODE_FAILED)
+            tell(f"{label} builds no graph", error)
+            return INVALID
+        tell(f"{label} failed", error, again=limits.given)
+        return NODE_FAILED
     if value is not None:
         print(value, flush=True)
     return OK
@@ -96,12 +104,17 @@ def _maker(
     target: object, label: str, constants: dict[str, object]
 ) -> Callable[[], object]:
     """Return what gives the node, or the value, that the command line names."""
+    from entangle._graph.flow import Flow
     from entangle._graph.node import Node as AnyNode
 
     if isinstance(target, AnyNode):
         if constants:
             raise UsageError(f"{label} is a node and takes no arguments: name a task")
         return partial(_same, cast("object", target))
+    if isinstance(target, Flow):
+        if len(constants) != 1:
+            raise UsageError(f"{label} is a flow and takes one input, as in input=3")
+        return partial(target, *constants.values())
     if callable(target):
         names = {"target": target, "constants": constants}
         # Reports name the line that made a node: this one was made by the user.
@@ -123,12 +136,6 @@ def _value(made: object, limits: Namespace) -> object:
         node = cast("Node[object]", made)
         return node.run(workers=limits.workers, timeout=limits.timeout)
     return made
-
-
-def fail(what: str, error: BaseException, code: int) -> int:
-    """Report an error on stderr and return the exit code for it."""
-    print(f"entangle: {what}\n{describe(error)}", file=sys.stderr)
-    return code
 
 
 def constant(text: str) -> tuple[str, object]:

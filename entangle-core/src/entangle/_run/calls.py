@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from entangle._engine_moves import HOW
 from entangle._seam.call import Call, printed
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from .run import Run
 
 
+TAIL: Final = 4_096  # characters of what a call prints that its failure may show
+
+
 class NodeCall(Call):
     """Reports what becomes of an attempt to the run that it belongs to."""
 
@@ -38,10 +41,12 @@ class NodeCall(Call):
         "place",
         "run",
         "slot",
+        "tail",
         "task",
     )
 
     place: Place  # where it is started
+    tail: str  # the last that it has printed; not set before it prints
 
     def __init__(self, run: Run, item: Item, node: Node[Any]) -> None:
         # As fast as can be: one is made for every call.
@@ -77,6 +82,7 @@ class NodeCall(Call):
         if not self.run.is_open(self):
             return
         stream, text = printed(stream, text)
+        self.tail = (getattr(self, "tail", "") + text)[-TAIL:]
         self.run.pool.printer.take(stream, self, text)
         if self.run.watch is not None:
             self.run.hub.post(self.run.call_printed, self, stream, text)

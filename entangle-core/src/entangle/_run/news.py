@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._engine_items import ISSUED, RUNNING
 from entangle.errors import CacheKeyError, TaskError, UnpicklableError
 
+from . import failed
 from .calls import Expansion, node_of
 from .discover import discover
 
@@ -140,6 +141,7 @@ class News:
 
     def _failed(self, call: NodeCall, error: BaseException) -> None:
         self._left(call, "failed", error)
+        failed.remember(error, call)
         # What doesn't pickle doesn't pickle the next time either.
         final = isinstance(error, (UnpicklableError, CacheKeyError))
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
@@ -158,6 +160,8 @@ class News:
             self.engine.failed(item, call.attempt, error, now)
         else:
             self.engine.ended(item, call.attempt, how, now)
+            if item.error is not None:
+                failed.remember(item.error, call)
 
     def call_expanded(self, call: NodeCall, value: Any) -> None:
         """A body returned nodes, which are prepared."""

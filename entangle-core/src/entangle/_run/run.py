@@ -25,7 +25,7 @@ from entangle.errors import (
     InternalError,
 )
 
-from . import current
+from . import current, failed
 from .alarms import Alarms
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
@@ -196,6 +196,7 @@ class Run(News):
         error = self.failure
         if error is not None:
             note_path(error, item)
+            failed.note_rest(error, self, item)
             try:
                 raise error
             finally:
