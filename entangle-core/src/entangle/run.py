@@ -1,18 +1,21 @@
-"""What belongs to a run: its future, plan and failure, the events observers get.
-
-The event types are new and may still change until they are declared stable.
-"""
+"""What belongs to a run: its future, plan and failure, its events and who sees them."""
 
 from __future__ import annotations
 
 from entangle._run.future import RunFuture
+from entangle._run.observing import observe
 from entangle._run.plan import Plan
 from entangle._run.report import failure_report
+from entangle._run.spans import span, traceparent
 from entangle._seam.events import (
+    EVENTS_VERSION,
     Event,
+    NodeAdded,
     NodeEnded,
     NodeEvent,
     NodeOutput,
+    NodeRetried,
+    NodeSpan,
     NodeStarted,
     RunEnded,
     RunStarted,
@@ -20,10 +23,14 @@ from entangle._seam.events import (
 from entangle._seam.planned import PlannedTask
 
 __all__ = [
+    "EVENTS_VERSION",
     "Event",
+    "NodeAdded",
     "NodeEnded",
     "NodeEvent",
     "NodeOutput",
+    "NodeRetried",
+    "NodeSpan",
     "NodeStarted",
     "Plan",
     "PlannedTask",
@@ -31,4 +38,7 @@ __all__ = [
     "RunFuture",
     "RunStarted",
     "failure_report",
+    "observe",
+    "span",
+    "traceparent",
 ]

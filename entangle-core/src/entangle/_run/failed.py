@@ -111,9 +111,14 @@ def remember(error: BaseException, call: NodeCall) -> None:
         # Where failures are values the run goes on, and its memory is to be given back.
         found.args, found.kwargs = call.args, call.kwargs
     found.output = getattr(call, "tail", "")
-    found.pid = getattr(call, "pid", 0)
-    took = getattr(call, "took", 0)
-    found.seconds = took / 1e9 if took else None
+    seen = call.seen()
+    if seen is not None:
+        # Only where somebody observes is all that known.
+        found.run, found.number, found.pid = seen.run, seen.node, call.pid
+        if call.took:
+            found.seconds = call.took / 1e9
+        elif call.began:
+            found.seconds = call.run.clock() - call.began
     attributes_of(error)[FAILURE] = found
 
 
