@@ -13,12 +13,13 @@ import numpy as np
 import pytest
 
 import entangle._cli.load
+from entangle._clean import columns
 from entangle._graph.shown import shown
 from entangle._run import failed as kept
 from entangle._run.user_traceback import user_traceback
 from entangle.dataflow import dataflow
 from entangle.process import process
-from entangle.run import failure_report
+from entangle.run import failure_report, observe
 from entangle.task import as_completed, gather
 from entangle.thread import thread
 from entangle.workflow import workflow
@@ -35,7 +36,10 @@ def failed(action):
 
 
 def report(action, **hints):
-    return failure_report(failed(action), hints.items())
+    """Return the report of what was observed, without times."""
+    with observe(lambda event: None):
+        text = failure_report(failed(action), hints.items())
+    return re.sub(r" · [0-9.]+ m?s( · |$)", r"\1", text, flags=re.MULTILINE)
 
 
 def through_us(path="/nowhere.py"):
@@ -103,7 +107,7 @@ def test_a_node():
     """All of it, in the form that people get."""
     text = report(lambda: add(divide(one(), table()), one())(), again="entangle run x")
     here = re.escape(f"{__file__}")
-    expected = rf"""✗ divide failed · process[ 0-9]*(?: · [0-9.]+ m?s)?
+    expected = rf"""✗ divide failed · process \d+
   (?:{here}|tests/core/test_run_report.py):\d+:\d+   text = report\(lambda: add\(divide\(one\(\), table\(\)\), one\(\)\)\(\), again="entangle run x"\)
  +\^{{22}}
   a = 1                           from one\(\)   .*test_run_report.py:\d+
@@ -113,27 +117,25 @@ def test_a_node():
   printed    dividing
   not run    add \(.*test_run_report.py:\d+\) · 3 finished
   again      entangle run x"""
-    text = re.sub(r" · [0-9.]+ m?s · process", " · process", text)
     assert re.fullmatch(expected, text), text
 
 
 def marked(text):
     """Return what the caret of a report is under."""
     lines = text.splitlines()
-    at = next(n for n, line in enumerate(lines) if set(line.strip()) == {"^"})
-    start = lines[at].index("^")
-    return lines[at - 1][start : len(lines[at])]
+    at = next(n for n, line in enumerate(lines) if line.strip("^ ") == "" != line)
+    before, carets = lines[at].count(" "), lines[at].count("^")
+    for start in range(len(lines[at - 1])):
+        if columns(lines[at - 1][:start]) == before:
+            break
+    for end in range(start, len(lines[at - 1]) + 1):
+        if columns(lines[at - 1][start:end]) == carets:
+            break
+    return lines[at - 1][start:end]
 
 
 def test_the_caret_is_under_the_call():
-    data = {"ключ": 1}
-
-    def nested():
-        return add(1, add("é→日本", data["ключ"]))
-
-    assert marked(report(lambda: nested()())) == 'add("é→日本", data["ключ"])'[:-4] or (
-        "add(" in marked(report(lambda: nested()()))
-    )
+    assert marked(report(add(1, ("é→日本", "ключ")))) == 'add(1, ("é→日本", "ключ"))'
     bad = [add(number, "x") for number in range(3)]
     assert marked(report(bad[1])) == 'add(number, "x")'
     long = add(1, add(1, add(1, add(1, add(1, add(1, add(1, add(1, add(1, add(1, "x"))))))))))  # fmt: skip
@@ -269,7 +271,7 @@ def test_attempts(tmp_path):
     text = report(flaky(str(tmp_path)))
     assert text.startswith("✗ flaky failed · attempt 3/3 · ")
     assert "\n  attempt 1  ValueError: attempt number 0\n" in text
-    assert "\n  attempt 2  ValueError: attempt number 1\n" in text
+    assert text.endswith("\n  attempt 2  ValueError: attempt number 1")
     assert "\n  ValueError: attempt number 2\n" in text
 
 
@@ -304,7 +306,7 @@ def test_a_dead_worker():
         os.kill(os.getpid(), 9)
 
     text = report(add(dies("x"), 1))
-    assert re.match(r"✗ dies died · process \d+\n", re.sub(r" · [\d.]+ m?s", "", text))
+    assert re.match(r"✗ dies died · process \d+\n", text)
     assert "SIGKILL (9)" in text
     assert "why = 'x'" in text
     assert "printed    last words" in text
@@ -363,7 +365,6 @@ def test_failures_that_are_values():
     text = failure_report(error)
     assert "✗ divide failed" in text
     assert re.search(r"a = … +from one\(\)", text)
-    assert "needed by" in text
     for _, future in as_completed([divide(one(), table())]):
         assert "✗ divide failed" in failure_report(future.exception())
 
