@@ -21,8 +21,18 @@ def test_one_file(folder, name, capsys):
     assert cli.main(["new", name]) == OK
     assert [path.name for path in folder.iterdir()] == ["hello.py"]
     assert (folder / "hello.py").read_text() == PROGRAM
+    assert capsys.readouterr() == ("", "")
+
+
+def test_people_are_told_how_to_go_on(folder, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.delenv("CI", raising=False)
+    assert cli.main(["new", "hello"]) == OK
+    monkeypatch.setenv("CI", "true")
+    assert cli.main(["new", "again"]) == OK
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
+    assert "`python hello.py` runs it" in err
 
 
 def test_it_is_short():

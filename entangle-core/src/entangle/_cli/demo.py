@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from .exits import OK
 from .main import examples
-from .terminal import say
+from .terminal import hint, say
 
 if TYPE_CHECKING:
     import argparse
@@ -40,6 +40,6 @@ def execute(arguments: argparse.Namespace) -> int:
         f"\n5 calls of {demo_graph.SECONDS:g} s = {body:g} s of work in {elapsed:.2f} s"
     )
     say("(its longest path takes 3 calls). No server, no guard, nothing left behind.\n")
-    say("Next: decorate functions of yours, and `entangle run FILE`.\n")
+    hint("Next: `entangle new hello && python hello.py`, a program of yours.\n")
     print(value, flush=True)
     return OK

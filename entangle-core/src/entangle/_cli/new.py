@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from .exits import INVALID, OK, InvalidError, UsageError
 from .main import examples
-from .terminal import say
+from .terminal import hint, say
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +49,7 @@ def execute(arguments: argparse.Namespace) -> int:
     except OSError as error:
         say(f"entangle: {path} can't be written: {error.strerror}")
         return INVALID
-    say(f"wrote {path}: `python {path}` runs it, `entangle graph {path}` draws it")
+    hint(f"wrote {path}: `python {path}` runs it, `entangle graph {path}` draws it")
     return OK
 
 

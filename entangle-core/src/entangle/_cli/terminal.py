@@ -52,11 +52,21 @@ def fitting(text: str, stream: TextIO) -> str:
     return text
 
 
+def hint(text: str) -> None:
+    """Say how to go on, to people: not in scripts, not in CI."""
+    if _terminal() and not os.environ.get("CI"):
+        say(text)
+
+
 def coloured() -> bool:
     """Tell whether stderr is a terminal that shows colours to who wants them."""
-    stream = sys.stderr
     if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
         return False
+    return _terminal()
+
+
+def _terminal() -> bool:
+    stream: TextIO | None = sys.stderr
     try:
         return stream is not None and stream.isatty()
     except (OSError, ValueError):
