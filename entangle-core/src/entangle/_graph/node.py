@@ -9,7 +9,7 @@ from entangle._graph.frames import getframe, position
 from entangle._graph.walk import EDGE_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Iterable
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
     from os import PathLike
     from types import CodeType
 
@@ -182,11 +182,54 @@ class Node(_Typed[R_co]):
 
         return graph_of_node(self)
 
-    def to_mermaid(self) -> str:
-        """Draw the graph as the text of a Mermaid flowchart; nothing runs."""
-        from entangle._graph.pictures import mermaid_of_node
+    def to_mermaid(self, *, states: Mapping[Any, str] | None = None) -> str:
+        """Draw the graph as the text of a Mermaid flowchart; nothing runs.
 
-        return mermaid_of_node(self)
+        Args:
+            states: What has become of its nodes, as `to_svg` takes it.
+
+        Raises:
+            PictureError: If it has more than 500 edges or 50,000 characters, even
+                with the calls of each line drawn as one: renderers refuse that.
+        """
+        from entangle._graph.drawing.formats import as_mermaid
+
+        return as_mermaid(self, states)
+
+    def to_dot(self, *, states: Mapping[Any, str] | None = None) -> str:
+        """Draw the graph in the language of Graphviz; nothing runs.
+
+        Args:
+            states: What has become of its nodes, as `to_svg` takes it.
+        """
+        from entangle._graph.drawing.formats import as_dot
+
+        return as_dot(self, states)
+
+    def to_svg(self, *, states: Mapping[Any, str] | None = None) -> str:
+        """Draw the graph as an SVG document, light or dark as the page; nothing runs.
+
+        Arrows lead from arguments to the calls that take them. Above 60 of them,
+        calls that one line has made in the same way are one card.
+
+        Args:
+            states: What has become of its nodes: ``'waiting'``, ``'running'``,
+                ``'done'``, ``'failed'``, ``'retry'`` or ``'skipped'``; those of a run
+                are in `RunFuture.states`. Others have no colour.
+
+        Raises:
+            PictureError: If there are too many cards to be seen.
+            ValueError: If a state is none of these.
+        """
+        from entangle._graph.drawing.formats import as_svg
+
+        return as_svg(self, states)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show the picture in a notebook."""
+        from entangle._graph.drawing.formats import as_bundle
+
+        return as_bundle(self)
 
     def plan(self) -> Plan:
         """Say what would run where, and what is refused; nothing runs.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
+    from entangle._graph.flow import Flow
     from entangle._graph.node import Node
     from entangle._run.future import RunFuture
     from entangle._run.plan import Plan
@@ -60,11 +61,11 @@ def flows() -> Any:
     return import_module("entangle._run.flows")
 
 
-def plan(node: Node[Any]) -> Plan:
+def plan(root: Node[Any] | Flow) -> Plan:
     """Say what would run where."""
     from importlib import import_module
 
-    planned: Plan = import_module("entangle._run.plan").plan(node)
+    planned: Plan = import_module("entangle._run.plan").plan(root)
     return planned
 
 

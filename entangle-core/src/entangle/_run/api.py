@@ -9,7 +9,7 @@ from entangle._log import Log
 from entangle._pool import pool as pools
 from entangle.errors import WorkerStartError
 
-from . import current
+from . import current, failed
 from .discover import discover
 from .replaced import inline
 from .run import Run
@@ -80,7 +80,7 @@ def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
 
     from .future import RunFuture
 
-    future: RunFuture[Any] = RunFuture(under_way)
+    future: RunFuture[Any] = RunFuture(under_way, item)
     under_way.submitted = True
     pool.unsettled.add(under_way)
 
@@ -201,5 +201,7 @@ def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> N
         future.settle_cancelled()
     else:
         future.settle(item, under_way.failure)
+        if under_way.failure is not None:
+            failed.note_rest(under_way.failure, under_way, item)
         if under_way.failure is None:
             item.value = None  # as `Run.result` does
