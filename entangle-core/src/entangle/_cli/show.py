@@ -69,7 +69,8 @@ def _print(recorded: Recorded, run: RunState, outcome: str, most: int) -> None:
     if left:
         names = list(dict.fromkeys(shown(node.name) for node in left))
         more = f" and {len(names) - 5} more" if len(names) > 5 else ""  # noqa: PLR2004 - names in a line
-        put(f"not run: {', '.join(names[:5])}{more} ({len(left):,} nodes)")
+        count = f"{len(left):,} {'node' if len(left) == 1 else 'nodes'}"
+        put(f"not run: {', '.join(names[:5])}{more} ({count})")
     if run.over is not None:
         put(plain(summary(run)))
     elif outcome == "died":

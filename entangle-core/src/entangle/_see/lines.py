@@ -63,7 +63,7 @@ def tree(run: RunState, most: int, now: float) -> list[Line]:
     if folded > 0 and len(chosen) >= most:
         chosen = chosen[: most - 1]
         folded = run.total - len(chosen)
-    lines = _drawn(chosen, now)
+    lines = _drawn(run, chosen, now)
     if folded > 0:
         lines.append(
             [("└─ " if lines else "", "faint"), (_folded(run, chosen), "faint")]
@@ -88,13 +88,13 @@ def _chosen(run: RunState, most: int) -> list[NodeState]:
     return list(chosen.values())
 
 
-def _drawn(chosen: Sequence[NodeState], now: float) -> list[Line]:
+def _drawn(run: RunState, chosen: Sequence[NodeState], now: float) -> list[Line]:
     """Draw nodes, the inputs of each below it."""
     known = {node.node: node for node in chosen}
     below: dict[int, list[NodeState]] = {}
     placed: set[int] = set()
     for node in chosen:
-        for number in node.inputs:
+        for number in run.sources(node):
             if number in known and number not in placed and number != node.node:
                 placed.add(number)
                 below.setdefault(node.node, []).append(known[number])

@@ -153,11 +153,9 @@ class RunState:
             last = max(self._before(last), key=_end_of, default=None)
         return path[::-1]
 
-    def _before(self, node: NodeState) -> list[NodeState]:
-        """Return the nodes with a body that one has waited for."""
-        waiting, seen, found = [*node.inputs], set[int](), list[NodeState]()
-        if not waiting and node.parent:
-            waiting = [node.parent]
+    def sources(self, node: NodeState) -> list[int]:
+        """Return the nodes with a body that one waits for, through those without one."""
+        waiting, found, seen = [*reversed(node.inputs)], list[int](), set[int]()
         while waiting:
             number = waiting.pop()
             other = self.nodes.get(number)
@@ -165,11 +163,18 @@ class RunState:
                 continue
             seen.add(number)
             if other.place:
-                if other.ended is not None and other.ended.started:
-                    found.append(other)
+                found.append(number)
             else:
-                waiting += other.inputs
+                waiting.extend(reversed(other.inputs))
         return found
+
+    def _before(self, node: NodeState) -> list[NodeState]:
+        """Return the nodes that one has waited for, as far as they have run."""
+        numbers = self.sources(node)
+        if not numbers and node.parent:
+            numbers = [node.parent]
+        found = [self.nodes[number] for number in numbers if number in self.nodes]
+        return [each for each in found if each.ended is not None and each.ended.started]
 
     def _of(
         self, event: NodeStarted | NodeEnded | NodeOutput | NodeRetried
