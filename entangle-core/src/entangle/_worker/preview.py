@@ -69,6 +69,8 @@ def _summary(value: Any) -> str:
         return f"{name} of {len(value):,}"
     if kind.__module__.partition(".")[0] in _ARRAYS:
         shape = getattr(value, "shape", None)
+        if shape == () and kind.__module__ == "numpy":
+            return repr(value)[:MOST]
         if isinstance(shape, tuple):
             dtype = getattr(value, "dtype", None)
             sort = "" if dtype is None else f" {str(dtype)[:24]}"
