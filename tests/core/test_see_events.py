@@ -461,7 +461,12 @@ def test_nothing_of_the_users_is_called():
 
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary(),
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text()
+        | st.binary(),
         lambda inner: (
             st.lists(inner)
             | st.dictionaries(st.text(), inner)

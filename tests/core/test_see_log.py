@@ -252,7 +252,7 @@ EVENTS = [
     NodeAdded(RUN, 1000.1, 1, "a", (), "f.py:1", "process"),
     NodeAdded(RUN, 1000.1, 2, "b", (1,), "f.py:2", "thread", 1),
     NodeStarted(RUN, 1000.2, 1, "a", 1, "process", 77),
-    NodeOutput(RUN, 1000.3, 1, "a", "stderr", "é\x1b[31m\n\"quoted\" <b> \ud800 🎉\n"),
+    NodeOutput(RUN, 1000.3, 1, "a", "stderr", 'é\x1b[31m\n"quoted" <b> \ud800 🎉\n'),
     NodeEnded(
         RUN,
         1000.4,

@@ -200,7 +200,10 @@ def test_compressed_at_the_end(tmp_path):
 
 
 def test_a_file_that_cannot_be_written(tmp_path):
-    with pytest.raises(OSError, match="No such file"), trace(tmp_path / "no" / "t.json"):
+    with (
+        pytest.raises(OSError, match="No such file"),
+        trace(tmp_path / "no" / "t.json"),
+    ):
         pass
     with pytest.raises(OSError, match="No such file"):
         thread(add)(1, 2).run(trace=tmp_path / "no" / "t.json")
@@ -293,7 +296,9 @@ def happenings(draw):
             for _ in range(draw(st.integers(0, 3))):
                 begun, ended = draw(SECONDS), draw(SECONDS)
                 ends.append(
-                    NodeSpan("r", ended, added.node, added.name, attempt, "s", begun, {})
+                    NodeSpan(
+                        "r", ended, added.node, added.name, attempt, "s", begun, {}
+                    )
                 )
             if draw(st.booleans()):
                 ends.append(
@@ -345,7 +350,9 @@ def test_cut_anywhere_it_can_be_opened(tmp_path_factory, at):
         [
             NodeAdded("r", 0.0, 1, 'h"\x1b<b>\u202e\ud800', (), "", "thread"),
             NodeStarted("r", 0.1, 1, "n", 1, "thread"),
-            NodeEnded("r", 0.2, 1, "n", 1, "succeeded", "", started=0.1, place="thread"),
+            NodeEnded(
+                "r", 0.2, 1, "n", 1, "succeeded", "", started=0.1, place="thread"
+            ),
         ],
     )
     made.over("r")

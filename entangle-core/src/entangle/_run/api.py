@@ -54,10 +54,12 @@ def run(
 def waited(pool: Any, under_way: Run, item: Item) -> Any:
     """Run what is built, and return the value of one of its roots."""
     pool.admit(under_way)
-    _wait_for(pool, under_way)
-    pool.printer.flush()
-    if under_way.watch is not None:
-        under_way.watch.settle()
+    try:
+        _wait_for(pool, under_way)
+        pool.printer.flush()
+    finally:
+        if under_way.watch is not None and under_way.finished:
+            under_way.watch.settle()
     try:
         return under_way.result(item)
     finally:

@@ -121,6 +121,7 @@ class LiveDisplay(Display):
                 self.erase()
             finally:
                 for name, proxy in self._proxies.items():
+                    proxy.finish()
                     if getattr(sys, name) is proxy:
                         setattr(sys, name, proxy.stream)
                 self._proxies.clear()
@@ -177,10 +178,15 @@ class LiveDisplay(Display):
         console = self._console
         with console.capture() as captured:
             for line in lines:
-                text = Text(overflow="fold" if fold else "ellipsis", no_wrap=not fold)
+                text = Text()
                 for piece, style in line:
                     text.append(piece, STYLES[style])
-                console.print(text, width=width)
+                console.print(
+                    text,
+                    width=width,
+                    no_wrap=not fold,
+                    overflow="fold" if fold else "ellipsis",
+                )
         made: str = captured.get()
         return made
 
@@ -190,23 +196,48 @@ class LiveDisplay(Display):
 
 
 class _Above:
-    """A stream of the program while a picture is drawn below what it writes."""
+    """A stream of the program while a picture is drawn below what it writes.
+
+    As a terminal's stream does, it waits for the end of a line, or to be flushed; each
+    thread's line for itself, so that those of several threads stay whole.
+    """
 
     def __init__(self, stream: Any, display: LiveDisplay) -> None:
         self.stream = stream
         self._display = display
+        self._begun: dict[int, str] = {}  # lines without an end, by thread
 
     def write(self, text: str) -> int:
         """Write to the stream, above the picture."""
-        display = self._display
-        if not display.mine:
+        if not self._display.mine:
             count: int = self.stream.write(text)
             return count
-        with display.above():
-            count = self.stream.write(text)
+        thread = threading.get_ident()
+        lines, newline, rest = (self._begun.pop(thread, "") + text).rpartition("\n")
+        if rest:
+            self._begun[thread] = rest
+        if newline:
+            self._put(lines + newline)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what the calling thread has begun, and flush the stream."""
+        begun = self._begun.pop(threading.get_ident(), "")
+        if begun and self._display.mine:
+            self._put(begun)
+        else:
             self.stream.flush()
-            display.wrote(text)
-        return count
+
+    def finish(self) -> None:
+        """Write what all threads have begun; nothing is drawn any more."""
+        while self._begun:
+            self._put(self._begun.popitem()[1])
+
+    def _put(self, text: str) -> None:
+        with self._display.above():
+            self.stream.write(text)
+            self.stream.flush()
+            self._display.wrote(text)
 
     def writelines(self, lines: Any) -> None:
         """Write several texts."""

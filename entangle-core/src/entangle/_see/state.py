@@ -242,5 +242,5 @@ class RunState:
 _SLOWEST: Final = 100
 
 
-def _end_of(node: NodeState) -> float:
-    return 0.0 if node.ended is None else node.ended.time
+def _end_of(node: NodeState) -> tuple[float, int]:
+    return 0.0 if node.ended is None else node.ended.time, node.node
