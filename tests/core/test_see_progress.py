@@ -108,7 +108,7 @@ def say(n):
 
 def aside(n):
     for part in range(5):
-        print(f"thread {n} says {part}", file=sys.stderr)
+        sys.stderr.write(f"thread {n} says {part}\\n")
         time.sleep(0.05)
 
 tasks = [process(say)(n) for n in range(4)] + [thread(aside)(n) for n in range(3)]
