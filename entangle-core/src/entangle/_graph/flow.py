@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from entangle._graph.flow_task import FlowTask
     from entangle._graph.program import Program
     from entangle._run.future import RunFuture
+    from entangle._run.plan import Plan
     from entangle._run.streams import Stream
 
 _new: Callable[[type[Flow]], Flow] = object.__new__
@@ -234,6 +235,19 @@ class Flow:
         from entangle._graph.drawing.formats import as_bundle
 
         return as_bundle(self)
+
+    def plan(self) -> Plan:
+        """Say what would run where, and what is refused; nothing runs.
+
+        Returns:
+            An entry for each function of the flow; what functions choose at run time
+            is not known before.
+
+        Raises:
+            TypeError: If values and constants don't fit the function they go to.
+            CompositionError: If a function can't run where the flow's root says.
+        """
+        return running.plan(self)
 
     def same_structure(self, other: Flow) -> bool:
         """Tell whether another flow is built of the same functions in the same way.

@@ -112,12 +112,13 @@ def _other(value: Any) -> str:
     return repr(value)
 
 
-def guarded(show: Callable[[], str]) -> str | None:
+def guarded(show: Callable[[], str], what: str = "a value whose repr") -> str | None:
     """Call what may raise, hang, or return what is no text.
 
     Args:
         show: Called in a thread of its own, which is ended as far as it can be when
             half a second is over.
+        what: Whose fault it is if it raises.
 
     Returns:
         The text, or what it has raised; None if it takes too long.
@@ -131,7 +132,7 @@ def guarded(show: Callable[[], str]) -> str | None:
         try:
             result.append(_checked(show()))
         except BaseException as error:  # noqa: BLE001 - somebody else's code
-            result.append(f"<a value whose repr raises {kind_of(error).__name__}>")
+            result.append(f"<{what} raises {kind_of(error).__name__}>")
 
     thread = Thread(target=attempt, name="entangle-show", daemon=True)
     thread.start()

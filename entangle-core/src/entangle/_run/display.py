@@ -10,6 +10,7 @@ from entangle._graph.drawing.formats import as_svg
 from entangle._graph.drawing.states import checked, counted, in_words
 from entangle.errors import PictureError
 
+from .report import failure_report
 from .states import picture_of
 
 if TYPE_CHECKING:
@@ -33,4 +34,8 @@ def bundle(future: RunFuture[Any]) -> dict[str, str]:
     except PictureError as error:
         picture = f"<p>{escape(str(error))}</p>"
     shown["text/html"] = f"<p>{escape(line)}</p>{picture}"
+    if run.finished and run.failure is not None:
+        text = failure_report(run.failure)
+        shown["text/plain"] += f"\n{text}"
+        shown["text/html"] += f"<pre>{escape(text)}</pre>"
     return shown

@@ -25,7 +25,7 @@ from entangle.errors import (
     InternalError,
 )
 
-from . import current
+from . import current, failed
 from .alarms import Alarms
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
@@ -33,10 +33,10 @@ from .checks import check
 from .discover import discover, is_node
 from .news import News
 from .notes import note_path
+from .observing import wanted
 from .outcomes import Outcomes
 from .pins import Pins
 from .places import Places
-from .observing import wanted
 from .values import objects
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class Run(News):
         error = self.failure
         if error is not None:
             note_path(error, item)
+            failed.note_rest(error, self, item)
             try:
                 raise error
             finally:

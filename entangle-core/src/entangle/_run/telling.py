@@ -27,12 +27,13 @@ from entangle._worker.preview import preview
 from .calls import Expansion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Container, Mapping
     from types import CodeType
 
     from entangle._graph.options import Options
 
-    Note = tuple[Callable[["Teller", Any], None], Any, int]
+    # The name of a method of `Teller`, what it is given, and how many events that are.
+    Note = tuple[str, Any, int]
 
 ALL: Final[frozenset[type]] = frozenset(
     (
@@ -87,7 +88,7 @@ class Teller:
         """
         self.run = run
         self.epoch = epoch
-        self.events: list[Event] = []
+        self.events: list[Any] = []
         self._numbers = numbers
         self._wants_added = NodeAdded in wants
         self._wants_started = NodeStarted in wants
@@ -160,9 +161,19 @@ class Teller:
         place = shown = ""
         # From behind, since each has ended when the next one began.
         for row in reversed(rows):
-            node, name, attempt, options, queued, began, took, pid, told, value, size = (
-                row
-            )
+            (
+                node,
+                name,
+                attempt,
+                options,
+                queued,
+                began,
+                took,
+                pid,
+                told,
+                value,
+                size,
+            ) = row
             if options is not of:
                 of, place = options, self._place(options)
             if began:

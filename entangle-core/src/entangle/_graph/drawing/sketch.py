@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from entangle._clean import one_line
@@ -131,6 +132,29 @@ class Sketch(NamedTuple):
         return {state: count for state, count in counts.items() if count}
 
 
+def as_data(root: Root) -> dict[str, Any]:
+    """Return a graph as plain data: every node with a number, and every edge."""
+    whole = sketch(root, large=math.inf)
+    return {
+        "name": whole.title,
+        "nodes": [
+            {
+                "node": number,
+                "name": card.name,
+                "label": card.label,
+                "where": card.where,
+                "place": card.place,
+                "kind": card.kind,
+            }
+            for number, card in enumerate(whole.cards)
+        ],
+        "edges": [
+            {"from": arrow.source, "to": arrow.target, "kind": arrow.kind}
+            for arrow in whole.arrows
+        ],
+    }
+
+
 class Found(NamedTuple):
     """A graph, before it is decided what is drawn as one.
 
@@ -155,13 +179,16 @@ class _Choice:
         self.parent = parent
 
 
-def sketch(root: Root, states: Mapping[Any, str] | None = None) -> Sketch:
+def sketch(
+    root: Root, states: Mapping[Any, str] | None = None, *, large: float = LARGE
+) -> Sketch:
     """Say what a picture of a graph shows; nothing runs.
 
     Args:
         root: A node, a flow, or a flow as a run takes it.
         states: What has become of nodes, see `State`; those of nodes that are not in
             the graph don't matter.
+        large: Above how many cards a line's calls are drawn as one.
 
     Raises:
         ValueError: a state is none.
@@ -171,7 +198,7 @@ def sketch(root: Root, states: Mapping[Any, str] | None = None) -> Sketch:
     else:
         found = _of_flow(root) if isinstance(root, Flow) else _of_program(root)
     known = {key: checked(state) for key, state in (states or {}).items()}
-    if len(found.items) > LARGE:
+    if len(found.items) > large:
         groups = collapsed(found.sites, found.arrows)
     else:
         groups = [[number] for number in range(len(found.items))]
