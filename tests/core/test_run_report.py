@@ -16,7 +16,7 @@ import entangle._cli.load
 from entangle._clean import columns
 from entangle._graph.shown import shown
 from entangle._run import failed as kept
-from entangle._run.user_traceback import user_traceback
+from entangle._run.reporting.user_traceback import user_traceback
 from entangle.dataflow import dataflow
 from entangle.process import process
 from entangle.run import failure_report, observe

@@ -19,7 +19,7 @@ def tell(what: str, error: BaseException, again: Sequence[str] = ()) -> None:
         error: Why.
         again: The arguments with which `entangle` would do it once more.
     """
-    from entangle._run.report import failure_report, failures
+    from entangle._run.reporting.report import failure_report, failures
 
     members = failures(error)
     if not members:
