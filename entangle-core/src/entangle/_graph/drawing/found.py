@@ -47,7 +47,8 @@ def found(root: Root) -> Found:
         root: A node, a flow, or a flow as a run takes it.
     """
     if isinstance(root, Node):
-        return _of_node(root)
+        node: Node[Any] = root
+        return _of_node(node)
     return _of_program(root) if isinstance(root, Program) else _of_flow(root)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from entangle._graph.callables import name_of
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 LARGE: Final = 60  # cards, from which on calls of one line are drawn as one
 
 
-class Card(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Card:
     """A call, or several that are drawn as one.
 
     Attributes:
@@ -76,7 +78,8 @@ def times(count: int) -> str:
     return f"×{count:,}"
 
 
-class Arrow(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Arrow:
     """What leads from one card to another.
 
     Attributes:
@@ -156,7 +159,8 @@ def sketch(
         ValueError: a state is none.
     """
     graph = found(root)
-    known = {key: checked(state) for key, state in (states or {}).items()}
+    given: Mapping[Any, str] = states or {}
+    known: dict[Any, State] = {key: checked(given[key]) for key in given}
     if len(graph.items) > large:
         groups = collapsed(graph.sites, graph.arrows)
     else:
@@ -177,7 +181,8 @@ def _card(
     states: Mapping[Any, State],
     lines: dict[tuple[Any, int], str],
 ) -> Card:
-    first, count = items[0], len(items)
+    first: Any = items[0]
+    count = len(items)
     counts = counted(states[each] for each in items if each in states) if states else {}
 
     def where(item: Node[Any] | Flow) -> str:
@@ -194,7 +199,7 @@ def _card(
         return choosing(name_of(first.choose), first.parent)
     if not isinstance(first, (Node, Flow)):
         return Card("run", "a run under way", "", "", "run", count, counts)
-    if is_choice(first):
+    if isinstance(first, Node) and is_choice(first):
         return choosing(choice_name(first), first)
     name = name_in(first.name)
     label = name if count > 1 else label_of(first)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from entangle._clean import clean, columns, cut, one_line
 from entangle._graph.shown import shown
@@ -83,7 +83,8 @@ def failures(error: BaseException) -> list[BaseException]:
         if kept.of(each) is not None:
             found.append(each)
         elif isinstance(each, BaseExceptionGroup):
-            waiting.extend(reversed(each.exceptions))
+            group: BaseExceptionGroup[Any] = each
+            waiting.extend(reversed(group.exceptions))
     return found
 
 
