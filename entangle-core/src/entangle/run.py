@@ -21,6 +21,9 @@ from entangle._seam.events import (
     RunStarted,
 )
 from entangle._seam.planned import PlannedTask
+from entangle._see.log import logged as log
+from entangle._see.progress import progress
+from entangle._see.trace import trace
 
 __all__ = [
     "EVENTS_VERSION",
@@ -38,7 +41,10 @@ __all__ = [
     "RunFuture",
     "RunStarted",
     "failure_report",
+    "log",
     "observe",
+    "progress",
     "span",
+    "trace",
     "traceparent",
 ]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+from argparse import BooleanOptionalAction
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +16,7 @@ from .report import tell
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from entangle._graph.node import Node
 
@@ -36,6 +38,7 @@ def configure(parser: ArgumentParser) -> None:
         "run pipeline.py",
         "run pipeline.py:report year=2024 regions=\"['north', 'west']\"",
         "run pipeline.py --here --workers 2",
+        "run pipeline.py --trace trace.json    (ui.perfetto.dev opens it)",
     )
     parser.epilog = EPILOG
     parser.add_argument("target", metavar="FILE[:NAME]", help="what to run")
@@ -50,6 +53,20 @@ def configure(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--timeout", type=seconds, metavar="S", help="end the run after S seconds"
+    )
+    parser.add_argument(
+        "--progress",
+        action=BooleanOptionalAction,
+        help="show how far it is, also where stderr is no terminal; or never",
+    )
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write a trace, in the format of Chrome's"
+    )
+    parser.add_argument(
+        "--log",
+        action=BooleanOptionalAction,
+        default=True,
+        help="keep a log of the run under .entangle/runs (it is kept by default)",
     )
 
 
@@ -81,10 +98,11 @@ def _run(
     # Calling a task only builds; calling a plain function may run nodes of its own.
     building = isinstance(target, Task)
     try:
-        made = make()
-        building = False
-        value = _value(made, limits)
-    except (KeyboardInterrupt, SystemExit):
+        with _seen(limits):
+            made = make()
+            building = False
+            value = _value(made, limits)
+    except (KeyboardInterrupt, SystemExit, InvalidError):
         raise
     except (CompositionError, PluginError) as error:
         tell(f"{label} can't run", error)
@@ -98,6 +116,28 @@ def _run(
     if value is not None:
         print(value, flush=True)
     return OK
+
+
+@contextmanager
+def _seen(how: Namespace) -> Generator[None, None, None]:
+    """Have what is run seen as the command line says."""
+    from entangle._see.asked import seeing
+    from entangle._see.folder import FOLDER
+    from entangle.errors import OptionError
+
+    progress = {None: True, True: "live", False: False}[how.progress]
+    with ExitStack() as stack:
+        try:
+            views = seeing(progress, how.trace, FOLDER if how.log else None)
+            stack.enter_context(views)
+        except OptionError as error:
+            raise InvalidError(str(error)) from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise InvalidError(
+                f"no trace can be written to {how.trace}: {why}"
+            ) from error
+        yield
 
 
 def _maker(

@@ -9,7 +9,8 @@ from entangle._graph.frames import getframe, position
 from entangle._graph.walk import EDGE_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Mapping
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+    from os import PathLike
     from types import CodeType
 
     from entangle._graph.task import Task
@@ -110,12 +111,28 @@ class Node(_Typed[R_co]):
             call_or_item, (self, *args), kwargs or None, frame.f_code, frame.f_lasti
         )
 
-    def run(self, *, workers: int | None = None, timeout: float | None = None) -> R_co:
+    def run(
+        self,
+        *,
+        workers: int | None = None,
+        timeout: float | None = None,
+        progress: bool | str | None = None,
+        trace: str | PathLike[str] | None = None,
+        log: bool | str | PathLike[str] | None = None,
+        observers: Iterable[Callable[[Any], object]] = (),
+    ) -> R_co:
         """Run the graph that ends in this node and wait for the value.
 
         Args:
             workers: How many calls may run at once; None for as many as fit.
             timeout: How many seconds the run may take; None for no limit.
+            progress: Whether, or in which mode, to show on stderr how far it is, as
+                `entangle.run.progress` does; None for what the environment says.
+            trace: A file to write a trace to, as `entangle.run.trace` does.
+            log: True to keep a log of the run under ``.entangle/runs``, or the folder to
+                keep it in, as `entangle.run.log` does.
+            observers: Functions that are called with its events, as those of
+                `entangle.run.observe` are.
 
         Returns:
             The value.
@@ -123,9 +140,19 @@ class Node(_Typed[R_co]):
         Raises:
             BaseException: What a task raised, as itself.
             ProcessTimeoutException: If the run took too long.
+            OSError: If the trace can't be written.
             EntangleError: What else Entangle has to say about the run.
         """
-        value: R_co = running.run(self, workers=workers, timeout=timeout)
+        seen: dict[str, Any] = {}
+        if progress is not None:
+            seen["progress"] = progress
+        if trace is not None:
+            seen["trace"] = trace
+        if log is not None:
+            seen["log"] = log
+        if observers:
+            seen["observers"] = observers
+        value: R_co = running.run(self, workers=workers, timeout=timeout, **seen)
         return value
 
     def submit(

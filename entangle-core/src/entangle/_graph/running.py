@@ -21,10 +21,13 @@ def _api() -> Any:
 
 
 def run(
-    node: Node[Any], workers: int | None = None, timeout: float | None = None
+    node: Node[Any],
+    workers: int | None = None,
+    timeout: float | None = None,
+    **seen: Any,
 ) -> Any:
     """Run a graph and wait for its value."""
-    return _api().run(node, workers=workers, timeout=timeout)
+    return _api().run(node, workers=workers, timeout=timeout, **seen)
 
 
 def submit(

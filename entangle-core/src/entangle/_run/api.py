@@ -29,9 +29,24 @@ __all__ = ["as_completed", "awaited", "run", "shutdown", "submit"]
 
 
 def run(
-    node: Node[Any], workers: int | None = None, timeout: float | None = None
+    node: Node[Any],
+    workers: int | None = None,
+    timeout: float | None = None,
+    **seen: Any,
 ) -> Any:
-    """Run a graph and return its value; see `Node.run`."""
+    """Run a graph and return its value; see `Node.run`.
+
+    Args:
+        node: The node that is asked for.
+        workers: How many calls may run at once.
+        timeout: How many seconds the run may take.
+        **seen: How it is to be seen: progress, trace, log, observers.
+    """
+    if seen:
+        from entangle._see.asked import seeing
+
+        with seeing(**seen):
+            return run(node, workers, timeout)
     pool = current_pool()
     return waited(pool, *_made(pool, node, workers, timeout))
 

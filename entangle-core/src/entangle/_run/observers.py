@@ -124,6 +124,9 @@ class Watch:
         early, self._early = self._early, None
         for noted in early or ():
             self._note("added", noted, 0)
+        # At once: runs that its tasks begin come after it.
+        for lane in self._lanes:
+            lane.flush()
 
     def added(self, items: list[Any], parent: Any = None) -> None:
         """Nodes were added, those that a body has returned with whose body that was."""
@@ -270,8 +273,9 @@ class Watch:
         text = "" if error is None else one_line(error)
         if outcome != "succeeded":
             self._note_not_run()
+        now = self.epoch + self._clock()
         for lane in self._lanes:
-            lane.finish(outcome, text, self.epoch + self._clock())
+            lane.finish(outcome, text, now)
         self._ready.clear()
 
     def _note_not_run(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 log = Log("entangle.run")
 
+TRACE = "ENTANGLE_TRACE"
+PROGRESS = "ENTANGLE_PROGRESS"
 SETTLING = 10.0  # seconds that a caller waits for observers that it has asked for
 
 
@@ -114,9 +117,21 @@ def wanted() -> bool:
     return bool(asked.get()) or bool(from_environment())
 
 
+# Whether the environment's wish for progress is met, or overruled, by the program.
+progress_asked: ContextVar[bool] = ContextVar("entangle_progress", default=False)
+
+
 def from_environment() -> tuple[Observer, ...]:
     """Return the views that the environment asks for."""
-    return ()
+    trace, progress = os.environ.get(TRACE), os.environ.get(PROGRESS)
+    if not trace and not progress:
+        return ()
+    if progress_asked.get():
+        progress = None
+    # Imported here: most runs are seen by nobody.
+    from entangle._see.asked import by_environment
+
+    return by_environment(trace or "", progress or "")
 
 
 @contextlib.contextmanager

@@ -33,10 +33,10 @@ from .checks import check
 from .discover import discover, is_node
 from .news import News
 from .notes import note_path
+from .observing import wanted
 from .outcomes import Outcomes
 from .pins import Pins
 from .places import Places
-from .observing import wanted
 from .values import objects
 
 if TYPE_CHECKING:

@@ -161,9 +161,19 @@ class Teller:
         place = shown = ""
         # From behind, since each has ended when the next one began.
         for row in reversed(rows):
-            node, name, attempt, options, queued, began, took, pid, told, value, size = (
-                row
-            )
+            (
+                node,
+                name,
+                attempt,
+                options,
+                queued,
+                began,
+                took,
+                pid,
+                told,
+                value,
+                size,
+            ) = row
             if options is not of:
                 of, place = options, self._place(options)
             if began:

@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import os
 import re
+from collections import Counter
 from typing import Final
 
 FOLDER: Final = os.path.join(".entangle", "runs")
@@ -14,6 +15,8 @@ IGNORED: Final = ".gitignore"
 KEPT: Final = 100  # runs; older ones are removed when a new one begins
 LAST: Final = "last"
 
+_SECOND: Final = len("20260101-000000")
+_LONGEST: Final = 1 << 20  # bytes of a first line
 _RUN: Final = re.compile(r"\d{8}-\d{6}-[0-9a-f]{8}")
 
 
@@ -27,9 +30,14 @@ def runs(folder: str) -> list[str]:
         names = os.listdir(folder)
     except FileNotFoundError:
         return []
-    # Those of the same second in the order of their logs.
     found = [name for name in names if _RUN.fullmatch(name)]
-    return sorted(found, key=lambda name: (name[:15], _begun(folder, name), name))
+    seconds = Counter(name[:_SECOND] for name in found)
+
+    def begun(name: str) -> tuple[str, float, str]:
+        alone = seconds[name[:_SECOND]] == 1
+        return name[:_SECOND], 0.0 if alone else _begun(folder, name), name
+
+    return sorted(found, key=begun)
 
 
 def path_of(folder: str, run: str) -> str:
@@ -65,8 +73,13 @@ def prune(folder: str, kept: int = KEPT) -> None:
                     os.rmdir(os.path.join(folder, run))
 
 
-def _begun(folder: str, run: str) -> int:
+def _begun(folder: str, run: str) -> float:
+    """Return when a run has begun, to tell it from others of that second."""
+    from .format import NewerLogError, read_header
+
     try:
-        return os.stat(os.path.join(folder, run)).st_ctime_ns
-    except OSError:
-        return 0
+        with open(path_of(folder, run), "rb") as file:
+            header = read_header(file.readline(_LONGEST))
+    except (OSError, NewerLogError):
+        return 0.0
+    return float(header["time"]) if header is not None else 0.0

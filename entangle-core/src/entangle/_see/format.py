@@ -10,6 +10,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._graph.node import Node
+from entangle._graph.program import is_choice
 from entangle._run.telling import Shown, Teller, described
 from entangle._seam.events import (
     EVENTS_VERSION,
@@ -215,7 +217,6 @@ class Lines:
         for further in range(1, count):
             yield event._replace(node=event.node + further)
 
-
     def _together(self, fields: Fields) -> list[Event]:
         """Return the events of calls that have returned values together."""
         nodes = _numbers(fields["nodes"])
@@ -314,35 +315,45 @@ class Scribe(Teller):
     def added(self, noted: tuple[float, int, list[Any], int]) -> None:
         """Nodes were added: alike ones in one line."""
         now, number, rows, parent = noted
-        numbers, moment = self._numbers, round((now - self._begun) * 1e6)
-        last: tuple[Any, ...] = ()
-        count = 0
-        for node, inputs, options in rows:
-            known = node if type(node) is tuple else described(node)
-            alike = (*known, inputs, options)
-            if count and alike[2:] == last[2:] and known[1] is last[1]:
-                if alike[0] == last[0]:
-                    count += 1
-                    continue
+        moment = self._since(now)
+        first: Any = None
+        count, at = 0, -1
+        task = code = of = inputs_of = None
+        for row in rows:
+            node, inputs, options = row
+            if (
+                count
+                and type(node) is Node
+                and node.code is code
+                and node.lasti == at
+                and node.task is task
+                and options is of
+                and inputs == inputs_of
+            ):
+                count += 1
+                continue
             if count:
-                self._write_added(moment, number, count, last, parent, numbers)
+                self._write_added(moment, number, count, first, parent)
                 number += count
-            last, count = alike, 1
+            first, count, code = row, 1, None
+            if type(node) is Node and not is_choice(node):
+                task, code, at, of, inputs_of = (
+                    node.task,
+                    node.code,
+                    node.lasti,
+                    options,
+                    inputs,
+                )
         if count:
-            self._write_added(moment, number, count, last, parent, numbers)
+            self._write_added(moment, number, count, first, parent)
 
     def _write_added(
-        self,
-        moment: int,
-        number: int,
-        count: int,
-        of: tuple[Any, ...],
-        parent: int,
-        numbers: Any,
+        self, moment: int, number: int, count: int, row: Any, parent: int
     ) -> None:
-        name, code, lasti, inputs, options = of
+        node, inputs, options = row
+        name, code, lasti = node if type(node) is tuple else described(node)
         if inputs and type(inputs[0]) is not int:
-            inputs = [numbers.get(each, 0) for each in inputs]
+            inputs = [self._numbers.get(each, 0) for each in inputs]
         fields: Fields = {"event": "added", "time": moment, "node": number}
         if count > 1:
             fields["count"] = count
@@ -355,8 +366,7 @@ class Scribe(Teller):
         self.events.append(line(fields))
 
     def succeeded(self, noted: tuple[float, list[Any]]) -> None:
-        """Calls have returned values: a line for some of them, with a list for each
-        field, of which nothing is written that says nothing."""
+        """Calls have returned values: some share a line, with a list for each field."""
         now, rows = noted
         moment = self._since(now)
         for at in range(0, len(rows), _TOGETHER):

@@ -121,7 +121,16 @@ class RunLog(Observer):
 
 @contextlib.contextmanager
 def logged(folder: str | os.PathLike[str] = FOLDER) -> Generator[None, None, None]:
-    """Have a log kept of each run that a block begins; see `entangle.run.log`."""
+    """Keep a log of each run that a block begins: `entangle show` reads it.
+
+    The log of a run is ``FOLDER/RUN/events.jsonl``: what happened, in lines of JSON, with
+    all that its tasks have printed in processes and the beginnings of their values; for
+    its owner alone. The last 100 runs are kept. A folder that can't be written to is told
+    of once, and the runs go on.
+
+    Args:
+        folder: Where to keep the logs.
+    """
     with observed([RunLog(os.fspath(folder))]):
         yield
 
@@ -134,9 +143,10 @@ def make(folder: str) -> None:
     ours = os.path.basename(above) == ".entangle"
     if ours and not os.path.isdir(above):
         os.makedirs(above, 0o777, exist_ok=True)
-        with contextlib.suppress(OSError), open(
-            os.path.join(above, IGNORED), "x", encoding="utf-8"
-        ) as file:
+        with (
+            contextlib.suppress(OSError),
+            open(os.path.join(above, IGNORED), "x", encoding="utf-8") as file,
+        ):
             file.write("# Made by Entangle: logs of runs.\n*\n")
     os.makedirs(folder, 0o700, exist_ok=True)
 

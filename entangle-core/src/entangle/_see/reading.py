@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from entangle._seam.events import RunStarted
+from entangle._seam.events import RunEnded, RunStarted
 
 from .folder import path_of
 from .format import Lines, read_header
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from entangle._seam.events import Event
+
+
+_TAIL = 1 << 16  # bytes in which the last line of a log is looked for
 
 
 class Recorded:
@@ -98,8 +101,23 @@ class Recorded:
         self.close()
 
 
+def ending(folder: str, run: str, begun: RunStarted) -> RunEnded | None:
+    """Return the last event of a log without reading all of it; None if it is another.
+
+    Raises:
+        OSError: it can't be read.
+    """
+    with open(path_of(folder, run), "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - _TAIL))
+        lines = file.read().splitlines(keepends=True)
+    for text in reversed(lines):
+        for event in Lines(run, begun.time).events(text):
+            return event if isinstance(event, RunEnded) else None
+    return None
+
+
 def _is_parent(value: object) -> bool:
     return (
-        isinstance(value, list)
-        and [type(each) for each in value] == [str, int]  # pyright: ignore[reportUnknownVariableType]
+        isinstance(value, list) and [type(each) for each in value] == [str, int]  # pyright: ignore[reportUnknownVariableType]
     )

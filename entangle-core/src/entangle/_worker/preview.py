@@ -44,7 +44,9 @@ def _shown(value: Any, depth: int) -> str:
             return _summary(value)
         inner = depth + 1
         if kind is dict:
-            pairs = [f"{_shown(k, inner)}: {_shown(v, inner)}" for k, v in value.items()]
+            pairs = [
+                f"{_shown(k, inner)}: {_shown(v, inner)}" for k, v in value.items()
+            ]
             return "{" + ", ".join(pairs) + "}"
         items = ", ".join([_shown(each, inner) for each in value])
         if kind is list:
@@ -67,6 +69,8 @@ def _summary(value: Any) -> str:
         return f"{name} of {len(value):,}"
     if kind.__module__.partition(".")[0] in _ARRAYS:
         shape = getattr(value, "shape", None)
+        if shape == () and kind.__module__ == "numpy":
+            return repr(value)[:MOST]
         if isinstance(shape, tuple):
             dtype = getattr(value, "dtype", None)
             sort = "" if dtype is None else f" {str(dtype)[:24]}"
