@@ -39,7 +39,7 @@ def report(action, **hints):
     """Return the report of what was observed, without times."""
     with observe(lambda event: None):
         text = failure_report(failed(action), hints.items())
-    return re.sub(r" · [0-9.]+ m?s( · |$)", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r" · [0-9.]+ [mµ]?s( · |$)", r"\1", text, flags=re.MULTILINE)
 
 
 def through_us(path="/nowhere.py"):

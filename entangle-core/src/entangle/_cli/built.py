@@ -64,12 +64,14 @@ def built(target: str, verb: str) -> Graph | int:
 
 
 def _graph(made: Any, label: str) -> Graph:
+    from entangle._graph.callables import kind_of
     from entangle._graph.flow import Flow
     from entangle._graph.node import Node
 
-    if not isinstance(made, (Node, Flow)) and callable(made):
+    graphs = {Node, Flow}
+    if kind_of(made) not in graphs and callable(made):
         made = made()
-    if not isinstance(made, (Node, Flow)):
+    if kind_of(made) not in graphs:
         raise UsageError(f"{label} is no node or flow, and makes none")
     graph: Graph = made
     return graph

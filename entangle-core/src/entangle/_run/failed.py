@@ -151,7 +151,7 @@ def note_rest(error: BaseException, run: Run, root: Item) -> None:
     rest = Rest(finished, kept, count - finished)
     errors: list[Any] = [error]
     if run.pushes and isinstance(error, BaseExceptionGroup):
-        group: BaseExceptionGroup[Any] = error
+        group: Any = error
         errors += group.exceptions
     for each in errors:
         found = of(each)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from entangle._graph.callables import kind_of
 from entangle._graph.flow import Flow
 from entangle._graph.node import Node
 from entangle._graph.program import GIVEN, Program
@@ -46,19 +47,21 @@ def found(root: Root) -> Found:
     Args:
         root: A node, a flow, or a flow as a run takes it.
     """
-    if isinstance(root, Node):
-        node: Node[Any] = root
-        return _of_node(node)
-    return _of_program(root) if isinstance(root, Program) else _of_flow(root)
+    given: Any = root
+    if kind_of(given) is Node:
+        return _of_node(given)
+    return _of_program(given) if isinstance(given, Program) else _of_flow(given)
 
 
 def _of_node(root: Node[Any]) -> Found:
-    order = inputs_first(root, lambda each: edges(each) if type(each) is Node else ())
+    order = inputs_first(
+        root, lambda each: edges(each) if kind_of(each) is Node else ()
+    )
     numbers = {each: number for number, each in enumerate(order)}
     sites: list[Any] = []
     arrows: list[tuple[int, int, ArrowKind]] = []
     for number, each in enumerate(order):
-        if type(each) is not Node:
+        if kind_of(each) is not Node:
             sites.append(type(each))
             continue
         # Comparing code would take longer than the rest.

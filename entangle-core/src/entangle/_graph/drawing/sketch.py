@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from entangle._graph.callables import name_of
+from entangle._graph.callables import kind_of, name_of
 from entangle._graph.flow import Flow
 from entangle._graph.node import Node
 from entangle._graph.program import choice_name, is_choice
@@ -197,9 +197,10 @@ def _card(
 
     if isinstance(first, Choice):
         return choosing(name_of(first.choose), first.parent)
-    if not isinstance(first, (Node, Flow)):
+    kind = kind_of(first)
+    if kind is not Node and kind is not Flow:
         return Card("run", "a run under way", "", "", "run", count, counts)
-    if isinstance(first, Node) and is_choice(first):
+    if is_choice(first):
         return choosing(choice_name(first), first)
     name = name_in(first.name)
     label = name if count > 1 else label_of(first)

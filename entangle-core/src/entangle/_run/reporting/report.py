@@ -83,7 +83,7 @@ def failures(error: BaseException) -> list[BaseException]:
         if kept.of(each) is not None:
             found.append(each)
         elif isinstance(each, BaseExceptionGroup):
-            group: BaseExceptionGroup[Any] = each
+            group: Any = each
             waiting.extend(reversed(group.exceptions))
     return found
 
@@ -128,6 +128,8 @@ def _head(error: BaseException, found: Failed) -> str:
 
 
 def _duration(seconds: float) -> str:
+    if seconds < 1e-3:  # noqa: PLR2004 - microseconds say more
+        return f"{1e6 * seconds:.0f} µs"
     if seconds < 0.1:  # noqa: PLR2004 - milliseconds say more
         return f"{1e3 * seconds:.1f} ms"
     return f"{seconds:.2f} s" if seconds < 100 else f"{seconds:,.0f} s"  # noqa: PLR2004
