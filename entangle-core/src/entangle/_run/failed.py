@@ -149,10 +149,10 @@ def note_rest(error: BaseException, run: Run, root: Item) -> None:
             finished += 1
             kept += item.options.cache is True
     rest = Rest(finished, kept, count - finished)
-    errors: list[Any] = [error]
+    whole: Any = error
+    errors: list[Any] = [whole]
     if run.pushes and isinstance(error, BaseExceptionGroup):
-        group: Any = error
-        errors += group.exceptions
+        errors += whole.exceptions
     for each in errors:
         found = of(each)
         if found is not None:

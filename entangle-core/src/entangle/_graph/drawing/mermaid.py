@@ -75,4 +75,9 @@ _ENTITIES: Final = {
     "&": "#amp;",
     "`": "#96;",
     "\\": "#92;",
+    # Directives, and mathematics, are looked for even in quotes.
+    "$": "#36;",
+    "%": "#37;",
+    "{": "#123;",
+    "}": "#125;",
 }

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._clean import clean, columns, cut, one_line
+from entangle._graph.callables import kind_of
 from entangle._graph.shown import shown
 from entangle._run import failed as kept
 from entangle.errors import ProcessTerminatedException, ProcessTimeoutException
@@ -74,7 +75,8 @@ def _report(
 def failures(error: BaseException) -> list[BaseException]:
     """List the errors of nodes that an error is, or is a group of."""
     found: list[BaseException] = []
-    waiting, seen = [error], set[int]()
+    waiting: list[Any] = [error]
+    seen: set[int] = set()
     while waiting:
         each = waiting.pop()
         if id(each) in seen:
@@ -82,9 +84,8 @@ def failures(error: BaseException) -> list[BaseException]:
         seen.add(id(each))
         if kept.of(each) is not None:
             found.append(each)
-        elif isinstance(each, BaseExceptionGroup):
-            group: Any = each
-            waiting.extend(reversed(group.exceptions))
+        elif issubclass(kind_of(each), BaseExceptionGroup):
+            waiting.extend(reversed(each.exceptions))
     return found
 
 
