@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from entangle._log import Log
 from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, extend
 from entangle._pool.jobs import Job, Prepared, frame
-from entangle._worker import codec, frames, packets, page
+from entangle._worker import codec, frames, packets, page, plain
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import (
     EntangleError,
     PlaceError,
     ProcessTerminatedException,
+    TaskError,
     WorkerStartError,
     one_line,
 )
@@ -52,6 +53,9 @@ log = Log("entangle.remote")
 
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 _MOST_FUNCTIONS = 1000
+_ENDS = frozenset((frames.RESULT, frames.GRAPH, frames.FAILED, frames.PLAIN))
+# What a place that is not trusted may say.
+_HARMLESS = frozenset((frames.PLAIN, frames.FAILED, frames.STARTED, frames.MODULE))
 _SLOW = 1.0  # seconds that a stream may take to say how it has ended
 
 
@@ -429,6 +433,7 @@ class Crew:
             "nice": key.nice,
             "preload": preload,
             "names": self._project.names(),
+            "trust": self.terms.trust,
         }
         host.send(packets.FORK, worker.number, pickle.dumps(settings, 4))
         return worker
@@ -531,7 +536,7 @@ class Crew:
                     worker.give_credit()
             elif kind == packets.CREDIT:
                 worker.credited(packets.COUNT.unpack(content)[0])
-            elif kind == packets.UNSENT:
+            elif kind == packets.UNSENT and self.terms.trust:
                 self._values(worker, bytes(content))
                 self._settle(worker)
             elif kind == packets.WITHDRAWN:
@@ -551,9 +556,11 @@ class Crew:
 
     def _answered(self, worker: FarWorker, item: frames.Frame) -> None:
         kind = item.kind
+        if not self.terms.trust and kind not in _HARMLESS:
+            raise ValueError(f"kind {kind}, which nobody has asked for")
         if kind == frames.VALUES:
             self._values(worker, bytes(item.body), item.flags & frames.DIRTY)
-        elif kind in {frames.RESULT, frames.GRAPH, frames.FAILED}:
+        elif kind in _ENDS:
             self._call_over(worker, item)
         elif kind == frames.STARTED:
             number, _ = protocol.ANSWER.unpack_from(item.body)
@@ -583,14 +590,34 @@ class Crew:
         number, took = protocol.ANSWER.unpack_from(item.body)
         worker.finish_lines()
         call = self._let_go(worker, number, took, item.flags & frames.DIRTY)
+        rest = bytes(item.body[protocol.ANSWER.size :])
+        if not self.terms.trust:
+            decode = partial(self._decode_plain, call, item.kind, rest)
+            self.pool.notifier.call(decode)
+            return
         if item.kind == frames.FAILED:
-            call.failed_encoded(bytes(item.body[protocol.ANSWER.size :]))
+            call.failed_encoded(rest)
             return
         parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
         if item.kind == frames.RESULT:
             call.succeeded(parcel)
         else:
             call.returned_graph(parcel)
+
+    def _decode_plain(self, call: Call, kind: int, data: bytes) -> None:
+        """Tell what a place that is not trusted has answered; not inside the monitor."""
+        tell: Callable[[Any], None] = call.failed
+        told: Any
+        try:
+            told = plain.decode(data)
+            if kind == frames.PLAIN:
+                tell = call.succeeded
+            else:
+                told = TaskError(*map(str, told))
+        except (plain.NotPlainError, TypeError) as error:
+            told = TaskError(type(error).__name__, f"{self.terms.label}: {error}")
+            tell = call.failed
+        self._hub.post(tell, told)
 
     def _let_go(self, worker: FarWorker, number: int, took: int, dirty: int) -> Call:
         """Let go of a call that its worker has answered."""
@@ -659,7 +686,7 @@ class Crew:
         """Settle what a dead worker was given."""
         status, entered = packets.FATE.unpack_from(content)
         unsent = bytes(content[packets.FATE.size :])
-        if unsent and not worker.broken:
+        if unsent and not worker.broken and self.terms.trust:
             self._values(worker, unsent)
         worker.finish_lines()
         again: list[Job] = []
