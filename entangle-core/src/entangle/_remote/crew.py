@@ -97,11 +97,17 @@ class Crew:
         self._ending = 0  # streams that are being closed, on threads
         self._numbers = 0
         self._closing = False
+        self._refused = False  # whether a place could not be opened
+        self._names: frozenset[str] = frozenset()
         self._trimming = False
         pool.crews.add(self)
         self._printer.on_room.append(self._on_room)
 
     # -- what others ask for -----------------------------------------------------
+
+    def look_around(self) -> None:
+        """Find out which modules are the caller's own; not inside the monitor."""
+        self._names = self._project.names()
 
     def start(self, call: Call, prepared: Prepared, *, plain: bool = False) -> None:
         """Queue a call; everything about it is reported to the call."""
@@ -181,9 +187,11 @@ class Crew:
 
     def _open_more(self) -> None:
         """Open another place if more would help."""
-        waiting = sum(host.hello is None for host in self._hosts) + self._opening
-        wanted = min(len(self._queue), self.terms.places - len(self._hosts))
-        for _ in range(wanted - self._opening if wanted > waiting else 0):
+        if self._refused and self._hosts:
+            return  # one more was not to be had: those that are there have to do
+        coming = self._opening + sum(host.hello is None for host in self._hosts)
+        room = self.terms.places - len(self._hosts) - self._opening
+        for _ in range(min(room, len(self._queue) - coming)):
             self._opening += 1
             threading.Thread(
                 target=self._open, name="entangle-opening", daemon=True
@@ -226,6 +234,7 @@ class Crew:
 
     def _cannot_open(self, error: BaseException) -> None:
         """Fail what waits, unless another place will take it."""
+        self._refused = True
         if self._hosts or self._opening:
             log.warning("%s: a place can't be opened: %s", self.terms.label, error)
             return
@@ -243,6 +252,7 @@ class Crew:
 
     def host_ready(self, host: PlaceHost) -> None:
         """A place takes calls."""
+        self._refused = False
         self._rest(host)
 
     def _rest(self, host: PlaceHost) -> None:
@@ -432,9 +442,10 @@ class Crew:
             "cwd": key.cwd,
             "nice": key.nice,
             "preload": preload,
-            "names": self._project.names(),
+            "names": self._names,
             "trust": self.terms.trust,
         }
+        worker.names = self._names
         host.send(packets.FORK, worker.number, pickle.dumps(settings, 4))
         return worker
 
@@ -498,6 +509,9 @@ class Crew:
 
     def _provide(self, worker: FarWorker, prepared: Prepared) -> None:
         """Send what a call needs and the worker does not have yet."""
+        if worker.names is not self._names:
+            worker.names = self._names
+            worker.send(frames.pack(frames.SOURCE, pickle.dumps((0, self._names), 4)))
         shipped = prepared.shipped
         if shipped.number not in worker.functions:
             if len(worker.functions) > _MOST_FUNCTIONS:
@@ -687,7 +701,10 @@ class Crew:
         status, entered = packets.FATE.unpack_from(content)
         unsent = bytes(content[packets.FATE.size :])
         if unsent and not worker.broken and self.terms.trust:
-            self._values(worker, unsent)
+            try:
+                self._values(worker, unsent)
+            except Exception as error:
+                worker.broken = f"it left what is no answer: {error!r}"
         worker.finish_lines()
         again: list[Job] = []
         jobs = list(worker.outstanding)
@@ -755,7 +772,9 @@ class Crew:
     def _find_module(self, worker: FarWorker, request: bytes) -> None:
         """Look for one of the caller's own modules; not inside the monitor."""
         number, _, name = request.partition(b" ")
-        answer = self._project.entry(name.decode(errors="replace"))
+        answer = self._project.entry(
+            name.decode(errors="replace"), loaded=not self.terms.trust
+        )
         body = pickle.dumps((int(number), answer), 4)
         self._hub.post(self._send_module, worker, body)
 

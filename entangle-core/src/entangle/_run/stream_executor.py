@@ -156,7 +156,9 @@ class StreamExecutor(Executor):
                     trust,
                 )
                 self.__crew = Crew(pool, terms, self.open)
-            return self.__crew
+            crew = self.__crew
+        crew.look_around()
+        return crew
 
     def __over(self, call: Any) -> None:
         with self.__lock:

@@ -508,9 +508,8 @@ def become(
     mains.enter_main()
     importer = installed()
     if importer is not None:
-        made.modules = Modules(made)
+        made.modules = Modules(made, importer)
         importer.names = settings["names"]
-        importer.ask = made.modules.ask
     if not settings["trust"]:
         made.answer, made.failure = _plain_answer, _plain_failure
     worker.serve(made)
@@ -525,6 +524,8 @@ def _plain_answer(number: int, took: int, value: Any) -> tuple[int, bytes, tuple
 def _plain_failure(error: BaseException) -> bytes:
     """Write an error for such a caller, as texts."""
     try:
+        if type(error) is plain.NotPlainError:
+            return plain.encode((type(error).__name__, str(error), ""))
         return plain.encode(failures.texts(error))
     except BaseException as trouble:  # noqa: BLE001 - a user-written __str__
         return plain.encode((type(error).__name__, f"<{type(trouble).__name__}>", ""))
