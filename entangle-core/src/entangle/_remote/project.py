@@ -42,6 +42,11 @@ class Project:
             self._names = frozenset(found)
         return self._names
 
+    def owns(self, name: str) -> bool:
+        """Tell whether a module is the caller's own, and no framework."""
+        top = name.partition(".")[0]
+        return top != _FRAMEWORK and top in self.names()
+
     def entry(self, name: str, *, loaded: bool = False) -> Entry | str | None:
         """Return what there is of a module, or why it can't travel; None if nothing is.
 
