@@ -117,9 +117,11 @@ def read_hello(kind: int, content: bytes) -> Hello:
         python = tuple(map(int, found["python"]))
         return Hello(
             (python[0], python[1], python[2]),
-            *(str(found[name]) for name in ("implementation", "platform", "machine")),
-            pid=int(found["pid"]),
-            cpus=max(1, int(found["cpus"])),
+            str(found["implementation"]),
+            str(found["platform"]),
+            str(found["machine"]),
+            int(found["pid"]),
+            max(1, int(found["cpus"])),
         )
     except (ValueError, KeyError, TypeError, IndexError, plain.NotPlainError) as error:
         raise Refused("what answers is no host of this version") from error

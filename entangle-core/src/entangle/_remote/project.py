@@ -16,6 +16,7 @@ Entry = tuple[str, bool, bytes, None]
 
 # What a place that is new enough imports where a task returns nodes.
 _FRAMEWORK: Final = "entangle"
+OLDEST: Final = (3, 11)  # the oldest Python that takes it
 
 
 class Project:
@@ -47,7 +48,13 @@ class Project:
         top = name.partition(".")[0]
         return top != _FRAMEWORK and top in self.names()
 
-    def entry(self, name: str, *, loaded: bool = False) -> Entry | str | None:
+    def entry(
+        self,
+        name: str,
+        *,
+        loaded: bool = False,
+        version: tuple[int, int] = sys.version_info[:2],
+    ) -> Entry | str | None:
         """Return what there is of a module, or why it can't travel; None if nothing is.
 
         Nothing is imported for it.
@@ -55,10 +62,17 @@ class Project:
         Args:
             name: Its name.
             loaded: Whether only those that are imported here may be asked for.
+            version: The version of the Python that asks.
         """
         top = name.partition(".")[0]
         if loaded and name not in sys.modules and top != _FRAMEWORK:
             return None
+        if top == _FRAMEWORK and version < OLDEST:
+            return (
+                f"module {name!r} needs Python {OLDEST[0]}.{OLDEST[1]}, and the task "
+                f"runs in {version[0]}.{version[1]}: keep what it uses in modules that "
+                "don't import entangle"
+            )
         if top not in self.names() or name == "__main__":
             return None
         spec = _spec(name)

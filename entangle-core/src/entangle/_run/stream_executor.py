@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from entangle._pool import pool as pools
 from entangle._pool.keys import prepare
-from entangle._remote.crew import Crew, Terms
+from entangle._remote.crew import Crew
+from entangle._remote.places import Terms
 from entangle._seam.executor import Capabilities, Executor
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
@@ -165,6 +166,9 @@ class StreamExecutor(Executor):
             self.__relays.pop(call, None)
 
 
+_places = StreamExecutor._places  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
 def is_plain(executor: object) -> bool:
     """Tell whether an executor's calls may go to its places directly."""
     if not isinstance(executor, StreamExecutor):
@@ -179,4 +183,4 @@ def crew_of(executor: StreamExecutor) -> Crew:
     Raises:
         RuntimeError: after its `shutdown`.
     """
-    return executor._places()  # noqa: SLF001 - of the class above
+    return _places(executor)

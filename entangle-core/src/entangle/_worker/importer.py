@@ -118,7 +118,7 @@ def install(entries: Mapping[str, Entry], this: ModuleType) -> None:
     # What the place has of Entangle may be of another version: none of it is used.
     for name in [name for name in sys.modules if name.partition(".")[0] == "entangle"]:
         del sys.modules[name]
-    sys.meta_path.insert(0, importer)  # type: ignore[arg-type]  # as above
+    sys.meta_path.insert(0, importer)
     this.__dict__["__loader__"] = importer
     sys.modules[HERE] = this
 

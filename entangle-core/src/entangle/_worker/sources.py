@@ -89,9 +89,7 @@ def build(
     Raises:
         SyntaxError: this Python doesn't know the syntax of one.
     """
-    globals_ = [
-        {"__name__": module, "__builtins__": builtins} for module, _ in spaces
-    ]
+    globals_ = [{"__name__": module, "__builtins__": builtins} for module, _ in spaces]
     made = [_made(source, globals_[source.space]) for source in sources]
 
     def real(described: Described) -> Any:
@@ -106,12 +104,16 @@ def build(
         return value
 
     for function, source in zip(made, sources):
-        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        for name, cell in zip(
+            function.__code__.co_freevars, function.__closure__ or ()
+        ):
             if name in source.cells:
                 cell.cell_contents = real(source.cells[name])
         if source.defaults is not None:
             function.__defaults__ = tuple(map(real, source.defaults))
-        function.__kwdefaults__ = {n: real(v) for n, v in source.keywords.items()} or None
+        function.__kwdefaults__ = {
+            n: real(v) for n, v in source.keywords.items()
+        } or None
         function.__name__, function.__qualname__, function.__module__ = source.names
     for space, (_, used) in zip(globals_, spaces):
         for name, described in used.items():
@@ -174,7 +176,7 @@ def stripped(node: Any) -> None:
 def _show(source: Source) -> None:
     """Have tracebacks show the lines of a definition, whose file is not here."""
     known = linecache.cache.get(source.path)
-    lines = list(known[2]) if known is not None and len(known) > 2 else []  # type: ignore[misc]  # noqa: PLR2004 - a lazy entry is shorter
+    lines = list(known[2]) if known is not None and len(known) > 2 else []  # noqa: PLR2004 - a lazy entry is shorter
     own = source.text.splitlines(keepends=True)
     first = source.line - 1
     lines.extend("\n" for _ in range(first + len(own) - len(lines)))

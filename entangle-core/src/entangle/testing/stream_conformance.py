@@ -177,7 +177,7 @@ class StreamConformance(ExecutorConformance):
         begun = [self.begin(executor, speak, payload) for _ in range(3)]
         for call in begun:
             assert call.end(self.patience * 2).detail == payload[::-1]
-            assert len(call.text("stdout").splitlines()) == 20_000  # noqa: PLR2004
+            assert len(call.text("stdout").splitlines()) == 20_000
 
     def test_a_small_call_is_not_kept_by_a_large_one(
         self, executor: Executor, faults: Faults, folder: Path | None
@@ -198,7 +198,7 @@ class StreamConformance(ExecutorConformance):
         executor.cancel(call, self.patience)
         assert call.end(self.patience).detail == "killed"
         touch(stop)
-        assert large.end(self.patience).detail == 50_000_000  # noqa: PLR2004
+        assert large.end(self.patience).detail == 50_000_000
 
     def test_a_flood_of_output(self, executor: Executor) -> None:
         """A task that never stops printing spoils nothing and fills no memory."""
@@ -271,7 +271,7 @@ class StreamConformance(ExecutorConformance):
         assert gather(*[use_blob(number) for number in range(20)])() == [
             number + len(blob) for number in range(20)
         ]
-        assert faults.streams[-1].written_count - written < 50_000  # noqa: PLR2004
+        assert faults.streams[-1].written_count - written < 50_000
 
     def test_an_unused_place_is_closed(
         self, executor: StreamExecutor, faults: Faults
