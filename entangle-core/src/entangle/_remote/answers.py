@@ -109,10 +109,10 @@ class Answers:
             call.failed_encoded(rest)
         else:
             parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
-            tell = call.succeeded
             if item.kind == frames.GRAPH:
-                tell = call.returned_graph
-            tell(parcel)
+                call.returned_graph(parcel)
+            else:
+                call.succeeded(parcel)
 
     def _decode_plain(self, call: Call, kind: int, data: bytes) -> None:
         """Tell what a place that is not trusted has answered; not inside the monitor."""

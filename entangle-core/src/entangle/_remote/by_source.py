@@ -353,10 +353,11 @@ def _begins_at(code: CodeType, node: Any) -> bool:
         for position in code.co_positions()
         if position[0] == node.lineno and position[2] is not None
     ]
-    body = node.body if isinstance(node, ast.Lambda) else node
-    return bool(columns) and body.col_offset <= max(columns) < (
-        node.end_col_offset if node.end_lineno == node.lineno else _ANYWHERE
-    )
+    begin = (node.body if isinstance(node, ast.Lambda) else node).col_offset
+    end: int = _ANYWHERE
+    if node.end_lineno == node.lineno:
+        end = node.end_col_offset or 0
+    return bool(columns) and begin <= max(columns) < end
 
 
 def _statement(lines: tuple[str, ...], target: ast.Lambda) -> tuple[int, int]:

@@ -49,8 +49,7 @@ class MemoryImporter:
         entry = self._entry(name)
         if entry is None:
             return None
-        spec = ModuleSpec(name, self, origin=entry[0], is_package=entry[1])  # type: ignore[arg-type]  # a loader by its methods
-        return spec
+        return ModuleSpec(name, self, origin=entry[0], is_package=entry[1])  # type: ignore[arg-type]  # a loader by its methods
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Have the module made as usual."""
