@@ -1,4 +1,8 @@
-"""The caller's own modules: those beside the program, which no place has installed."""
+"""The caller's own modules: those beside the program, which no place has installed.
+
+The framework counts among them, and so do the packages that its decorators are made in:
+a module with a task in it imports them, and needs no more of them than that.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from entangle._seam import making
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +29,7 @@ class Project:
     """Finds modules that are neither the standard library's nor installed."""
 
     def __init__(self) -> None:
-        self._known: tuple[list[str], int] | None = None
+        self._known: tuple[list[str], int, int] | None = None
         self._names: frozenset[str] = frozenset()
         self._installed = tuple(
             {os.path.realpath(path) for path in _installed() if path}
@@ -31,10 +37,12 @@ class Project:
 
     def names(self) -> frozenset[str]:
         """Return the top-level names of all that may be asked for."""
-        known = list(sys.path), len(sys.modules)
+        known = list(sys.path), len(sys.modules), len(making.modules)
         if known != self._known:
             self._known = known
             found = {_FRAMEWORK}
+            found.update(name.partition(".")[0] for name in making.modules)
+            found.discard("__main__")
             for folder in sys.path:
                 found.update(self._in_folder(folder))
             for name, module in list(sys.modules.items()):
