@@ -1,0 +1,173 @@
+"""The caller's own modules: those beside the program, which no place has installed.
+
+The framework counts among them, and so do the packages that its decorators are made in:
+a module with a task in it imports them, and needs no more of them than that.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import sysconfig
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from entangle._seam import making
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# As `MemoryImporter` takes it: path, whether it is a package, source, compiled code.
+Entry = tuple[str, bool, bytes, None]
+
+# What a place that is new enough imports where a task returns nodes.
+_FRAMEWORK: Final = "entangle"
+OLDEST: Final = (3, 11)  # the oldest Python that takes it
+
+
+class Project:
+    """Finds modules that are neither the standard library's nor installed."""
+
+    def __init__(self) -> None:
+        self._known: tuple[list[str], int, int] | None = None
+        self._names: frozenset[str] = frozenset()
+        self._installed = tuple(
+            {os.path.realpath(path) for path in _installed() if path}
+        )
+
+    def names(self) -> frozenset[str]:
+        """Return the top-level names of all that may be asked for."""
+        known = list(sys.path), len(sys.modules), len(making.modules)
+        if known != self._known:
+            self._known = known
+            found = {_FRAMEWORK}
+            found.update(name.partition(".")[0] for name in making.modules)
+            found.discard("__main__")
+            for folder in sys.path:
+                found.update(self._in_folder(folder))
+            for name, module in list(sys.modules.items()):
+                if "." not in name and self._own(getattr(module, "__spec__", None)):
+                    found.add(name)
+            self._names = frozenset(found)
+        return self._names
+
+    def owns(self, name: str) -> bool:
+        """Tell whether a module is the caller's own, and no framework."""
+        top = name.partition(".")[0]
+        return top != _FRAMEWORK and top in self.names()
+
+    def entry(
+        self,
+        name: str,
+        *,
+        loaded: bool = False,
+        version: tuple[int, int] = sys.version_info[:2],
+    ) -> Entry | str | None:
+        """Return what there is of a module, or why it can't travel; None if nothing is.
+
+        Nothing is imported for it.
+
+        Args:
+            name: Its name.
+            loaded: Whether only those that are imported here may be asked for.
+            version: The version of the Python that asks.
+        """
+        top = name.partition(".")[0]
+        if top == _FRAMEWORK:
+            if version < OLDEST:
+                return (
+                    f"module {name!r} needs Python {OLDEST[0]}.{OLDEST[1]}, and the "
+                    f"task runs in {version[0]}.{version[1]}: keep what it uses in "
+                    "modules that don't import entangle"
+                )
+        elif top not in self.names() or (loaded and name not in sys.modules):
+            return None
+        spec = None if name == "__main__" else _spec(name)
+        return None if spec is None else _entry(name, spec)
+
+    def _in_folder(self, folder: str) -> Iterator[str]:
+        path = os.path.realpath(folder or ".")
+        if self._is_installed(path):
+            return
+        try:
+            with os.scandir(path) as entries:
+                for entry in entries:
+                    stem, dot, suffix = entry.name.partition(".")
+                    if (dot and suffix == "py") or (
+                        not dot and stem.isidentifier() and _is_package(entry)
+                    ):
+                        yield stem
+        except OSError:
+            return
+
+    def _own(self, spec: Any) -> bool:
+        origin = getattr(spec, "origin", None)
+        if type(origin) is not str or not origin.endswith(".py"):
+            return False
+        return not self._is_installed(os.path.realpath(origin))
+
+    def _is_installed(self, path: str) -> bool:
+        return path.startswith(self._installed)
+
+
+def _is_package(entry: os.DirEntry[str]) -> bool:
+    # There may be many.
+    return os.path.exists(f"{entry.path}/__init__.py")  # noqa: PTH110
+
+
+def _entry(name: str, spec: Any) -> Entry | str | None:
+    """Return what there is of a module whose spec is known, or why it can't travel."""
+    is_package = spec.submodule_search_locations is not None
+    if spec.loader is None or spec.origin is None:
+        # Of a namespace there is no file.
+        return (f"<{name}>", True, b"", None) if is_package else None
+    if not spec.origin.endswith(".py"):
+        return (
+            f"module {name!r} is no source file ({spec.origin}), so it can't be sent to "
+            "where the task runs: install it there"
+        )
+    try:
+        source = Path(spec.origin).read_bytes()
+    except OSError:
+        try:
+            # In an archive, for example.
+            source = (spec.loader.get_source(name) or "").encode()
+        except (OSError, ImportError, AttributeError) as error:
+            return f"module {name!r} can't be sent to where the task runs: {error}"
+    return spec.origin, is_package, source, None
+
+
+def _installed() -> Iterator[str]:
+    paths = sysconfig.get_paths()
+    for name in ("stdlib", "platstdlib", "purelib", "platlib"):
+        yield paths.get(name, "")
+    site = sys.modules.get("site")
+    if site is not None:
+        for function in ("getsitepackages", "getusersitepackages"):
+            try:
+                found = getattr(site, function)()
+            except Exception:  # noqa: S112 - of virtual environments without
+                continue
+            yield from [found] if isinstance(found, str) else found
+
+
+def _spec(name: str) -> Any:
+    """Return the spec of a module, imported or not."""
+    spec = getattr(sys.modules.get(name), "__spec__", None)
+    if spec is not None:
+        return spec
+    path = None
+    parent, _, _ = name.rpartition(".")
+    if parent:
+        above = _spec(parent)
+        path = getattr(above, "submodule_search_locations", None)
+        if path is None:
+            return None
+    for finder in list(sys.meta_path):
+        try:
+            spec = finder.find_spec(name, path)
+        except Exception:  # noqa: S112 - a finder of whatever origin
+            continue
+        if spec is not None:
+            return spec
+    return None
