@@ -1,0 +1,2 @@
+"""tmp"""
+ENTANGLE_SPI = 1
