@@ -26,14 +26,21 @@ if TYPE_CHECKING:
         ThreadExecutor,
     )
     from entangle._run.foreign import ForeignExecutor
+    from entangle._run.stream_executor import StreamExecutor
+    from entangle._remote.command import CommandStream
+    from entangle._remote.stream import Ended, Stream
 
 __all__ = [
     "Call",
     "Capabilities",
+    "CommandStream",
+    "Ended",
     "Executor",
     "ForeignExecutor",
     "InlineExecutor",
     "ProcessExecutor",
+    "Stream",
+    "StreamExecutor",
     "ThreadExecutor",
     "context",
     "deliver",
@@ -43,10 +50,14 @@ __all__ = [
 ]
 
 _LATER: Final = {
-    "ForeignExecutor": "foreign",
-    "InlineExecutor": "executors",
-    "ProcessExecutor": "executors",
-    "ThreadExecutor": "executors",
+    "CommandStream": "_remote.command",
+    "Ended": "_remote.stream",
+    "ForeignExecutor": "_run.foreign",
+    "InlineExecutor": "_run.executors",
+    "ProcessExecutor": "_run.executors",
+    "Stream": "_remote.stream",
+    "StreamExecutor": "_run.stream_executor",
+    "ThreadExecutor": "_run.executors",
 }
 
 
@@ -54,4 +65,4 @@ def __getattr__(name: str) -> Any:
     """Import what needs the run layer: the far side of a place has no use for it."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"entangle._run.{_LATER[name]}"), name)
+    return getattr(import_module(f"entangle.{_LATER[name]}"), name)

@@ -22,6 +22,7 @@ __all__ = [
     "FlowError",
     "InternalError",
     "OptionError",
+    "PlaceError",
     "PlatformError",
     "PluginError",
     "ProcessRetryException",
@@ -411,6 +412,28 @@ class WorkerStartError(EntangleError):
             "processes and memory (ulimit -a, cgroups)"
         )
         self.detail = detail
+
+
+class PlaceError(EntangleError):
+    """A place where calls can't be run: nothing was begun there.
+
+    Attributes:
+        place: What the place is called.
+        reason: What is wrong, and what to do about it.
+        said: The last lines that it has said, if any.
+    """
+
+    def __init__(self, *, place: str, reason: str, said: str = "") -> None:
+        """Build the message from the name of the place, the reason and its words."""
+        text = f"no calls can be run in {place}: {reason}"
+        if said:
+            text += "\nThe last that it said:\n" + "\n".join(
+                f"  {line}" for line in said.splitlines()
+            )
+        super().__init__(text)
+        self.place = place
+        self.reason = reason
+        self.said = said
 
 
 class PluginError(EntangleError):

@@ -212,6 +212,8 @@ def in_memory(buffers: Sequence[Any]) -> Sequence[Any]:
     """
     if not pieces.large(buffers):
         return buffers
+    if pieces.Source.ask is None and "entangle._worker.memory" not in sys.modules:
+        return buffers  # there is none, and nothing of it
     try:
         from . import memory
     except OSError as error:
