@@ -43,7 +43,7 @@ class Engine:
         try:
             client = docker.from_env(timeout=_TIMEOUT, use_ssh_client=True)
         except (docker.errors.DockerException, OSError, ValueError) as error:
-            raise _unreachable(error, self.address) from error
+            raise _unreachable(error, self.address) from None
         self.api: Any = client.api
 
     @property
@@ -74,7 +74,7 @@ class Engine:
             raise ContainerError(said, image=image) from error
         except (docker.errors.DockerException, OSError) as error:
             # What the SDK's own libraries raise are OSErrors, too.
-            raise _unreachable(error, self.address) from error
+            raise _unreachable(error, self.address) from None
 
     def describe(self, image: str) -> Mapping[str, Any] | None:
         """Return what the engine knows of an image; None if it has none.
