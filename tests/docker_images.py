@@ -311,7 +311,8 @@ def foreign_root(root: Root) -> None:
     """Fill a root whose Python is a program for another kind of processor."""
     # A 64-bit little-endian executable for a processor that nobody has any more.
     header = b"\x7fELF\x02\x01\x01" + bytes(9) + bytes([2, 0, 22, 0, 1, 0, 0, 0])
-    root.text("usr/local/bin/python3", header.ljust(4096, b"\0").decode(), 0o755)
+    for name in ("usr/local/bin/python3", "bin/sh"):
+        root.text(name, header.ljust(4096, b"\0").decode(), 0o755)
     root.system()
 
 

@@ -11,19 +11,24 @@ from entangle.testing import ExecutorConformance
 pytestmark = [pytest.mark.process, pytest.mark.integration]
 
 
+def seeing(image, folder):
+    """Return an executor whose calls see a folder of the test's, as its owner."""
+    return DockerExecutor(
+        image=image(),
+        network="none",
+        calls=2,
+        mounts={str(folder): f"{folder}:rw"},
+        user=os.getuid(),
+    )
+
+
 class TestDocker(ExecutorConformance):
     """What the kit asks of every executor, over a socket in a private folder."""
 
     @pytest.fixture
     def executor(self, image, tmp_path):
-        """Return one whose calls see the test's folder, as its owner."""
-        with DockerExecutor(
-            image=image(),
-            network="none",
-            calls=2,
-            mounts={str(tmp_path): f"{tmp_path}:rw"},
-            user=os.getuid(),
-        ) as executor:
+        """Return one that its workers reach by a socket."""
+        with seeing(image, tmp_path) as executor:
             yield executor
 
 
@@ -31,12 +36,8 @@ class TestAttachedDocker(ExecutorConformance):
     """The same over standard streams, as with an engine of another machine."""
 
     @pytest.fixture
-    def executor(self, image, monkeypatch):
+    def executor(self, image, tmp_path, monkeypatch):
         """Return one that takes its engine for another machine's."""
         monkeypatch.setattr(Engine, "local", False)
-        with DockerExecutor(image=image(), network="none", calls=2) as executor:
+        with seeing(image, tmp_path) as executor:
             yield executor
-
-    @pytest.fixture
-    def folder(self):
-        """Containers have file systems of their own."""

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import secrets
 import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from . import _images, _labels, _packages, _settings
 from ._abort import Aborted, Aborts
+from ._advice import refusal
 from ._attached import Attached
 from ._door import CONNECT, NAME, NO_WAY, Door
 from ._engine import Engine
 from ._errors import ContainerError, ImageError
 from ._log import log
+from ._packages import PYTHONS
 from ._streams import AttachedStream, Container, SocketStream
 from ._watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from entangle.backend import Stream
 
     from ._images import Image
     from ._settings import Settings
 
-_PYTHONS: Final = ("python3", "python")
 _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
 _GPU_RUNTIME: Final = "nvidia"
@@ -121,7 +123,7 @@ class Containers:
         run: str,
     ) -> Stream | None:
         """Make a container and connect to it; None if that is to be tried otherwise."""
-        python = self._settings.python or _PYTHONS[self._python]
+        python = self._settings.python or PYTHONS[self._python]
         door = Door() if self._by_socket and engine.local else None
         try:
             program = [python, *command[1:]]
@@ -138,7 +140,7 @@ class Containers:
                 gpus=self._gpus,
             )
             name = f"entangle-{secrets.token_hex(6)}"
-            with engine.asked(image.name):
+            with _refusals(engine, image):
                 made = engine.api.create_container_from_config(config, name)
             shown = f"the container {name} of {image.name}"
             container = Container(engine, watch, str(made["Id"]), shown)
@@ -160,12 +162,12 @@ class Containers:
         stream: Stream | None = None
         try:
             attached = Attached(engine, container.id, stdin=door is None)
-            with engine.asked(image.name):
+            with _refusals(engine, image):
                 engine.api.start(container.id)
             with self._aborts.by(attached.close):
                 stream = self._connected(container, attached, door)
             if stream is None:
-                self._explain(image, container, watch)
+                self._explain(engine, image, container, watch)
         finally:
             if stream is None:
                 if attached is not None:
@@ -186,7 +188,9 @@ class Containers:
             else SocketStream(container, connection, attached)
         )
 
-    def _explain(self, image: Image, container: Container, watch: Watch) -> None:
+    def _explain(
+        self, engine: Engine, image: Image, container: Container, watch: Watch
+    ) -> None:
         """A container has ended before its Python has connected: say why.
 
         Returns if there is another way to try.
@@ -201,42 +205,56 @@ class Containers:
             self._by_socket = False
             return
         if fate.exit_code in {_NOT_FOUND, _NOT_RUN}:
-            missing = fate.exit_code == _NOT_FOUND
-            if missing and not self._settings.python and not self._python:
-                self._python = 1
-                return
-            raise ImageError(_no_python(self._settings, image, said), image=image.name)
+            # Of a program for another processor, too, it may be said that it is not
+            # there: its loader isn't.
+            if _images.fits(image, engine.platform()):
+                missing = fate.exit_code == _NOT_FOUND
+                if missing and not self._settings.python and not self._python:
+                    self._python = 1
+                    return
+                reason = _no_python(self._settings, image, said)
+            else:
+                reason = (
+                    f"the image {image.name!r} is for {image.platform}, which the "
+                    f"engine's machine, {engine.platform()}, can't run: choose a tag "
+                    "for that, or have emulation installed there"
+                )
+            raise ImageError(reason, image=image.name, said=said)
         how = "was ended because memory ran out" if fate.out_of_memory else "ended"
         raise ContainerError(
             f"{container.name} {how} before its Python was there (exit code "
             f"{fate.exit_code})",
             image=image.name,
             exit_code=fate.exit_code,
-            output=said,
+            said=said,
         )
+
+
+@contextmanager
+def _refusals(engine: Engine, image: Image) -> Iterator[None]:
+    """Have it said what is to be done about what the engine refuses."""
+    try:
+        with engine.asked(image.name):
+            yield
+    except ContainerError as error:
+        reason = refusal(image.name, error.reason)
+        raise ContainerError(reason, image=image.name) from None
 
 
 def _no_python(settings: Settings, image: Image, said: str) -> str:
     lower = said.lower()
-    names = settings.python or " or ".join(_PYTHONS)
-    if "exec format" in lower:
-        return (
-            f"the image {image.name!r} is for {image.platform}, which the engine's "
-            "machine can't run: choose a tag for its own platform, or have emulation "
-            f"installed there; it said: {said}"
-        )
+    names = settings.python or " or ".join(PYTHONS)
     if "permission denied" in lower:
         user = _settings.user_of(settings, image)
         return (
             f"the user {user} may not run {names} in the image {image.name!r}: say who "
-            f"may with user=, or user='root'; it said: {said}"
+            "may with user=, or user='root'"
         )
     through = " through its entry point (entrypoint=False leaves that out)"
     how = through if image.entrypoint and settings.entrypoint else ""
     return (
         f"the image {image.name!r} has no {names} that can be run{how}: choose an image "
         "with CPython 3.9 or newer, or say by python= where it is"
-        + (f"; it said: {said}" if said else "")
     )
 
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = 60
 _SOCKET: Final = "unix://"
-_REFUSED: Final = ("denied", "unauthorized", "authentication required", "no basic auth")
 
 
 class Engine:
@@ -51,6 +50,16 @@ class Engine:
         """Whether it is likely to share this machine's files: a socket leads to it."""
         return self.address.startswith(_SOCKET)
 
+    def platform(self) -> str:
+        """Return what its machine runs by itself, as ``os/architecture``.
+
+        Raises:
+            DockerError: it can't be asked.
+        """
+        with self.asked():
+            about = self.api.version()
+        return f"{about.get('Os')}/{about.get('Arch')}"
+
     @contextmanager
     def asked(self, image: str = "") -> Iterator[None]:
         """Have what the engine says raised as our errors.
@@ -60,7 +69,7 @@ class Engine:
 
         Raises:
             EngineError: it can't be reached any more.
-            ImageError: it has no such image, or may not fetch it.
+            ImageError: it has no such image.
             ContainerError: it refused for another reason.
         """
         docker = _sdk()
@@ -68,10 +77,9 @@ class Engine:
             yield
         except docker.errors.APIError as error:
             said = " ".join(str(error.explanation or error).split())
-            missing = isinstance(error, docker.errors.ImageNotFound)
-            if missing or any(word in said.lower() for word in _REFUSED):
-                raise ImageError(said, image=image) from error
-            raise ContainerError(said, image=image) from error
+            if isinstance(error, docker.errors.ImageNotFound):
+                raise ImageError(said, image=image) from None
+            raise ContainerError(said, image=image) from None
         except (docker.errors.DockerException, OSError) as error:
             # What the SDK's own libraries raise are OSErrors, too.
             raise _unreachable(error, self.address) from None

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from entangle.errors import EntangleError
+from entangle.errors import PlaceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
-class DockerError(EntangleError):
-    """The root of this distribution's errors.
+class DockerError(PlaceError):
+    """The root of this distribution's errors; nothing was begun.
 
     Attributes:
-        reason: The message.
+        place: ``'docker'``.
+        reason: What is wrong, and what to do about it.
+        said: The last that was said there, if anything.
     """
 
-    def __init__(self, reason: str) -> None:
-        """Build the error from its message."""
-        super().__init__(reason)
-        self.reason = reason
+    def __init__(self, reason: str, *, said: str = "") -> None:
+        """Build the error from the reason and the words of what failed."""
+        super().__init__(place="docker", reason=reason, said=said)
 
 
 class EngineError(DockerError):
@@ -43,9 +44,9 @@ class ImageError(DockerError):
         image: Its name.
     """
 
-    def __init__(self, reason: str, *, image: str) -> None:
+    def __init__(self, reason: str, *, image: str, said: str = "") -> None:
         """Build the error from its message and the image's name."""
-        super().__init__(reason)
+        super().__init__(reason, said=said)
         self.image = image
 
 
@@ -54,17 +55,14 @@ class PackagesError(ImageError):
 
     Attributes:
         packages: What was asked for.
-        output: The last that pip said.
     """
 
     def __init__(
-        self, reason: str, *, image: str, packages: Iterable[str], output: str = ""
+        self, reason: str, *, image: str, packages: Iterable[str], said: str = ""
     ) -> None:
         """Build the error from its message and what was to be installed where."""
-        said = f"; pip said:\n{output}" if output else ""
-        super().__init__(f"{reason}{said}", image=image)
+        super().__init__(reason, image=image, said=said)
         self.packages = tuple(packages)
-        self.output = output
 
 
 class ContainerError(DockerError):
@@ -73,7 +71,6 @@ class ContainerError(DockerError):
     Attributes:
         image: What it was to be made of.
         exit_code: What its first process exited with, or None.
-        output: The last that was printed there.
     """
 
     def __init__(
@@ -82,11 +79,9 @@ class ContainerError(DockerError):
         *,
         image: str,
         exit_code: int | None = None,
-        output: str = "",
+        said: str = "",
     ) -> None:
         """Build the error from its message and what is known of the container."""
-        said = f"; it said:\n{output}" if output else ""
-        super().__init__(f"{reason}{said}")
+        super().__init__(reason, said=said)
         self.image = image
         self.exit_code = exit_code
-        self.output = output

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 REPOSITORY: Final = "entangle/packages"
 PACKAGES: Final = "entangle.packages"
 BASE: Final = "entangle.base"
+PYTHONS: Final = ("python3", "python")
+"""The names that an interpreter is looked for by, unless the user says one."""
+NO_PYTHON: Final = 127
 NO_PIP: Final = 97
 """Exit code: there is no pip in the image, nor can there be."""
 _FOLDER: Final = "/run/entangle"
@@ -82,7 +85,7 @@ def check(packages: Sequence[str]) -> None:
 
 def tag_of(image: Image, packages: Sequence[str], python: str) -> str:
     """Return the name of the image that the packages are added to an image in."""
-    made_of = [image.id, python, sorted(set(packages))]
+    made_of: list[object] = [image.id, python, sorted(set(packages))]
     digest = hashlib.sha256(json.dumps(made_of).encode()).hexdigest()
     return f"{REPOSITORY}:{digest[:32]}"
 
@@ -106,7 +109,16 @@ def provide(
     with _alone(tag, aborts):
         found = engine.describe(tag)
         if found is None:
-            _build(engine, image, packages, tag, python, aborts, network)
+            for name in (python,) if python else PYTHONS:
+                if _build(engine, image, packages, tag, name, aborts, network):
+                    break
+            else:
+                raise PackagesError(
+                    f"the image {image.name!r} has no {python or ' or '.join(PYTHONS)} "
+                    "that could install packages: say by python= where one is",
+                    image=image.name,
+                    packages=packages,
+                )
             found = engine.describe(tag)
     if found is None:
         raise ContainerError(f"{tag} was built, and is gone already", image=tag)
@@ -146,7 +158,8 @@ def _build(
     python: str,
     aborts: Aborts,
     network: str,
-) -> None:
+) -> bool:
+    """Build the image; False if there is no such interpreter in the first one."""
     wanted = " ".join(packages)
     log.info("adding %s to the image %s", wanted, image.name)
     begun = time.monotonic()
@@ -181,7 +194,8 @@ def _build(
         container = str(engine.api.create_container_from_config(config)["Id"])
     try:
         with aborts.by(lambda: engine.remove(container)):
-            _install(engine, container, image, packages, settings)
+            if not _install(engine, container, image, packages, settings):
+                return False
             _commit(engine, container, image, tag, wanted)
     except ContainerError as error:
         raise PackagesError(
@@ -193,6 +207,7 @@ def _build(
         engine.remove(container)
     took = time.monotonic() - begun
     log.info("added %s to the image %s in %.1f s", wanted, image.name, took)
+    return True
 
 
 def _install(
@@ -201,8 +216,8 @@ def _install(
     image: Image,
     packages: Sequence[str],
     settings: _pip.PipSettings,
-) -> None:
-    """Run pip in the container, and wait for its end."""
+) -> bool:
+    """Run pip in the container; False if its interpreter is not there."""
     said = Tail()
     attached = Attached(engine, container, stdin=True)
     try:
@@ -224,6 +239,8 @@ def _install(
             code = int(engine.api.wait(container)["StatusCode"])
     finally:
         attached.close()
+    if code == NO_PYTHON:
+        return False
     if code == NO_PIP:
         raise PackagesError(
             f"the image {image.name!r} has no pip, and its Python can't bring one: "
@@ -237,8 +254,9 @@ def _install(
             f"(exit code {code})",
             image=image.name,
             packages=packages,
-            output=str(said),
+            said=str(said),
         )
+    return True
 
 
 def _commit(

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _OPTIONS: Final = frozenset({
-    "constraint",
     "extra-index-url",
     "find-links",
     "index-url",
@@ -57,14 +56,14 @@ def settings() -> PipSettings:
     variables = {
         f"PIP_{name.upper().replace('-', '_')}": value
         for name, value in options.items()
-        if name in _OPTIONS - _FILES
+        if name in _OPTIONS
     }
     files: dict[str, str] = {}
     for name in _FILES:
-        for path in options.get(name, "").split():
-            text = _text(path)
-            if text is not None:
-                files[f"PIP_{name.upper().replace('-', '_')}"] = text
+        texts = [_text(path) for path in options.get(name, "").split()]
+        if any(texts):
+            variable = f"PIP_{name.upper().replace('-', '_')}"
+            files[variable] = "\n".join(text for text in texts if text)
     if "PIP_CERT" not in files:
         for name in _BUNDLES:
             text = _text(os.environ.get(name, ""))
