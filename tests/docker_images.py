@@ -113,7 +113,11 @@ def pythons() -> dict[str, Python]:
     for candidate in candidates:
         if candidate.name.removeprefix("python").replace(".", "").isdigit():
             minor = candidate.name.removeprefix("python")
-            if minor not in found and candidate.exists() and (python := asked(candidate)):
+            if (
+                minor not in found
+                and candidate.exists()
+                and (python := asked(candidate))
+            ):
                 found[minor] = python
     return found
 
@@ -136,7 +140,9 @@ def libraries(files: list[Path]) -> set[Path]:
 
 def common_libraries() -> set[Path]:
     """Return what wheels expect to find: all of the C library, and those of C++."""
-    listed = subprocess.run(["ldconfig", "-p"], capture_output=True, check=True, text=True)
+    listed = subprocess.run(
+        ["ldconfig", "-p"], capture_output=True, check=True, text=True
+    )
     wanted = ("libc.", "libm.", "libdl.", "libpthread.", "librt.", "libutil.")
     wanted += ("libresolv.", "libnss_", "libgcc_s.", "libstdc++.", "libgomp.")
     found = set()
@@ -150,7 +156,7 @@ def common_libraries() -> set[Path]:
 class Root:
     """A root file system that is being written to an archive."""
 
-    def __init__(self, file: io.BufferedRandom) -> None:
+    def __init__(self, file: Any) -> None:
         self.archive = tarfile.open(fileobj=file, mode="w")  # noqa: SIM115 - see close
         self.folders: set[str] = set()
         self.files: set[str] = set()
@@ -193,7 +199,10 @@ class Root:
             with source.open("rb") as file:
                 entry = self.archive.gettarinfo(arcname=name, fileobj=file)
                 # What is a hard link here would point to nowhere there.
-                entry.type, entry.size = tarfile.REGTYPE, os.fstat(file.fileno()).st_size
+                entry.type, entry.size = (
+                    tarfile.REGTYPE,
+                    os.fstat(file.fileno()).st_size,
+                )
                 entry.uid = entry.gid = 0
                 entry.uname = entry.gname = ""
                 entry.mode = 0o755 if entry.mode & 0o111 else 0o644
@@ -212,7 +221,9 @@ class Root:
             below = os.path.relpath(folder, source)
             for name in sorted(files):
                 file = Path(folder, name)
-                if name in SKIPPED or name.startswith(("_tkinter", "_test", "_ctypes_test")):
+                if name in SKIPPED or name.startswith(
+                    ("_tkinter", "_test", "_ctypes_test")
+                ):
                     continue
                 if not file.is_file() or name.endswith((".a", ".pyc")):
                     continue
@@ -227,7 +238,9 @@ class Root:
         if busybox is None:
             raise LookupError("busybox is missing: install busybox-static")
         self.copy(Path(busybox), "bin/busybox")
-        listed = subprocess.run([busybox, "--list"], capture_output=True, check=True, text=True)
+        listed = subprocess.run(
+            [busybox, "--list"], capture_output=True, check=True, text=True
+        )
         for name in listed.stdout.split():
             if name != "busybox":
                 self.link(f"bin/{name}", "busybox")
@@ -277,7 +290,7 @@ class Root:
 # -- images ----------------------------------------------------------------------------
 
 
-def busybox_root(root: Root) -> None:
+def pythonless_root(root: Root) -> None:
     """Fill a root without any Python."""
     root.system()
     root.programs()
@@ -324,31 +337,35 @@ def user_root(root: Root) -> None:
 
 def noisy_root(root: Root) -> None:
     """Fill a root whose entry point talks first."""
-    banner = '#!/bin/sh\necho "Welcome to the noisy image"\necho "warned" >&2\nexec "$@"\n'
+    banner = (
+        '#!/bin/sh\necho "Welcome to the noisy image"\necho "warned" >&2\nexec "$@"\n'
+    )
     root.text("entry point.sh", banner, 0o755)
     python_root(root)
 
 
-ENVIRONMENT = [
-    "ENV PATH=/usr/local/bin:/usr/bin:/bin",
-    "ENV LANG=C.UTF-8",
-    "ENV SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt",
-    "ENV PYTHONDONTWRITEBYTECODE=1",
-    'CMD ["python3"]',
-]
-OTHER = "arm64" if platform.machine() in {"x86_64", "AMD64"} else "amd64"
-RECIPES: dict[str, tuple[Any, list[str], str]] = {
-    "numpy": (numpy_root, [], ""),
-    "shellless": (shellless_root, [], ""),
-    "pythonless": (busybox_root, [], ""),
-    "user": (user_root, ["USER worker"], ""),
-    "noisy": (noisy_root, ['ENTRYPOINT ["/entry point.sh"]'], ""),
-    "foreign": (foreign_root, [], OTHER),
+ENVIRONMENT = {
+    "PATH": "/usr/local/bin:/usr/bin:/bin",
+    "LANG": "C.UTF-8",
+    "SSL_CERT_FILE": str(CERTIFICATES),
+    "PYTHONDONTWRITEBYTECODE": "1",
+}
+MACHINE = {"x86_64": "amd64", "aarch64": "arm64"}.get(
+    platform.machine(), platform.machine()
+)
+OTHER = "amd64" if MACHINE == "arm64" else "arm64"
+RECIPES: dict[str, tuple[Any, dict[str, Any]]] = {
+    "numpy": (numpy_root, {}),
+    "shellless": (shellless_root, {}),
+    "pythonless": (pythonless_root, {}),
+    "user": (user_root, {"User": "worker"}),
+    "noisy": (noisy_root, {"Entrypoint": ["/entry point.sh"]}),
+    "foreign": (foreign_root, {}),
 }
 
 
 def recipe(name: str) -> str:
-    """Say in one line what an image is made from."""
+    """Return the digest of what an image is made from."""
     made_of: list[object] = [Path(__file__).read_bytes(), platform.machine()]
     minor = name.removeprefix("python:") if name.startswith("python:") else HERE
     made_of += pythons()[minor]
@@ -364,43 +381,62 @@ def build(client: Any, name: str) -> str:
     from docker.errors import ImageNotFound
 
     repository, _, tag = f"{PREFIX}/{name}".partition(":")
-    tag = tag or "latest"
+    full = f"{repository}:{tag or 'latest'}"
     if name.startswith("python:"):
         if tag not in pythons():
             raise LookupError(f"there is no Python {tag} on this machine")
-        fill, changes, other = (lambda root: python_root(root, tag)), [], ""
+        fill, config = (lambda root: python_root(root, tag)), {}
     else:
-        fill, changes, other = RECIPES[name]
+        fill, config = RECIPES[name]
     made_from = recipe(name)
-    with lock(name):
+    with Lock(name):
         try:
-            image = client.images.get(f"{repository}:{tag}")
+            if client.images.get(full).labels.get(RECIPE) == made_from:
+                return full
         except ImageNotFound:
             pass
-        else:
-            if image.labels.get(RECIPE) == made_from:
-                return f"{repository}:{tag}"
-        with tempfile.TemporaryFile() as file:
-            root = Root(file)
+        described = {
+            "Cmd": ["python3"],
+            "Env": [f"{key}={value}" for key, value in ENVIRONMENT.items()],
+            "Labels": {RECIPE: made_from},
+        }
+        machine = OTHER if name == "foreign" else MACHINE
+        with tempfile.TemporaryFile() as layer, tempfile.TemporaryFile() as whole:
+            root = Root(layer)
             fill(root)
             root.close()
-            file.seek(0)
-            label = f"LABEL {RECIPE}={made_from}"
-            parameters = {"fromSrc": "-", "repo": repository, "tag": tag}
-            parameters["changes"] = [*ENVIRONMENT, *changes, label]
-            if other:
-                parameters["platform"] = f"linux/{other}"
-            url = client.api._url("/images/create")  # noqa: SLF001 - it has no platform
-            answer = client.api.post(
-                url, data=file, params=parameters, timeout=None,
-                headers={"Content-Type": "application/tar"},
-            )
-        if not answer.ok or '"error"' in answer.text:
-            raise RuntimeError(f"{name} can't be imported: {answer.text}")
-    return f"{repository}:{tag}"
+            pack(whole, layer, full, described | config, machine)
+            whole.seek(0)
+            client.images.load(whole)
+    return full
 
 
-class lock:  # noqa: N801 - used as a function
+def pack(
+    whole: Any, layer: Any, tag: str, config: dict[str, Any], machine: str
+) -> None:
+    """Write an image of one layer as `docker load` takes it."""
+    layer.seek(0)
+    digest = hashlib.file_digest(layer, "sha256").hexdigest()
+    about = {
+        "architecture": machine,
+        "os": "linux",
+        "config": config,
+        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+    }
+    manifest = [{"Config": "config.json", "RepoTags": [tag], "Layers": ["layer.tar"]}]
+    with tarfile.open(fileobj=whole, mode="w") as archive:
+        for name, content in (("config.json", about), ("manifest.json", manifest)):
+            data = json.dumps(content).encode()
+            entry = tarfile.TarInfo(name)
+            entry.size = len(data)
+            archive.addfile(entry, io.BytesIO(data))
+        entry = tarfile.TarInfo("layer.tar")
+        entry.size = layer.seek(0, os.SEEK_END)
+        layer.seek(0)
+        archive.addfile(entry, layer)
+
+
+class Lock:
     """Let one process at a time make an image."""
 
     def __init__(self, name: str) -> None:

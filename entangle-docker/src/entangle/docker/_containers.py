@@ -204,7 +204,8 @@ class Containers:
             log.info("no socket can be reached from containers: %s", said)
             self._by_socket = False
             return
-        if fate.exit_code in {_NOT_FOUND, _NOT_RUN}:
+        unfit = "exec format error" in said.lower()
+        if unfit or fate.exit_code in {_NOT_FOUND, _NOT_RUN}:
             # Of a program for another processor, too, it may be said that it is not
             # there: its loader isn't.
             if _images.fits(image, engine.platform()):
