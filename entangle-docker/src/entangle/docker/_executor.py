@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
+# The types of options are looked at when the decorator is used.
+from collections.abc import Mapping, Sequence  # noqa: TC003
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle.backend import StreamExecutor
 
-from ._settings import Settings
+from ._settings import Pull, Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from entangle.backend import Call, Stream
 
     from ._containers import Containers
-    from ._images import Pull
 
 _OF_THE_STREAM: Final = frozenset({"containers", "calls", "idle", "trust"})
 

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
-
-from entangle.docker._sizes import shown
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from ._errors import ContainerError, ImageError
+from ._log import log
+from ._sizes import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from ._abort import Aborts
     from ._engine import Engine
-
-Pull = Literal["missing", "always", "never"]
+    from ._settings import Pull
 
 _EVERY: Final = 2.0
 """Seconds between two lines of progress."""
@@ -111,8 +110,6 @@ def _not_for(image: Image, platform: str) -> ImageError:
 
 def _pull(engine: Engine, name: str, platform: str, aborts: Aborts) -> None:
     """Fetch an image and tell how far it is."""
-    from entangle.docker._log import log
-
     repository, tag = split(name)
     log.info("pulling the image %s", name)
     begun = time.monotonic()

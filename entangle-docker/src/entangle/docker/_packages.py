@@ -64,25 +64,6 @@ os._exit(1 if code else 0)
 """
 
 
-def check(packages: Sequence[str]) -> None:
-    """Refuse what is no requirement.
-
-    Raises:
-        ValueError: one is an option of pip's or a path; the message says which.
-    """
-    for package in packages:
-        if not package.strip() or package.strip().startswith("-"):
-            raise ValueError(
-                f"packages: {package!r} is no requirement, as 'numpy' or 'numpy>=2' is; "
-                "options belong into pip's own configuration"
-            )
-        if package.startswith((".", "/", "~")):
-            raise ValueError(
-                f"packages: {package!r} is a path: build an image with it, or a wheel "
-                "in a folder that find-links of pip's configuration names"
-            )
-
-
 def tag_of(image: Image, packages: Sequence[str], python: str) -> str:
     """Return the name of the image that the packages are added to an image in."""
     made_of: list[object] = [image.id, python, sorted(set(packages))]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
-from ._packages import check as check_packages
 from ._sizes import in_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ._images import Image, Pull
+    from ._images import Image
+
+Pull = Literal["missing", "always", "never"]
 
 NOBODY: Final = "65534:65534"
 """Who processes are in images that would have them be root."""
@@ -69,7 +70,7 @@ class Settings(NamedTuple):
             raise ValueError(
                 f"image={self.image!r} is no name of an image, as 'python:3.12-slim' is"
             )
-        check_packages(self.packages)
+        _check_packages(self.packages)
         if self.platform and not _PLATFORM.fullmatch(self.platform):
             raise ValueError(
                 f"platform={self.platform!r} is none, as 'linux/arm64' is"
@@ -101,6 +102,25 @@ class Settings(NamedTuple):
     def wants_gpus(self) -> bool:
         """Whether it asks for GPUs, whatever the image says."""
         return self.gpus is not None or self.consume_gpu is not None
+
+
+def _check_packages(packages: Sequence[str]) -> None:
+    """Refuse what is no requirement.
+
+    Raises:
+        ValueError: one is an option of pip's or a path; the message says which.
+    """
+    for package in packages:
+        if not package.strip() or package.strip().startswith("-"):
+            raise ValueError(
+                f"packages: {package!r} is no requirement, as 'numpy' or 'numpy>=2' is; "
+                "options belong into pip's own configuration"
+            )
+        if package.startswith((".", "/", "~")):
+            raise ValueError(
+                f"packages: {package!r} is a path: build an image with it, or a wheel "
+                "in a folder that find-links of pip's configuration names"
+            )
 
 
 def _absolute(path: str, option: str) -> None:
