@@ -21,6 +21,7 @@ __all__ = [
     "EntangleError",
     "FlowError",
     "InternalError",
+    "NestedRunError",
     "OptionError",
     "PlaceError",
     "PlatformError",
@@ -394,6 +395,20 @@ class RunOutsideTaskError(EntangleError, RuntimeError):
             f"{what} in a worker process while no task was running there, as by a "
             "module that runs a graph when it is imported; move that into a function, "
             'or under `if __name__ == "__main__":`'
+        )
+        self.what = what
+
+
+class NestedRunError(EntangleError, RuntimeError):
+    """A graph was run by a task that itself runs elsewhere, where no workers are."""
+
+    def __init__(
+        self, what: str = "a graph was run by a task that runs in another place"
+    ) -> None:
+        """Build the message from what was tried."""
+        super().__init__(
+            f"{what}: let the task return the node instead of calling it, then the "
+            "caller's run goes on with it"
         )
         self.what = what
 

@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.scheduling import make_scheduler
 from entangle._worker import failures, pieces, references
 from entangle._worker import main as worker
-from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
+from entangle.errors import (
+    NestedRunError,
+    PlatformError,
+    RunOutsideTaskError,
+    TaskError,
+)
 
 from . import cpus
 from .hosted import Hosted
@@ -365,11 +370,14 @@ def get() -> Pool:
 
     Raises:
         RunOutsideTaskError: in a worker process that runs no task just now.
+        NestedRunError: in a worker process on the far side of a stream.
         PlatformError: not on Linux.
         ValueError: an environment variable of ours that makes no sense.
     """
     if worker.current is not None and not worker.current.running:
         raise RunOutsideTaskError
+    if worker.current is not None and worker.current.modules is not None:
+        raise NestedRunError
     pool = existing()
     if pool is not None:
         return pool

@@ -55,6 +55,8 @@ class CommandStream(Stream):
             bufsize=0,
         )
         self._lock = threading.Lock()
+        # Nobody may read from a descriptor that is another's by then.
+        self._reading = threading.Lock()
         self._over = False
         self._lines: deque[str] = deque(maxlen=_LINES)
         self._listener = threading.Thread(
@@ -73,7 +75,8 @@ class CommandStream(Stream):
 
     def read(self, size: int) -> bytes:
         """Return what has come."""
-        return os.read(_pipe(self._process.stdout).fileno(), size)
+        with self._reading:
+            return os.read(_pipe(self._process.stdout).fileno(), size)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send all of it."""
@@ -120,8 +123,10 @@ class CommandStream(Stream):
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-        _pipe(process.stdout).close()
-        # A descendant that has escaped may hold it open.
+        # A descendant that has escaped may hold them open.
+        if self._reading.acquire(timeout=patience):
+            _pipe(process.stdout).close()
+            self._reading.release()
         self._listener.join(patience)
         if not self._listener.is_alive():
             _pipe(process.stderr).close()

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from entangle._log import Log
 from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, extend
 from entangle._pool.jobs import Job, Prepared, frame
-from entangle._worker import codec, frames, packets, page
+from entangle._worker import codec, frames, packets, page, plain
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import (
     EntangleError,
     PlaceError,
     ProcessTerminatedException,
+    TaskError,
     WorkerStartError,
     one_line,
 )
@@ -52,6 +53,9 @@ log = Log("entangle.remote")
 
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 _MOST_FUNCTIONS = 1000
+_ENDS = frozenset((frames.RESULT, frames.GRAPH, frames.FAILED, frames.PLAIN))
+# What a place that is not trusted may say.
+_HARMLESS = frozenset((frames.PLAIN, frames.FAILED, frames.STARTED, frames.MODULE))
 _SLOW = 1.0  # seconds that a stream may take to say how it has ended
 
 
@@ -93,11 +97,17 @@ class Crew:
         self._ending = 0  # streams that are being closed, on threads
         self._numbers = 0
         self._closing = False
+        self._refused = False  # whether a place could not be opened
+        self._names: frozenset[str] = frozenset()
         self._trimming = False
         pool.crews.add(self)
         self._printer.on_room.append(self._on_room)
 
     # -- what others ask for -----------------------------------------------------
+
+    def look_around(self) -> None:
+        """Find out which modules are the caller's own; not inside the monitor."""
+        self._names = self._project.names()
 
     def start(self, call: Call, prepared: Prepared, *, plain: bool = False) -> None:
         """Queue a call; everything about it is reported to the call."""
@@ -177,9 +187,11 @@ class Crew:
 
     def _open_more(self) -> None:
         """Open another place if more would help."""
-        waiting = sum(host.hello is None for host in self._hosts) + self._opening
-        wanted = min(len(self._queue), self.terms.places - len(self._hosts))
-        for _ in range(wanted - self._opening if wanted > waiting else 0):
+        if self._refused and self._hosts:
+            return  # one more was not to be had: those that are there have to do
+        coming = self._opening + sum(host.hello is None for host in self._hosts)
+        room = self.terms.places - len(self._hosts) - self._opening
+        for _ in range(min(room, len(self._queue) - coming)):
             self._opening += 1
             threading.Thread(
                 target=self._open, name="entangle-opening", daemon=True
@@ -222,6 +234,7 @@ class Crew:
 
     def _cannot_open(self, error: BaseException) -> None:
         """Fail what waits, unless another place will take it."""
+        self._refused = True
         if self._hosts or self._opening:
             log.warning("%s: a place can't be opened: %s", self.terms.label, error)
             return
@@ -239,6 +252,7 @@ class Crew:
 
     def host_ready(self, host: PlaceHost) -> None:
         """A place takes calls."""
+        self._refused = False
         self._rest(host)
 
     def _rest(self, host: PlaceHost) -> None:
@@ -428,8 +442,10 @@ class Crew:
             "cwd": key.cwd,
             "nice": key.nice,
             "preload": preload,
-            "names": self._project.names(),
+            "names": self._names,
+            "trust": self.terms.trust,
         }
+        worker.names = self._names
         host.send(packets.FORK, worker.number, pickle.dumps(settings, 4))
         return worker
 
@@ -493,6 +509,9 @@ class Crew:
 
     def _provide(self, worker: FarWorker, prepared: Prepared) -> None:
         """Send what a call needs and the worker does not have yet."""
+        if worker.names is not self._names:
+            worker.names = self._names
+            worker.send(frames.pack(frames.SOURCE, pickle.dumps((0, self._names), 4)))
         shipped = prepared.shipped
         if shipped.number not in worker.functions:
             if len(worker.functions) > _MOST_FUNCTIONS:
@@ -531,7 +550,7 @@ class Crew:
                     worker.give_credit()
             elif kind == packets.CREDIT:
                 worker.credited(packets.COUNT.unpack(content)[0])
-            elif kind == packets.UNSENT:
+            elif kind == packets.UNSENT and self.terms.trust:
                 self._values(worker, bytes(content))
                 self._settle(worker)
             elif kind == packets.WITHDRAWN:
@@ -551,9 +570,11 @@ class Crew:
 
     def _answered(self, worker: FarWorker, item: frames.Frame) -> None:
         kind = item.kind
+        if not self.terms.trust and kind not in _HARMLESS:
+            raise ValueError(f"kind {kind}, which nobody has asked for")
         if kind == frames.VALUES:
             self._values(worker, bytes(item.body), item.flags & frames.DIRTY)
-        elif kind in {frames.RESULT, frames.GRAPH, frames.FAILED}:
+        elif kind in _ENDS:
             self._call_over(worker, item)
         elif kind == frames.STARTED:
             number, _ = protocol.ANSWER.unpack_from(item.body)
@@ -583,14 +604,34 @@ class Crew:
         number, took = protocol.ANSWER.unpack_from(item.body)
         worker.finish_lines()
         call = self._let_go(worker, number, took, item.flags & frames.DIRTY)
+        rest = bytes(item.body[protocol.ANSWER.size :])
+        if not self.terms.trust:
+            decode = partial(self._decode_plain, call, item.kind, rest)
+            self.pool.notifier.call(decode)
+            return
         if item.kind == frames.FAILED:
-            call.failed_encoded(bytes(item.body[protocol.ANSWER.size :]))
+            call.failed_encoded(rest)
             return
         parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
         if item.kind == frames.RESULT:
             call.succeeded(parcel)
         else:
             call.returned_graph(parcel)
+
+    def _decode_plain(self, call: Call, kind: int, data: bytes) -> None:
+        """Tell what a place that is not trusted has answered; not inside the monitor."""
+        tell: Callable[[Any], None] = call.failed
+        told: Any
+        try:
+            told = plain.decode(data)
+            if kind == frames.PLAIN:
+                tell = call.succeeded
+            else:
+                told = TaskError(*map(str, told))
+        except (plain.NotPlainError, TypeError) as error:
+            told = TaskError(type(error).__name__, f"{self.terms.label}: {error}")
+            tell = call.failed
+        self._hub.post(tell, told)
 
     def _let_go(self, worker: FarWorker, number: int, took: int, dirty: int) -> Call:
         """Let go of a call that its worker has answered."""
@@ -659,8 +700,11 @@ class Crew:
         """Settle what a dead worker was given."""
         status, entered = packets.FATE.unpack_from(content)
         unsent = bytes(content[packets.FATE.size :])
-        if unsent and not worker.broken:
-            self._values(worker, unsent)
+        if unsent and not worker.broken and self.terms.trust:
+            try:
+                self._values(worker, unsent)
+            except Exception as error:
+                worker.broken = f"it left what is no answer: {error!r}"
         worker.finish_lines()
         again: list[Job] = []
         jobs = list(worker.outstanding)
@@ -728,7 +772,9 @@ class Crew:
     def _find_module(self, worker: FarWorker, request: bytes) -> None:
         """Look for one of the caller's own modules; not inside the monitor."""
         number, _, name = request.partition(b" ")
-        answer = self._project.entry(name.decode(errors="replace"))
+        answer = self._project.entry(
+            name.decode(errors="replace"), loaded=not self.terms.trust
+        )
         body = pickle.dumps((int(number), answer), 4)
         self._hub.post(self._send_module, worker, body)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from entangle._worker import packets
+from entangle._worker import packets, plain
 
 from .bootstrap import OLDEST, payload
 
@@ -114,7 +113,7 @@ def read_hello(kind: int, content: bytes) -> Hello:
     try:
         if kind != packets.HELLO:
             raise ValueError(kind)
-        found: Mapping[str, Any] = ast.literal_eval(content.decode())
+        found: Mapping[str, Any] = plain.decode(content)
         python = tuple(map(int, found["python"]))
         return Hello(
             (python[0], python[1], python[2]),
@@ -122,5 +121,5 @@ def read_hello(kind: int, content: bytes) -> Hello:
             pid=int(found["pid"]),
             cpus=max(1, int(found["cpus"])),
         )
-    except (ValueError, KeyError, TypeError, SyntaxError, IndexError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, plain.NotPlainError) as error:
         raise Refused("what answers is no host of this version") from error

@@ -42,11 +42,17 @@ class Project:
             self._names = frozenset(found)
         return self._names
 
-    def entry(self, name: str) -> Entry | str | None:
+    def entry(self, name: str, *, loaded: bool = False) -> Entry | str | None:
         """Return what there is of a module, or why it can't travel; None if nothing is.
 
         Nothing is imported for it.
+
+        Args:
+            name: Its name.
+            loaded: Whether only those that are imported here may be asked for.
         """
+        if loaded and name not in sys.modules:
+            return None
         if name.partition(".")[0] not in self.names() or name == "__main__":
             return None
         spec = _spec(name)

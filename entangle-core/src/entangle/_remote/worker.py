@@ -36,6 +36,7 @@ class FarWorker:
         self.key = key
         self.host = host
         self.pid = 0
+        self.names: frozenset[str] = frozenset()  # of modules that it may ask for
         self.outstanding: deque[Job] = deque()
         self.killed = False
         self.broken = ""

@@ -212,7 +212,10 @@ class Relayed(Call):
         self._call.started(at)
 
     def output(self, stream: str, text: str) -> None:
-        self._pool.printer.take(stream, self, text)
+        if self.captures:
+            self._call.output(stream, text)
+        else:
+            self._pool.printer.take(stream, self, text)
 
     def succeeded(self, value: Any) -> None:
         self._end(self._tell_value, value)

@@ -61,7 +61,8 @@ class StreamExecutor(Executor):
                 raise ValueError(f"{name}={number}: it must be at least 1")
         if idle is not None and not idle >= 0:
             raise ValueError(f"idle={idle}: it must be a number of seconds")
-        self.__settings = places, calls, idle, trust
+        self.idle = idle
+        self.__settings = places, calls, trust
         self.__lock = threading.Lock()
         self.__crew: Crew | None = None
         self.__relays: dict[Call, Relayed] = {}
@@ -90,7 +91,7 @@ class StreamExecutor(Executor):
             UnpicklableError: the function or an argument can't be sent.
             RuntimeError: after `shutdown`.
         """
-        crew = self.__our_crew()
+        crew = self._places()
         pool = crew.pool
         try:
             shipped = pool.shipper.ship(call.function)
@@ -139,24 +140,43 @@ class StreamExecutor(Executor):
             while not crew.closed.wait(0.05) and not crew.pool.hub.stopped:
                 pass
 
-    def __our_crew(self) -> Crew:
+    def _places(self) -> Crew:
         """Return the places, made anew for a new pool."""
         pool = pools.get()
         with self.__lock:
             if self.__shut:
                 raise RuntimeError("cannot schedule new calls after shutdown")
             if self.__crew is None or self.__crew.pool is not pool:
-                places, calls, idle, trust = self.__settings
+                places, calls, trust = self.__settings
                 terms = Terms(
                     self.label,
                     places,
                     calls,
-                    pool.idle if idle is None else idle,
+                    pool.idle if self.idle is None else self.idle,
                     trust,
                 )
                 self.__crew = Crew(pool, terms, self.open)
-            return self.__crew
+            crew = self.__crew
+        crew.look_around()
+        return crew
 
     def __over(self, call: Any) -> None:
         with self.__lock:
             self.__relays.pop(call, None)
+
+
+def is_plain(executor: object) -> bool:
+    """Tell whether an executor's calls may go to its places directly."""
+    if not isinstance(executor, StreamExecutor):
+        return False
+    kind = type(executor)
+    return kind.start is StreamExecutor.start and kind.cancel is StreamExecutor.cancel
+
+
+def crew_of(executor: StreamExecutor) -> Crew:
+    """Return the places of an executor.
+
+    Raises:
+        RuntimeError: after its `shutdown`.
+    """
+    return executor._places()  # noqa: SLF001 - of the class above

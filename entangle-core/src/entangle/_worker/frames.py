@@ -37,7 +37,7 @@ CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT, GRANTED, UNMAP, SOURCE = 
 )
 # worker -> caller
 HELLO, STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
-SPACE, RELEASED, MODULE = range(41, 44)
+SPACE, RELEASED, MODULE, PLAIN = range(41, 45)
 
 # marks of a buffer
 READONLY = 1
@@ -49,7 +49,7 @@ _MARKS = 3
 APART = 1  # each call is a pickle of its own
 ALIKE = 2  # they differ by their arguments: first number, function, flags, arguments
 
-# flags of VALUES, RESULT, GRAPH and FAILED
+# flags of VALUES, RESULT, GRAPH, FAILED and PLAIN
 DIRTY = 1  # the call left child processes behind: discard this worker
 
 

@@ -23,7 +23,7 @@ from _struct import unpack
 from mmap import mmap
 
 from . import main as worker
-from . import mains, native, packets, page, pieces
+from . import failures, frames, mains, native, packets, page, pieces, plain
 from .brood import Brood, drained, preload, wakeable
 from .importer import installed
 from .modules import Modules
@@ -508,10 +508,27 @@ def become(
     mains.enter_main()
     importer = installed()
     if importer is not None:
-        made.modules = Modules(made)
+        made.modules = Modules(made, importer)
         importer.names = settings["names"]
-        importer.ask = made.modules.ask
+    if not settings["trust"]:
+        made.answer, made.failure = _plain_answer, _plain_failure
     worker.serve(made)
+
+
+def _plain_answer(number: int, took: int, value: Any) -> tuple[int, bytes, tuple[()]]:
+    """Write a value for a caller that unpickles nothing of ours."""
+    body = worker.ANSWER.pack(number, took) + plain.encode(value)
+    return frames.PLAIN, body, ()
+
+
+def _plain_failure(error: BaseException) -> bytes:
+    """Write an error for such a caller, as texts."""
+    try:
+        if type(error) is plain.NotPlainError:
+            return plain.encode((type(error).__name__, str(error), ""))
+        return plain.encode(failures.texts(error))
+    except BaseException as trouble:  # noqa: BLE001 - a user-written __str__
+        return plain.encode((type(error).__name__, f"<{type(trouble).__name__}>", ""))
 
 
 def hello() -> dict[str, Any]:
@@ -547,9 +564,8 @@ def main() -> None:
     pieces.Source.clear()
     sys.argv = [""]
     # What the workers need at once.
-    preload(("entangle._worker.failures", "entangle._worker.tracebacks"))
+    preload(("entangle._worker.tracebacks", "traceback"))
     host = Host(source, sink)
-    text = repr(hello()).encode()
-    host._send(packets.HELLO, 0, text)  # noqa: SLF001
+    host._send(packets.HELLO, 0, plain.encode(hello()))  # noqa: SLF001
     host.run()
     os._exit(0)

@@ -118,6 +118,9 @@ class Worker:
         self.space = space.Space(self)
         # Where modules come from, in a worker that has not those of the caller.
         self.modules: Modules | None = None
+        # How values and errors are written: otherwise where nobody trusts this process.
+        self.answer = written
+        self.failure = failures.encode_failure
         self._functions: dict[int, Union[bytes, Function]] = {}
         self._shared: dict[int, attach.Parcel] = {}
         self._context_error = unsettled or problem
@@ -347,14 +350,14 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 end_forked_child(None)
-            kind, body, buffers = _answer(number, took, value)
+            kind, body, buffers = self.answer(number, took, value)
             value = args = kwargs = run = None
             space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
             took = clock() - begun
             if self._forked:
                 end_forked_child(error)
-            failure = failures.encode_failure(_told(error))
+            failure = self.failure(_told(error))
             kind, body, buffers = frames.FAILED, ANSWER.pack(number, took) + failure, ()
         self.running = 0
         args = kwargs = run = None
@@ -421,7 +424,7 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
+def written(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
 
     Returns:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import _pickle as pickle
+
 from . import frames
 from .asking import Asker
 
@@ -9,19 +11,20 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Union
 
-    from .importer import Entry
+    from .importer import Entry, MemoryImporter
     from .main import Worker
 
 
 class Modules:
     """A worker's requests for modules. Thread-safe."""
 
-    def __init__(self, worker: Worker) -> None:
-        """Speak over a worker's stream."""
+    def __init__(self, worker: Worker, importer: MemoryImporter) -> None:
+        """Speak over a worker's stream, on behalf of its importer."""
         self._asker = Asker(worker, frames.MODULE)
-        self.answered = self._asker.answered
+        self._importer = importer
+        importer.ask = self._ask
 
-    def ask(self, name: str) -> Union[Entry, None]:
+    def _ask(self, name: str) -> Union[Entry, None]:
         """Return what there is of a module; None if there is none.
 
         Raises:
@@ -32,3 +35,11 @@ class Modules:
             raise ImportError(answer, name=name)
         found: Union[Entry, None] = answer
         return found
+
+    def answered(self, frame: frames.Frame) -> None:
+        """Take an answer, or unasked which modules may be asked for."""
+        number, names = pickle.loads(frame.body)
+        if number:
+            self._asker.answered(frame)
+        else:
+            self._importer.names = names

@@ -23,22 +23,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .conformance import ExecutorConformance
     from .fakes import FakeExecutor, ManualClock, RecordedCall
+    from .faulty_stream import FaultyStream
     from .leaks import Ledger
+    from .stream_conformance import StreamConformance
 
 __all__ = [
     "ExecutorConformance",
     "FakeExecutor",
+    "FaultyStream",
     "Ledger",
     "ManualClock",
     "RecordedCall",
+    "StreamConformance",
 ]
 
 _WHERE = {
     "ExecutorConformance": "conformance",
     "FakeExecutor": "fakes",
+    "FaultyStream": "faulty_stream",
     "Ledger": "leaks",
     "ManualClock": "fakes",
     "RecordedCall": "fakes",
+    "StreamConformance": "stream_conformance",
 }
 
 
@@ -46,9 +52,9 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for: fakes need no pytest."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "ExecutorConformance":
+    if name.endswith("Conformance"):
         import pytest
 
-        for part in ("base", "values", "protocol", "places"):
+        for part in ("base", "values", "protocol", "places", "stream_conformance"):
             pytest.register_assert_rewrite(f"{__name__}.{part}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
