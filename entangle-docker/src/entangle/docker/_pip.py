@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -133,7 +133,8 @@ def _folder(place: str) -> Iterator[str]:
     parts = urlsplit(place)
     if parts.scheme not in {"", "file"}:
         return
-    path = os.path.abspath(os.path.expanduser(parts.path))
+    local = unquote(parts.path) if parts.scheme else place
+    path = os.path.abspath(os.path.expanduser(local))
     if os.path.isdir(path):
         yield path
     elif os.path.isfile(path):
