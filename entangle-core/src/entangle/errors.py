@@ -33,6 +33,7 @@ __all__ = [
     "TaskError",
     "UnmetCapabilityError",
     "UnpicklableError",
+    "VersionMismatchError",
     "WorkerStartError",
 ]
 
@@ -340,6 +341,28 @@ class UnpicklableError(EntangleError, TypeError):
         self.path = path
         self.reason = reason
         self.node = node
+
+
+class VersionMismatchError(EntangleError, TypeError):
+    """A call that can't be sent to a place, since its Python is of another version.
+
+    Attributes:
+        node: The name of the task.
+        place: What the place is called.
+        version: That of its Python, for example ``'3.12'``.
+        reason: Why it can't be sent there.
+    """
+
+    def __init__(self, *, node: str, place: str, version: str, reason: str) -> None:
+        """Build the message from the names, the version and the reason."""
+        super().__init__(
+            f"{node} can't be run in {place}, whose Python is {version}: functions go "
+            f"there by source, and {reason}"
+        )
+        self.node = node
+        self.place = place
+        self.version = version
+        self.reason = reason
 
 
 class CacheKeyError(EntangleError, TypeError):

@@ -29,11 +29,12 @@ from entangle.errors import (
     PlaceError,
     ProcessTerminatedException,
     TaskError,
+    VersionMismatchError,
     WorkerStartError,
     one_line,
 )
 
-from . import bootstrap
+from . import bootstrap, by_source
 from .handshake import Refused
 from .host import PlaceHost
 from .project import Project
@@ -99,6 +100,9 @@ class Crew:
         self._closing = False
         self._refused = False  # whether a place could not be opened
         self._names: frozenset[str] = frozenset()
+        # Functions for other versions of Python, and jobs whose arguments suit them.
+        self._sources: dict[tuple[int, tuple[int, int]], bytes] = {}
+        self._checked: set[Job] = set()
         self._trimming = False
         pool.crews.add(self)
         self._printer.on_room.append(self._on_room)
@@ -157,6 +161,8 @@ class Crew:
                 queue.popleft()
                 continue
             worker = self._worker_for(job)
+            if worker is not None and worker.host.differs and self._lacks(worker, job):
+                continue
             if worker is not None:
                 self._give(worker, self._batch(job))
             elif not self._top_up(job):
@@ -435,7 +441,7 @@ class Crew:
         worker = FarWorker(self._numbers, key, host, self._printer)
         host.workers[worker.number] = worker
         preload = list(key.preload)
-        if prepared.shipped.by_value:
+        if prepared.shipped.by_value and not host.differs:
             preload.append("entangle._worker.byvalue")
         settings = {
             "env": key.env,
@@ -444,6 +450,7 @@ class Crew:
             "preload": preload,
             "names": self._names,
             "trust": self.terms.trust,
+            "python": tuple(sys.version_info[:2]),
         }
         worker.names = self._names
         host.send(packets.FORK, worker.number, pickle.dumps(settings, 4))
@@ -456,7 +463,7 @@ class Crew:
         queue = self._queue
         queue.popleft()
         batch = [first]
-        if queue and first.tiny():
+        if queue and first.tiny() and not self._sources:
             room = sum(max(0, self._room(host)) for host in self._hosts)
             busy = sum(worker.tiny for worker in self._workers())
             most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // (room + busy + 1)))
@@ -465,7 +472,7 @@ class Crew:
 
     def _top_up(self, first: Job) -> bool:
         """Queue tiny jobs behind running ones; False if no worker has room."""
-        if not first.tiny():
+        if not first.tiny() or self._sources:
             return False
         for worker in self._workers():
             room = MOST_AT_ONCE - len(worker.outstanding)
@@ -521,7 +528,10 @@ class Crew:
                 worker.send(frames.pack(frames.FORGET, body))
             worker.functions.add(shipped.number)
             number = protocol.NUMBER.pack(shipped.number)
-            worker.send(frames.pack(frames.FUNCTION, number + shipped.data))
+            data = shipped.data
+            if worker.host.differs:
+                data = self._sources[shipped.number, worker.host.python]
+            worker.send(frames.pack(frames.FUNCTION, number + data))
         if prepared.payload is not None:
             for blob in prepared.payload.shared:
                 if blob.number not in worker.shared:
@@ -529,6 +539,57 @@ class Crew:
                     number = protocol.NUMBER.pack(blob.number)
                     buffers = codec.plain((blob.data, *blob.buffers))
                     worker.send(frames.pack(frames.SHARED, number, buffers))
+
+    # -- other versions of Python ------------------------------------------------
+
+    def _lacks(self, worker: FarWorker, job: Job) -> bool:
+        """Put a job aside whose function is not known as source yet, or that is checked.
+
+        Its worker rests meanwhile.
+        """
+        shipped, version = job.prepared.shipped, worker.host.python
+        if (shipped.number, version) in self._sources and (
+            job.prepared.payload is None or job in self._checked
+        ):
+            return False
+        self._queue.popleft()
+        self._settle(worker)
+        self.pool.encoder.call(self._translate, job, version)
+        return True
+
+    def _translate(self, job: Job, version: tuple[int, int]) -> None:
+        """Encode a call for another version of Python; not inside the monitor."""
+        call, prepared = job.call, job.prepared
+        try:
+            data = by_source.encoded(
+                call.function, prepared.shipped.data, version, self._project
+            )
+            if prepared.payload is not None:
+                by_source.check_arguments(prepared.payload)
+        except by_source.UnportableError as error:
+            failure = VersionMismatchError(
+                node=call.name,
+                place=self.terms.label,
+                version=".".join(map(str, version)),
+                reason=str(error),
+            )
+            self._hub.post(self._untranslatable, job, failure)
+        except Exception as error:
+            self._hub.post(self._untranslatable, job, error)
+        else:
+            self._hub.post(self._translated, job, version, data)
+
+    def _translated(self, job: Job, version: tuple[int, int], data: bytes) -> None:
+        self._sources[job.prepared.shipped.number, version] = data
+        if job.prepared.payload is not None:
+            self._checked.add(job)
+        if not job.over:
+            self._queue.appendleft(job)
+
+    def _untranslatable(self, job: Job, error: BaseException) -> None:
+        if not job.over:
+            self._over(job)
+            job.call.failed(error)
 
     # -- what places say ---------------------------------------------------------
 
@@ -540,7 +601,9 @@ class Crew:
         if worker is None:
             return
         try:
-            if kind == packets.DATA:
+            if worker.broken and kind in {packets.DATA, packets.UNSENT}:
+                pass  # what comes after what makes no sense makes none either
+            elif kind == packets.DATA:
                 for item in worker.received(content):
                     self._answered(worker, item)
                 self._settle(worker)
@@ -756,6 +819,7 @@ class Crew:
 
     def _over(self, job: Job) -> None:
         job.over = True
+        self._checked.discard(job)
         self._jobs.pop(job.call, None)
         if self._closing and not self._jobs:
             self._hub.post(self._close_if_done)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -56,6 +57,7 @@ class PlaceHost:
         self.idle: dict[Key, list[FarWorker]] = {}
         self.busy = 0
         self.over = False
+        self.differs = False  # whether its Python's bytecode is another than this one's
         self.idle_since = time.monotonic()
         self.heard = 0.0  # when it has said something last
         self._hub = hub
@@ -73,6 +75,11 @@ class PlaceHost:
     def said(self) -> str:
         """The last lines of what it has said before, or instead of, its answer."""
         return self._greeting.said()
+
+    @property
+    def python(self) -> tuple[int, int]:
+        """The major and minor version of its Python, once it has answered."""
+        return (0, 0) if self.hello is None else self.hello.python[:2]
 
     # -- sending -----------------------------------------------------------------
 
@@ -132,7 +139,9 @@ class PlaceHost:
                 self._transport.send((answer,))
             for kind, number, content in self._splitter.feed(data):
                 if self.hello is None:
-                    self.hello = read_hello(kind, bytes(content))
+                    self.hello = hello = read_hello(kind, bytes(content))
+                    ours = sys.version_info[:2], sys.implementation.name
+                    self.differs = ours != (hello.python[:2], hello.implementation)
                     self._owner.host_ready(self)
                 elif kind != packets.PONG:
                     self._owner.host_said(self, kind, number, content)

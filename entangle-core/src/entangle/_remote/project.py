@@ -42,6 +42,11 @@ class Project:
             self._names = frozenset(found)
         return self._names
 
+    def owns(self, name: str) -> bool:
+        """Tell whether a module is the caller's own, and no framework."""
+        top = name.partition(".")[0]
+        return top != _FRAMEWORK and top in self.names()
+
     def entry(self, name: str, *, loaded: bool = False) -> Entry | str | None:
         """Return what there is of a module, or why it can't travel; None if nothing is.
 
@@ -51,9 +56,10 @@ class Project:
             name: Its name.
             loaded: Whether only those that are imported here may be asked for.
         """
-        if loaded and name not in sys.modules:
+        top = name.partition(".")[0]
+        if loaded and name not in sys.modules and top != _FRAMEWORK:
             return None
-        if name.partition(".")[0] not in self.names() or name == "__main__":
+        if top not in self.names() or name == "__main__":
             return None
         spec = _spec(name)
         if spec is None:

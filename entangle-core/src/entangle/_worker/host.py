@@ -23,7 +23,7 @@ from _struct import unpack
 from mmap import mmap
 
 from . import main as worker
-from . import failures, frames, mains, native, packets, page, pieces, plain
+from . import codec, failures, frames, mains, native, packets, page, pieces, plain
 from .brood import Brood, drained, preload, wakeable
 from .importer import installed
 from .modules import Modules
@@ -510,6 +510,11 @@ def become(
     if importer is not None:
         made.modules = Modules(made, importer)
         importer.names = settings["names"]
+    if settings["python"] != tuple(sys.version_info[:2]):
+        codec.differs.append(
+            "it is defined in the task's own Python, and can't go by value to another "
+            "version: return plain data, or instances of classes in modules"
+        )
     if not settings["trust"]:
         made.answer, made.failure = _plain_answer, _plain_failure
     worker.serve(made)
