@@ -59,7 +59,6 @@ class Registry:
     Attributes:
         gate: While it is not set, no more than half of a layer is sent.
         asked: Set when a layer is asked for.
-        given_up: Set when who asked for a layer went away.
         refuses: Whether everything is denied.
     """
 
@@ -67,7 +66,6 @@ class Registry:
         self.gate = threading.Event()
         self.gate.set()
         self.asked = threading.Event()
-        self.given_up = threading.Event()
         self.refuses = False
         raw = io.BytesIO()
         with tarfile.open(fileobj=raw, mode="w") as archive:
@@ -138,16 +136,7 @@ class Registry:
         half = len(data) // 2
         handler.wfile.write(data[:half])
         self.asked.set()
-        while not self.gate.wait(0.05):
-            handler.connection.setblocking(False)
-            try:
-                if handler.connection.recv(1) == b"":
-                    self.given_up.set()
-                    return
-            except BlockingIOError:
-                pass
-            finally:
-                handler.connection.setblocking(True)
+        self.gate.wait(60)
         handler.wfile.write(data[half:])
 
 

@@ -22,6 +22,7 @@ from entangle.docker._attached import Tail
 from entangle.docker._door import CONNECT, NAME, Door
 from entangle.docker._sizes import in_bytes, shown
 
+from entangle.backend import Call
 from entangle.errors import EntangleError, PlaceError
 
 
@@ -67,9 +68,10 @@ def test_errors_pickle_with_what_they_know():
 
 
 def test_a_container_of_this_process_is_not_abandoned():
-    labels = _labels.made_now("a run")
+    labels = _labels.made_now(Call(len, name="it's a \"task\""))
     assert not _labels.abandoned(labels, 0)
-    assert labels[_labels.RUN] == "a run"
+    assert labels[_labels.TASK] == "it's a \"task\""
+    assert labels[_labels.RUN] == ""
     assert not _labels.abandoned(labels, 1e12), "while its caller lives"
 
 
@@ -78,12 +80,12 @@ def test_a_container_of_a_process_that_is_gone():
     ran = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, check=True, text=True
     )
-    labels = _labels.made_now("") | {_labels.CALLER: ran.stdout.strip()}
+    labels = _labels.made_now() | {_labels.CALLER: ran.stdout.strip()}
     assert _labels.abandoned(labels, 0)
 
 
 def test_a_container_of_another_machine_is_kept_until_it_expires():
-    labels = _labels.made_now("") | {_labels.CALLER: "elsewhere/x 1 2"}
+    labels = _labels.made_now() | {_labels.CALLER: "elsewhere/x 1 2"}
     expires = float(labels[_labels.EXPIRES])
     assert not _labels.abandoned(labels, expires - 1)
     assert _labels.abandoned(labels, expires + 1)

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import deque
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -67,6 +68,7 @@ class Terms(NamedTuple):
         label: What they are called in messages.
         places: How many there are, at most.
         calls: How many calls one runs at once; None for as many as it has processors.
+        once: Whether each runs one call alone.
         idle: Seconds after which an unused one is closed.
         trust: Whether pickles of theirs are decoded.
     """
@@ -74,27 +76,61 @@ class Terms(NamedTuple):
     label: str
     places: int
     calls: int | None
+    once: bool
     idle: float
     trust: bool
+
+
+class Opening:
+    """A place that is being opened.
+
+    Attributes:
+        call: The call that it is first needed for.
+        wanted: Whether anybody waits for it still.
+    """
+
+    __slots__ = ("call", "wanted")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.wanted = True
+
+
+opened_for: ContextVar[Call | None] = ContextVar("entangle_opened_for", default=None)
+"""The call that the place which this thread opens is first needed for."""
 
 
 class Crew:
     """All places of one executor. Inside the monitor only, but for what says else."""
 
     def __init__(
-        self, pool: Pool, terms: Terms, opener: Callable[[list[str]], Stream]
+        self,
+        pool: Pool,
+        terms: Terms,
+        opener: Callable[[list[str]], Stream],
+        unwanted: Callable[[], None],
     ) -> None:
+        """Begin without places.
+
+        Args:
+            pool: The process's pool.
+            terms: What places are like.
+            opener: Opens one; it may block.
+            unwanted: Has all that the opener does return or raise soon.
+        """
         self.pool = pool
         self.terms = terms
         self.closed = threading.Event()  # nothing is left
         self._hub = pool.hub
         self._printer = pool.printer
         self._opener = opener
+        self._unwanted = unwanted
         self._project = Project()
         self._jobs: dict[Call, Job] = {}
         self._queue: deque[Job] = deque()
         self._hosts: list[PlaceHost] = []  # also those that have not answered yet
-        self._opening = 0
+        self._openings: set[Opening] = set()
+        self._given_up = 0  # openings that nobody waits for, and that are not over
         self._ending = 0  # streams that are being closed, on threads
         self._numbers = 0
         self._closing = False
@@ -195,33 +231,48 @@ class Crew:
         """Open another place if more would help."""
         if self._refused and self._hosts:
             return  # one more was not to be had: those that are there have to do
-        coming = self._opening + sum(host.hello is None for host in self._hosts)
-        room = self.terms.places - len(self._hosts) - self._opening
+        coming = len(self._openings) + sum(host.hello is None for host in self._hosts)
+        room = self.terms.places - len(self._hosts) - len(self._openings)
         for _ in range(min(room, len(self._queue) - coming)):
-            self._opening += 1
+            opening = Opening(self._queue[coming].call)
+            self._openings.add(opening)
             threading.Thread(
-                target=self._open, name="entangle-opening", daemon=True
+                target=self._open,
+                args=(opening,),
+                name="entangle-opening",
+                daemon=True,
             ).start()
 
-    def _open(self) -> None:
+    def _open(self, opening: Opening) -> None:
         """Open one place; on a thread of its own."""
         command, marker = bootstrap.command()
         stream: Stream | None = None
         error: BaseException | None = None
         try:
             bootstrap.payload(sys.implementation.cache_tag or "")  # ahead
+            opened_for.set(opening.call)
             stream = self._opener(command)
         except BaseException as trouble:
             error = trouble
-        self._hub.post(self._opened, stream, marker, error)
+        self._hub.post(self._opened, opening, stream, marker, error)
         self._hub.attend()
         if self._hub.stopped and stream is not None:
             stream.kill()
 
     def _opened(
-        self, stream: Stream | None, marker: bytes, error: BaseException | None
+        self,
+        opening: Opening,
+        stream: Stream | None,
+        marker: bytes,
+        error: BaseException | None,
     ) -> None:
-        self._opening -= 1
+        if not opening.wanted:
+            self._given_up -= 1
+            if stream is not None:
+                self._dispose(stream.kill)
+            self._close_if_done()
+            return
+        self._openings.remove(opening)
         if stream is not None:
             try:
                 host = PlaceHost(self._hub, stream, marker, self)
@@ -241,7 +292,7 @@ class Crew:
     def _cannot_open(self, error: BaseException) -> None:
         """Fail what waits, unless another place will take it."""
         self._refused = True
-        if self._hosts or self._opening:
+        if self._hosts or self._openings:
             log.warning("%s: a place can't be opened: %s", self.terms.label, error)
             return
         queue, self._queue = self._queue, deque()
@@ -255,6 +306,12 @@ class Crew:
         for host in list(self._hosts):
             if host.hello is None:
                 self._end_host(host, kill=True)
+        if self._openings:
+            for opening in self._openings:
+                opening.wanted = False
+            self._given_up += len(self._openings)
+            self._openings.clear()
+            self._dispose(self._unwanted)
 
     def host_ready(self, host: PlaceHost) -> None:
         """A place takes calls."""
@@ -309,11 +366,12 @@ class Crew:
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if not self._closing or self._jobs or self._opening:
+        if not self._closing or self._jobs:
             return
+        self._give_up_openings()
         for host in list(self._hosts):
             self._end_host(host, kill=False)
-        if not self._ending:
+        if not self._ending and not self._given_up:
             self.pool.crews.discard(self)
             if self._on_room in self._printer.on_room:
                 self._printer.on_room.remove(self._on_room)
@@ -404,7 +462,7 @@ class Crew:
 
     def _room(self, host: PlaceHost) -> int:
         """Return how many calls more a place takes."""
-        if host.hello is None or host.over:
+        if host.hello is None or host.over or (self.terms.once and host.used):
             return 0
         return (self.terms.calls or host.hello.cpus) - host.busy
 
@@ -427,6 +485,7 @@ class Crew:
         else:
             worker = self._fork(best, key, job.prepared)
         best.busy += 1
+        best.used = True
         return worker
 
     def _fork(self, host: PlaceHost, key: Key, prepared: Prepared) -> FarWorker:
@@ -463,7 +522,7 @@ class Crew:
         queue = self._queue
         queue.popleft()
         batch = [first]
-        if queue and first.tiny() and not self._sources:
+        if queue and first.tiny() and not self._sources and not self.terms.once:
             room = sum(max(0, self._room(host)) for host in self._hosts)
             busy = sum(worker.tiny for worker in self._workers())
             most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // (room + busy + 1)))
@@ -472,7 +531,7 @@ class Crew:
 
     def _top_up(self, first: Job) -> bool:
         """Queue tiny jobs behind running ones; False if no worker has room."""
-        if not first.tiny() or self._sources:
+        if not first.tiny() or self._sources or self.terms.once:
             return False
         for worker in self._workers():
             room = MOST_AT_ONCE - len(worker.outstanding)
@@ -720,7 +779,15 @@ class Crew:
             worker.kill()
         else:
             host.idle.setdefault(worker.key, []).append(worker)
-        if not host.busy:
+        self._relieved(host)
+
+    def _relieved(self, host: PlaceHost) -> None:
+        """A place has one call less to run."""
+        if host.over:
+            return
+        if self.terms.once:
+            self._end_host(host, kill=False)
+        elif not host.busy:
             self._rest(host)
 
     def _withdrawn(self, worker: FarWorker, content: memoryview) -> None:
@@ -761,7 +828,7 @@ class Crew:
 
     def _died(self, worker: FarWorker, content: memoryview) -> None:
         """Settle what a dead worker was given."""
-        status, entered = packets.FATE.unpack_from(content)
+        status, entered, for_memory = packets.FATE.unpack_from(content)
         unsent = bytes(content[packets.FATE.size :])
         if unsent and not worker.broken and self.terms.trust:
             try:
@@ -783,11 +850,14 @@ class Crew:
                 again.append(job)
             else:
                 self._over(job)
-                job.call.failed(self._death(job, worker, status))
+                error = self._death(job, worker, status, for_memory=for_memory)
+                job.call.failed(error)
         self._put_back(again)
         self._close_if_done()
 
-    def _death(self, job: Job, worker: FarWorker, status: int) -> EntangleError:
+    def _death(
+        self, job: Job, worker: FarWorker, status: int, *, for_memory: bool
+    ) -> EntangleError:
         code = os.waitstatus_to_exitcode(status)
         detail = worker.broken
         if code == protocol.BROKEN_STREAM and not detail:
@@ -798,6 +868,7 @@ class Crew:
             pid=worker.pid,
             signal=-code if code < 0 and not worker.broken else None,
             exit_code=code if code >= 0 else None,
+            out_of_memory=for_memory and not worker.killed,
             detail=detail,
         )
 
@@ -814,8 +885,7 @@ class Crew:
         else:
             worker.resting = True
             host.busy -= 1
-            if not host.busy:
-                self._rest(host)
+            self._relieved(host)
 
     def _over(self, job: Job) -> None:
         job.over = True

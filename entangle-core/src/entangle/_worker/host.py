@@ -23,7 +23,18 @@ from _struct import unpack
 from mmap import mmap
 
 from . import main as worker
-from . import codec, failures, frames, mains, native, packets, page, pieces, plain
+from . import (
+    codec,
+    failures,
+    frames,
+    limits,
+    mains,
+    native,
+    packets,
+    page,
+    pieces,
+    plain,
+)
 from .brood import Brood, drained, preload, wakeable
 from .importer import installed
 from .modules import Modules
@@ -115,6 +126,7 @@ class Host:
         self._leaving = False
         self._reading = True  # whether there is room for what workers say
         self._look_at = 0.0
+        self._killed_for_memory = limits.kills_for_memory()
         self._wakers = wakeable(_signal.SIGCHLD)
         for number in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT):
             _signal.signal(number, self._leave)
@@ -478,13 +490,22 @@ class Host:
                 pass
         self._read_output(hosted)
         entered, _ = page.begun(hosted.memory)
-        self._send(packets.DIED, number, FATE.pack(status, entered) + unsent)
+        fate = FATE.pack(status, entered, self._for_memory(status))
+        self._send(packets.DIED, number, fate + unsent)
         for descriptor in hosted.outputs:
             if self._outputs.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
         if self._sockets.pop(hosted.socket.fileno(), None) is not None:
             self._poll.unregister(hosted.socket.fileno())
         hosted.close()
+
+    def _for_memory(self, status: int) -> bool:
+        """Tell whether a worker's death was for its memory, as far as it is known."""
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != _signal.SIGKILL:
+            return False
+        before = self._killed_for_memory
+        self._killed_for_memory = limits.kills_for_memory()
+        return self._killed_for_memory > before
 
 
 def _readable(descriptor: int) -> int:
@@ -544,15 +565,8 @@ def hello() -> dict[str, Any]:
         "platform": sys.platform,
         "machine": os.uname().machine,
         "pid": os.getpid(),
-        "cpus": _cpus(),
+        "cpus": limits.cpus(),
     }
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return os.cpu_count() or 1
 
 
 def main() -> None:

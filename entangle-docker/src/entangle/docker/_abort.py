@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,15 +48,6 @@ class Aborts:
                 self._ends.pop(key, None)
         if self._aborted:
             raise Aborted
-
-    @contextmanager
-    def closing(self, stream: Any) -> Iterator[None]:
-        """Have an answer of the engine's that is being read closed.
-
-        The engine ends a pull whose reader is gone.
-        """
-        with self.by(stream.close):
-            yield
 
     @property
     def aborted(self) -> bool:

@@ -16,7 +16,7 @@ _ADVICE: Final = (
     (("memory",), "look at memory="),
     (("cpus",), "look at cpus="),
     (("tmpfs",), "look at tmpfs="),
-    (("working directory", "chdir", "cwd"), "look at workdir="),
+    (("working directory", "chdir", "cwd", "cannot mkdir"), "look at workdir="),
     (
         ("no space left on device",),
         "the disk of the engine's machine is full: `docker system df` shows of what",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from . import _images, _labels, _packages, _settings
 from ._abort import Aborted, Aborts
@@ -22,7 +22,7 @@ from ._watch import Watch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from entangle.backend import Stream
+    from entangle.backend import Call, Stream
 
     from ._images import Image
     from ._settings import Settings
@@ -31,6 +31,15 @@ _NOT_FOUND: Final = 127
 _NOT_RUN: Final = 126
 _GPU_RUNTIME: Final = "nvidia"
 _NO_GPUS: Final = frozenset({"", "none", "void"})
+
+
+class Attempt(NamedTuple):
+    """What a container is made with."""
+
+    engine: Engine
+    watch: Watch
+    image: Image
+    aborts: Aborts
 
 
 class Containers:
@@ -50,21 +59,23 @@ class Containers:
         self._python = 0  # which of the names is the one
         self._by_socket = True
 
-    def open(self, command: Sequence[str], run: str) -> Stream:
+    def open(self, command: Sequence[str], call: Call | None) -> Stream:
         """Start a command of Python's in a new container; blocks.
 
         Args:
             command: The interpreter, what it is told, and a program, as its last.
-            run: What the container is first made for.
+            call: What the container is first made for.
 
         Raises:
             DockerError: it can't be done; which kind says whose fault it is.
         """
+        aborts = self._aborts
         try:
             while True:
-                engine, watch, image = self._prepared()
+                engine, watch, image = self._prepared(aborts)
+                attempt = Attempt(engine, watch, image, aborts)
                 try:
-                    stream = self._try(engine, watch, image, command, run)
+                    stream = self._try(attempt, command, call)
                 except ImageError:
                     # It may have been removed since it was looked for.
                     if engine.describe(image.id) is not None:
@@ -81,12 +92,13 @@ class Containers:
             ) from None
 
     def abort(self) -> None:
-        """End whatever is being opened; nothing can be opened after that."""
-        self._aborts.abort()
+        """End whatever is being opened; what is opened later is not concerned."""
+        aborts, self._aborts = self._aborts, Aborts()
+        aborts.abort()
 
     def close(self) -> None:
         """Let go of the engine, when all streams are closed."""
-        self._aborts.abort()
+        self.abort()
         with self._preparing:
             watch, self._watch = self._watch, None
             engine, self._engine = self._engine, None
@@ -95,10 +107,10 @@ class Containers:
         if engine is not None:
             engine.close()
 
-    def _prepared(self) -> tuple[Engine, Watch, Image]:
+    def _prepared(self, aborts: Aborts) -> tuple[Engine, Watch, Image]:
         """Return the engine and the image, both looked for once."""
         with self._preparing:
-            if self._aborts.aborted:
+            if aborts.aborted:
                 raise Aborted
             if self._engine is not None and self._watch is not None and self._watch.lost:
                 # It was started anew, perhaps.
@@ -110,19 +122,15 @@ class Containers:
             if self._watch is None:
                 self._watch = Watch(engine, _labels.caller_here())
             if self._image is None:
-                self._image = provide(engine, self._settings, self._aborts)
+                self._image = provide(engine, self._settings, aborts)
                 self._gpus = grants_gpus(engine, self._image)
             return engine, self._watch, self._image
 
     def _try(
-        self,
-        engine: Engine,
-        watch: Watch,
-        image: Image,
-        command: Sequence[str],
-        run: str,
+        self, attempt: Attempt, command: Sequence[str], call: Call | None
     ) -> Stream | None:
         """Make a container and connect to it; None if that is to be tried otherwise."""
+        engine, watch, image, _ = attempt
         python = self._settings.python or PYTHONS[self._python]
         door = Door() if self._by_socket and engine.local else None
         try:
@@ -135,7 +143,7 @@ class Containers:
                 self._settings,
                 image,
                 program,
-                labels=_labels.made_now(run, folder),
+                labels=_labels.made_now(call, folder),
                 folder=folder,
                 gpus=self._gpus,
             )
@@ -144,19 +152,15 @@ class Containers:
                 made = engine.api.create_container_from_config(config, name)
             shown = f"the container {name} of {image.name}"
             container = Container(engine, watch, str(made["Id"]), shown)
-            return self._start(engine, watch, image, container, door)
+            return self._start(attempt, container, door)
         finally:
             if door is not None:
                 door.close()
 
     def _start(
-        self,
-        engine: Engine,
-        watch: Watch,
-        image: Image,
-        container: Container,
-        door: Door | None,
+        self, attempt: Attempt, container: Container, door: Door | None
     ) -> Stream | None:
+        engine, watch, image, aborts = attempt
         watch.expect(container.id, container.name)
         attached: Attached | None = None
         stream: Stream | None = None
@@ -164,10 +168,10 @@ class Containers:
             attached = Attached(engine, container.id, stdin=door is None)
             with _refusals(engine, image):
                 engine.api.start(container.id)
-            with self._aborts.by(attached.close):
-                stream = self._connected(container, attached, door)
+            with aborts.by(attached.close):
+                stream = _connected(container, attached, door, aborts)
             if stream is None:
-                self._explain(engine, image, container, watch)
+                self._explain(attempt, container)
         finally:
             if stream is None:
                 if attached is not None:
@@ -175,22 +179,7 @@ class Containers:
                 container.end(kill=True)
         return stream
 
-    def _connected(
-        self, container: Container, attached: Attached, door: Door | None
-    ) -> Stream | None:
-        if door is None:
-            stream = AttachedStream(container, attached)
-            return stream if stream.begun() else None
-        connection = door.wait(attached, container.said, lambda: self._aborts.aborted)
-        return (
-            None
-            if connection is None
-            else SocketStream(container, connection, attached)
-        )
-
-    def _explain(
-        self, engine: Engine, image: Image, container: Container, watch: Watch
-    ) -> None:
+    def _explain(self, attempt: Attempt, container: Container) -> None:
         """A container has ended before its Python has connected: say why.
 
         Returns if there is another way to try.
@@ -198,6 +187,7 @@ class Containers:
         Raises:
             DockerError: there is none.
         """
+        engine, watch, image, _ = attempt
         fate = watch.fate(container.id, 1.0)
         said = str(container.said)
         if fate.exit_code == NO_WAY:
@@ -229,6 +219,19 @@ class Containers:
             exit_code=fate.exit_code,
             said=said,
         )
+
+
+def _connected(
+    container: Container, attached: Attached, door: Door | None, aborts: Aborts
+) -> Stream | None:
+    """Wait for the program in a container; None if it has ended, or is not wanted."""
+    if door is None:
+        stream = AttachedStream(container, attached)
+        return stream if stream.begun() else None
+    connection = door.wait(attached, container.said, lambda: aborts.aborted)
+    if connection is None:
+        return None
+    return SocketStream(container, connection, attached)
 
 
 @contextmanager

@@ -44,6 +44,32 @@ class Engine:
         except (docker.errors.DockerException, OSError, ValueError) as error:
             raise _unreachable(error, self.address) from None
         self.api: Any = client.api
+        self._heard = threading.local()
+        self.api.hooks["response"].append(self._hear)
+
+    def _hear(self, response: Any, **_: object) -> None:
+        """Keep the answer that this thread gets: the SDK hides some."""
+        self._heard.response = response
+
+    @contextmanager
+    def pulling(self, repository: str, tag: str, platform: str) -> Iterator[Any]:
+        """Pull an image; what is given yields steps, and may be closed by any thread.
+
+        The engine ends a pull whose reader is gone.
+
+        Raises:
+            DockerError: the engine can't do it.
+        """
+        docker = _sdk()
+        with self.asked(repository):
+            steps = self.api.pull(
+                repository, tag, stream=True, decode=True, platform=platform or None
+            )
+            response = self._heard.response
+            try:
+                yield docker.types.CancellableStream(steps, response)
+            finally:
+                response.close()
 
     @property
     def local(self) -> bool:

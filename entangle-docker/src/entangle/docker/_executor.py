@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 # The types of options are looked at when the decorator is used.
 from collections.abc import Mapping, Sequence  # noqa: TC003
 from typing import TYPE_CHECKING, Any, Final
@@ -11,11 +13,11 @@ from entangle.backend import StreamExecutor
 from ._settings import Pull, Settings
 
 if TYPE_CHECKING:
-    from entangle.backend import Call, Stream
+    from entangle.backend import Stream
 
     from ._containers import Containers
 
-_OF_THE_STREAM: Final = frozenset({"containers", "calls", "idle", "trust"})
+_OF_THE_STREAM: Final = frozenset({"fresh", "containers", "calls", "idle", "trust"})
 
 
 class DockerExecutor(StreamExecutor):
@@ -59,6 +61,7 @@ class DockerExecutor(StreamExecutor):
             place is first used, or ``'never'``.
         entrypoint: Whether the image's entry point is run, which has to run what it is
             given. False leaves it out.
+        fresh: Whether each call gets a container of its own, which is removed then.
         containers: How many containers there are at once, at most.
         calls: How many calls one runs at once, each in a process of its own; by default
             as many as it has processors.
@@ -89,12 +92,15 @@ class DockerExecutor(StreamExecutor):
         platform: str = "",
         pull: Pull = "missing",
         entrypoint: bool = True,
+        fresh: bool = False,
         containers: int = 1,
         calls: int | None = None,
         idle: float | None = None,
         trust: bool = True,
     ) -> None:
-        super().__init__(places=containers, calls=calls, idle=idle, trust=trust)
+        super().__init__(
+            places=containers, calls=calls, once=fresh, idle=idle, trust=trust
+        )
         self._settings = Settings(
             image=image,
             packages=tuple(packages),
@@ -116,8 +122,8 @@ class DockerExecutor(StreamExecutor):
             entrypoint=entrypoint,
         )
         self._settings.check()
+        self._making = threading.Lock()
         self._containers: Containers | None = None
-        self._run = ""
 
     @classmethod
     def check_options(cls, **options: Any) -> None:
@@ -146,20 +152,21 @@ class DockerExecutor(StreamExecutor):
         """What the place is called in messages."""
         return f"docker(image={self._settings.image!r})"
 
-    def start(self, call: Call) -> None:
-        """Queue the call; a container is made for it if there is none."""
-        self._run = self._run or call.name
-        super().start(call)
-
     def open(self, command: Sequence[str]) -> Stream:
         """Start a Python in a new container.
 
         Raises:
             DockerError: it can't be done; which kind says whose fault it is.
         """
-        if self._containers is None:
-            self._containers = _containers(self._settings)
-        return self._containers.open(command, self._run)
+        with self._making:
+            if self._containers is None:
+                self._containers = _containers(self._settings)
+        return self._containers.open(command, self.opened_for)
+
+    def unwanted(self) -> None:
+        """End pulls, builds and containers that have not answered yet."""
+        if self._containers is not None:
+            self._containers.abort()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
         """Take no more calls, remove the containers, and let go of the engine."""

@@ -116,19 +116,18 @@ def _pull(engine: Engine, name: str, platform: str, aborts: Aborts) -> None:
     progress = Progress()
     told = begun
     try:
-        with engine.asked(name):
-            said = engine.api.pull(
-                repository, tag, stream=True, decode=True, platform=platform or None
-            )
-            with aborts.closing(said):
-                for step in said:
-                    if "error" in step:
-                        raise ImageError(str(step["error"]), image=name)
-                    progress.add(step)
-                    now = time.monotonic()
-                    if now - told > _EVERY:
-                        told = now
-                        log.info("pulling the image %s: %s", name, progress)
+        with (
+            engine.pulling(repository, tag, platform) as steps,
+            aborts.by(steps.close),
+        ):
+            for step in steps:
+                if "error" in step:
+                    raise ImageError(str(step["error"]), image=name)
+                progress.add(step)
+                now = time.monotonic()
+                if now - told > _EVERY:
+                    told = now
+                    log.info("pulling the image %s: %s", name, progress)
     except (ImageError, ContainerError) as error:
         raise ImageError(_why(name, error.reason), image=name) from error
     log.info("pulled the image %s in %.1f s", name, time.monotonic() - begun)

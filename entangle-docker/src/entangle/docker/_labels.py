@@ -13,40 +13,53 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from entangle.backend import Call
+
 CALLER: Final = "entangle.caller"
 """The process that made it: machine, process id, start time."""
 PROGRAM: Final = "entangle.program"
+TASK: Final = "entangle.task"
+"""The task that it was first made for."""
 RUN: Final = "entangle.run"
+"""The run that it was first made for; empty where nobody observed that run."""
 CREATED: Final = "entangle.created"
 """When it was made, in seconds since the epoch."""
 EXPIRES: Final = "entangle.expires"
 """When it is nobody's any more, whatever else is known."""
 FOLDER: Final = "entangle.folder"
 """The private folder of the caller that is mounted in it."""
-OURS: Final = (CALLER, PROGRAM, RUN, CREATED, EXPIRES, FOLDER)
+OURS: Final = (CALLER, PROGRAM, TASK, RUN, CREATED, EXPIRES, FOLDER)
 
 LIFETIME: Final = 7 * 24 * 3600.0
 """Seconds after which a container counts as left behind, if its caller can't be seen."""
 
 
-def made_now(run: str, folder: str = "") -> dict[str, str]:
+def made_now(call: Call | None = None, folder: str = "") -> dict[str, str]:
     """Return the labels of a container that is made now.
 
     Args:
-        run: The run that it is first made for; others may use it later.
+        call: The call that it is first made for; others may use it later.
         folder: The private folder that is mounted in it.
     """
     now = time.time()
     labels = {
         CALLER: caller_here(),
         PROGRAM: os.path.basename(sys.argv[0]) if sys.argv else "",
-        RUN: run,
+        TASK: call.name if call is not None else "",
+        RUN: _run_of(call),
         CREATED: f"{now:.3f}",
         EXPIRES: f"{now + LIFETIME:.0f}",
     }
     if folder:
         labels[FOLDER] = folder
     return labels
+
+
+def _run_of(call: Call | None) -> str:
+    """Return the identifier of a call's run; empty if it has none."""
+    seen = getattr(call, "seen", None)
+    known = seen() if seen is not None else None
+    return str(known.run) if known is not None else ""
 
 
 def caller_here() -> str:

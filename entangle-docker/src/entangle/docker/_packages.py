@@ -145,7 +145,7 @@ def _build(
     log.info("adding %s to the image %s", wanted, image.name)
     begun = time.monotonic()
     settings = _pip.settings()
-    labels = _labels.made_now("")
+    labels = _labels.made_now()
     mounts = [
         {"Type": "bind", "Source": folder, "Target": folder, "ReadOnly": True}
         for folder in (settings.folders if engine.local else ())
