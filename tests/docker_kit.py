@@ -1,10 +1,18 @@
 """A real Docker Engine for tests: found or skipped, images, a guard for containers."""
 
+import contextlib
 import os
+import shutil
+import signal
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 
+import docker
 import docker_images
 import pytest
+from docker.errors import DockerException
 from entangle.docker import _labels
 from leaks import shutdown_pool
 
@@ -13,9 +21,6 @@ GRACE = 10.0
 
 def engine_or_skip():
     """Return a client of the engine that the environment leads to, or skip."""
-    import docker
-    from docker.errors import DockerException
-
     try:
         client = docker.from_env(timeout=300)
         client.ping()
@@ -65,3 +70,91 @@ def end_containers(client, before):
     for container in left:
         client.api.remove_container(container, force=True)
     assert not left, f"containers are left: {', '.join(left.values())}"
+
+
+class PrivateEngine:
+    """An engine of the test's own, which may be stopped; without any network."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.address = f"unix://{folder}/docker.sock"
+        self.process = None
+        self.start()
+
+    def start(self):
+        """Start it, and wait until it answers."""
+        command = ["dockerd", "--data-root", f"{self.folder}/data"]
+        command += ["--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid"]
+        # It must not touch what belongs to another engine of this machine.
+        command += ["--bridge=none", "--iptables=false", "-H", self.address]
+        with open(f"{self.folder}/log", "ab") as log:
+            self.process = subprocess.Popen(
+                # In a network of its own: without a bridge, an engine removes docker0.
+                ["unshare", "--net", *command],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                self._client().close()
+            except DockerException:
+                assert self.process.poll() is None, self.log()
+                assert time.monotonic() < deadline, self.log()
+                time.sleep(0.05)
+            else:
+                return
+
+    def log(self):
+        """Return what it has said."""
+        return Path(self.folder, "log").read_text()[-2000:]
+
+    def _client(self):
+        return docker.DockerClient(self.address, version="auto", timeout=60)
+
+    def load(self, name):
+        """Make one of the tests' images there."""
+        client = self._client()
+        try:
+            if name == "python":
+                name = f"python:{docker_images.HERE}"
+            return image_or_skip(client, name)
+        finally:
+            client.close()
+
+    def containers(self):
+        """Return the containers that it has."""
+        client = self._client()
+        try:
+            return client.api.containers(all=True)
+        finally:
+            client.close()
+
+    def stop(self, number=signal.SIGTERM):
+        """End it."""
+        self.process.send_signal(number)
+        self.process.wait(30)
+
+    def close(self):
+        """End it and all that it has started."""
+        if self.process.poll() is None:
+            self.stop()
+        for name in ("containerd/containerd.pid",):
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(Path(self.folder, "exec", name).read_text()), signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def private_engine():
+    """Start an engine, or skip where none can be started."""
+    if os.geteuid() != 0 or shutil.which("dockerd") is None:
+        pytest.skip("an engine of one's own needs root and dockerd")
+    # Short: its sockets lie deep below.
+    folder = tempfile.mkdtemp(prefix="e-", dir="/tmp")
+    engine = PrivateEngine(folder)
+    try:
+        yield engine
+    finally:
+        engine.close()
+        shutil.rmtree(folder, ignore_errors=True)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from entangle.backend import CommandStream, Ended, Stream, StreamExecutor
+from entangle.backend import CommandStream, Stream, StreamExecutor
 from entangle.testing import StreamConformance
 
 pytestmark = pytest.mark.process

@@ -133,9 +133,7 @@ def test_preloading_survives_any_module(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(brood.gc, "freeze", lambda: None)
     monkeypatch.setattr(sys, "stderr", None)
-    brood.preload(
-        ["leaving_module", "failing_module", "good_module", "missing_module"]
-    )
+    brood.preload(["leaving_module", "failing_module", "good_module", "missing_module"])
     assert sys.modules.pop("good_module").x == 1
 
 

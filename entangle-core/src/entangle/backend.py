@@ -20,6 +20,8 @@ from entangle._seam.making import context, infrastructure
 from entangle._seam.payload import deliver, pack_call, run_payload
 
 if TYPE_CHECKING:
+    from entangle._remote.command import CommandStream
+    from entangle._remote.stream import Ended, Stream
     from entangle._run.executors import (
         InlineExecutor,
         ProcessExecutor,
@@ -27,8 +29,6 @@ if TYPE_CHECKING:
     )
     from entangle._run.foreign import ForeignExecutor
     from entangle._run.stream_executor import StreamExecutor
-    from entangle._remote.command import CommandStream
-    from entangle._remote.stream import Ended, Stream
 
 __all__ = [
     "Call",

@@ -70,9 +70,7 @@ def transport(hub: Hub, stream: Stream, listener: Listener) -> Transport:
 class ByDescriptors:
     """Moves bytes as soon as the kernel takes or has them, without a thread."""
 
-    def __init__(
-        self, hub: Hub, reader: int, writer: int, listener: Listener
-    ) -> None:
+    def __init__(self, hub: Hub, reader: int, writer: int, listener: Listener) -> None:
         self.pending = 0
         self._hub = hub
         self._reader = reader

@@ -30,9 +30,7 @@ NOT_YET, ENCODED, GIVEN = range(3)
 class ProcessPlace:
     """The processes, for the calls of one task in one run."""
 
-    def __init__(
-        self, run: Run, task: Task[..., Any], elsewhere: Any = None
-    ) -> None:
+    def __init__(self, run: Run, task: Task[..., Any], elsewhere: Any = None) -> None:
         """Use the pool's processes, or some elsewhere."""
         self._run = run
         self._pool = run.pool

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from entangle._pool import pool as pools
 from entangle._pool.keys import prepare
-from entangle._remote.crew import Crew, Terms, opened_for
+from entangle._remote.crew import Crew
+from entangle._remote.places import Terms, opened_for
 from entangle._seam.executor import Capabilities, Executor
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
@@ -174,7 +175,7 @@ class StreamExecutor(Executor):
                     pool.idle if self.idle is None else self.idle,
                     trust,
                 )
-                self.__crew = Crew(pool, terms, self.open, self.unwanted)
+                self.__crew = Crew(pool, terms, self)
             crew = self.__crew
         crew.look_around()
         return crew
@@ -182,6 +183,9 @@ class StreamExecutor(Executor):
     def __over(self, call: Any) -> None:
         with self.__lock:
             self.__relays.pop(call, None)
+
+
+_places = StreamExecutor._places  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def is_plain(executor: object) -> bool:
@@ -198,4 +202,4 @@ def crew_of(executor: StreamExecutor) -> Crew:
     Raises:
         RuntimeError: after its `shutdown`.
     """
-    return executor._places()  # noqa: SLF001 - of the class above
+    return _places(executor)

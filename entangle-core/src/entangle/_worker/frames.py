@@ -36,7 +36,7 @@ CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT, GRANTED, UNMAP, SOURCE = 
     1, 11
 )
 # worker -> caller
-HELLO, STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
+STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(33, 41)
 SPACE, RELEASED, MODULE, PLAIN = range(41, 45)
 
 # marks of a buffer
@@ -191,7 +191,7 @@ class FrameReader:
         """
         rest = memoryview(data)
         found: list[Frame] = []
-        while len(rest):
+        while rest:
             filling = self._filling
             if filling is None:
                 found += self._cut(self._tail + rest if self._tail else bytes(rest))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # What is asked for.
 WRITE, SHARE, FIND, FAILED = range(4)
 
+
 class Space:
     """A worker's requests for shared memory. Thread-safe."""
 
