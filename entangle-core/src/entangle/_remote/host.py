@@ -47,6 +47,7 @@ class PlaceHost:
         workers: Its workers by number.
         idle: Those that have nothing to do, by kind, the one used last at the end.
         busy: How many calls run there.
+        used: Whether it was given a call.
         over: Whether the stream has ended, or is to be.
     """
 
@@ -56,6 +57,7 @@ class PlaceHost:
         self.workers: dict[int, FarWorker] = {}
         self.idle: dict[Key, list[FarWorker]] = {}
         self.busy = 0
+        self.used = False
         self.over = False
         self.differs = False  # whether its Python's bytecode is another than this one's
         self.idle_since = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,10 +17,11 @@ from .host import PlaceHost
 from .stream import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from entangle._pool.hub import Hub
     from entangle._pool.jobs import Job
+    from entangle._seam.call import Call
 
     from .stream import Stream
     from .worker import FarWorker
@@ -36,6 +38,7 @@ class Terms(NamedTuple):
         label: What they are called in messages.
         places: How many there are, at most.
         calls: How many calls one runs at once; None for as many as it has processors.
+        once: Whether each runs one call alone.
         idle: Seconds after which an unused one is closed.
         trust: Whether pickles of theirs are decoded.
     """
@@ -43,8 +46,39 @@ class Terms(NamedTuple):
     label: str
     places: int
     calls: int | None
+    once: bool
     idle: float
     trust: bool
+
+
+class Opening:
+    """A place that is being opened.
+
+    Attributes:
+        call: The call that it is first needed for.
+        wanted: Whether anybody waits for it still.
+    """
+
+    __slots__ = ("call", "wanted")
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self.wanted = True
+
+
+class Opener(Protocol):
+    """Who opens places; on threads for that."""
+
+    def open(self, command: Sequence[str]) -> Stream:
+        """Open one; it may block."""
+        ...
+
+    def unwanted(self) -> None:
+        """Have what is being opened return or raise soon."""
+
+
+opened_for: ContextVar[Call | None] = ContextVar("entangle_opened_for", default=None)
+"""The call that the place which this thread opens is first needed for."""
 
 
 class Owner(Protocol):
@@ -82,7 +116,7 @@ class Places:
         self,
         hub: Hub,
         terms: Terms,
-        opener: Callable[[list[str]], Stream],
+        opener: Opener,
         owner: Owner,
     ) -> None:
         self.hosts: list[PlaceHost] = []
@@ -90,7 +124,8 @@ class Places:
         self._terms = terms
         self._opener = opener
         self._owner = owner
-        self._opening = 0
+        self._openings: set[Opening] = set()
+        self._given_up = 0  # openings that nobody waits for, and that are not over
         self._closing = 0  # streams that are being closed, on threads
         self._failed = False  # whether one could not be opened
         self._ended = False  # whether none is opened any more
@@ -106,7 +141,7 @@ class Places:
 
     def room(self, host: PlaceHost) -> int:
         """Return how many calls more a place takes."""
-        if host.hello is None or host.over:
+        if host.hello is None or host.over or (self._terms.once and host.used):
             return 0
         return (self._terms.calls or host.hello.cpus) - host.busy
 
@@ -123,37 +158,50 @@ class Places:
 
     # -- opening -----------------------------------------------------------------
 
-    def open_for(self, waiting: int) -> None:
-        """Open as many more places as help so many calls that wait."""
+    def open_for(self, waiting: Sequence[Job]) -> None:
+        """Open as many more places as help calls that wait."""
         if self._failed and self.hosts:
             return  # one more was not to be had: those that are there have to do
-        coming = self._opening + sum(host.hello is None for host in self.hosts)
-        room = self._terms.places - len(self.hosts) - self._opening
-        for _ in range(min(room, waiting - coming)):
-            self._opening += 1
+        opening = len(self._openings)
+        coming = opening + sum(host.hello is None for host in self.hosts)
+        room = self._terms.places - len(self.hosts) - opening
+        for _ in range(min(room, len(waiting) - coming)):
+            one = Opening(waiting[coming].call)
+            self._openings.add(one)
             threading.Thread(
-                target=self._open, name="entangle-opening", daemon=True
+                target=self._open, args=(one,), name="entangle-opening", daemon=True
             ).start()
 
-    def _open(self) -> None:
+    def _open(self, opening: Opening) -> None:
         """Open one place; on a thread of its own."""
         command, marker = bootstrap.command()
         stream: Stream | None = None
         error: BaseException | None = None
         try:
             bootstrap.payload(sys.implementation.cache_tag or "")  # ahead of its answer
-            stream = self._opener(command)
+            opened_for.set(opening.call)
+            stream = self._opener.open(command)
         except BaseException as trouble:
             error = trouble
-        self._hub.post(self._opened, stream, marker, error)
+        self._hub.post(self._opened, opening, stream, marker, error)
         self._hub.attend()
         if self._hub.stopped and stream is not None:
             stream.kill()
 
     def _opened(
-        self, stream: Stream | None, marker: bytes, error: BaseException | None
+        self,
+        opening: Opening,
+        stream: Stream | None,
+        marker: bytes,
+        error: BaseException | None,
     ) -> None:
-        self._opening -= 1
+        if not opening.wanted:
+            self._given_up -= 1
+            if stream is not None:
+                self._dispose(stream.kill)
+            self._tell_if_gone()
+            return
+        self._openings.remove(opening)
         if stream is not None:
             try:
                 host = PlaceHost(self._hub, stream, marker, self)
@@ -171,7 +219,7 @@ class Places:
 
     def _not_opened(self, error: BaseException) -> None:
         self._failed = True
-        if self.hosts or self._opening:
+        if self.hosts or self._openings:
             log.warning("%s: a place can't be opened: %s", self._terms.label, error)
         else:
             self._owner.none_opens(error)
@@ -181,10 +229,25 @@ class Places:
         for host in self:
             if host.hello is None:
                 self.end(host, kill=True)
+        if self._openings:
+            for opening in self._openings:
+                opening.wanted = False
+            self._given_up += len(self._openings)
+            self._openings.clear()
+            self._dispose(self._opener.unwanted)
 
     # -- closing -----------------------------------------------------------------
 
-    def rest(self, host: PlaceHost) -> None:
+    def relieved(self, host: PlaceHost) -> None:
+        """A place has one call less to run."""
+        if host.over:
+            return
+        if self._terms.once:
+            self.end(host, kill=False)
+        elif not host.busy:
+            self._rest(host)
+
+    def _rest(self, host: PlaceHost) -> None:
         """Note that a place has nothing to do, and close it in a while."""
         host.idle_since = time.monotonic()
         if not self._trimming:
@@ -215,6 +278,7 @@ class Places:
     def end_all(self) -> None:
         """End all places, and open no more; `Owner.all_gone` tells when it is done."""
         self._ended = True
+        self.give_up_opening()
         for host in self:
             self.end(host, kill=bool(host.busy))
         self._tell_if_gone()
@@ -240,7 +304,8 @@ class Places:
         self._tell_if_gone()
 
     def _tell_if_gone(self) -> None:
-        if self._ended and not (self.hosts or self._opening or self._closing):
+        going_on = self._openings or self._given_up or self._closing
+        if self._ended and not self.hosts and not going_on:
             self._owner.all_gone()
 
     # -- what hosts tell ---------------------------------------------------------
@@ -248,7 +313,7 @@ class Places:
     def host_ready(self, host: PlaceHost) -> None:
         """It has said what it is, and takes calls."""
         self._failed = False
-        self.rest(host)
+        self._rest(host)
 
     def host_said(
         self, host: PlaceHost, kind: int, number: int, content: memoryview
