@@ -14,6 +14,7 @@ from queue import Empty
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from entangle._graph import supplied
 from entangle._graph.scheduling import make_scheduler
 from entangle._worker import failures, pieces, references
 from entangle._worker import main as worker
@@ -25,6 +26,7 @@ from .hub import DEAFNESS, Hub
 from .limits import Limits
 from .output import Printer
 from .processes import Processes
+from .rates import Rates
 from .scheduling import Group
 from .segments import HERE, Segments
 from .serial import Serial
@@ -67,6 +69,7 @@ class Pool:
         self.snapshots = Snapshots()
         self.threads = Threads()
         self.limits = Limits()
+        self.rates = Rates(self.hub)
         self.hosted = Hosted(self.hub, idle)
         self.runs: set[Any] = set()  # those that have begun and are not over
         self.unsettled: set[Any] = set()  # runs whose futures are not resolved yet
@@ -281,6 +284,7 @@ class Pool:
         self.closed = True
         self.hosted.close()
         self.threads.close()
+        supplied.close_all()
         self.hub.stop()
         self.processes.close()
         self.hub.abandon()

@@ -14,6 +14,7 @@ from .arguments import Batch, payload, publish
 from .window import Window
 
 if TYPE_CHECKING:
+    from entangle._graph.options import Options
     from entangle._graph.task import Task
     from entangle._pool.jobs import Payload
 
@@ -30,19 +31,22 @@ NOT_YET, ENCODED, GIVEN = range(3)
 class ProcessPlace:
     """The processes, for the calls of one task in one run."""
 
-    def __init__(self, run: Run, task: Task[..., Any]) -> None:
+    def __init__(
+        self, run: Run, task: Task[..., Any], options: Options | None = None
+    ) -> None:
+        options = options or task.options
         self._run = run
         self._pool = run.pool
         self._processes = run.pool.processes
         self._window = Window()
         self.queue = self._window.queue  # asked for each item
-        self._sharing = task.options.shared_memory
+        self._sharing = options.shared_memory
         # A new interpreter takes its time: as long as what is done here meanwhile.
-        if not task.options.fresh:
+        if not options.fresh:
             run.pool.expect_processes(getattr(task.fn, "__module__", ""))
         try:
-            function = task.fn
-            if task.options.shared_memory:
+            function = task.body
+            if options.shared_memory:
                 function = Given(function)
             shipped = run.pool.shipper.ship(function)
         except codec.EncodeError as error:
@@ -50,7 +54,7 @@ class ProcessPlace:
                 path=error.path, reason=error.reason, node=task.name
             ) from error
         self._prepared = prepare(
-            task.options, shipped, run.snapshot(), run.pool, task.name
+            options, shipped, run.snapshot(), run.pool, task.name
         )
 
     @property
