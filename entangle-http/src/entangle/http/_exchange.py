@@ -23,7 +23,7 @@ from ._clock import Clock, current
 from ._failure import Exchange
 from ._shown import shown
 from ._trace import trace_headers
-from ._transport import private, sessions
+from ._transport import Session, private, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -155,9 +155,14 @@ def _sent(
     prepared = session.prepare_request(_request(order, url, stack))
     exchange.url = shown(str(prepared.url))
     proxies = {name: _read(value) for name, value in order.proxies.items()}
-    settings: Any = session.merge_environment_settings(
-        prepared.url, proxies, True, order.verify, order.cert
-    )
+    given = proxies, order.verify, order.cert
+    settings: Any
+    if isinstance(session, Session):
+        settings = session.surroundings(str(prepared.url), *given)
+    else:
+        settings = session.merge_environment_settings(
+            prepared.url, given[0], True, *given[1:]
+        )
     current.clock = clock
     try:
         return session.send(

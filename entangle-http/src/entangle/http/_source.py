@@ -6,8 +6,9 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import Path
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, Literal
+from weakref import WeakKeyDictionary
 
 from entangle.backend import Rate, Source
 from entangle.secrets import Secret
@@ -127,6 +128,7 @@ class RequestSource(Source):
         self._proxies = proxies or {}
         self._verify = verify
         self._cert = cert
+        self._kinds: WeakKeyDictionary[Callable[..., Any], str] = WeakKeyDictionary()
         # What a call's keywords can be besides those of the URL.
         self._fields = isinstance(data, Mapping) or data is None
         self._object = isinstance(json, Mapping)
@@ -163,6 +165,10 @@ class RequestSource(Source):
         if options.get("retries", 0) < 0:
             raise ValueError(f"retries={options['retries']} must not be below 0")
         _rate(options.get("rate"))
+        if options.get("http_cache") and find_spec("cachecontrol") is None:
+            raise ValueError(
+                "http_cache=True needs CacheControl: pip install 'entangle-http[cache]'"
+            )
         if options.get("http_cache") and options.get("session") is not None:
             raise ValueError(
                 "http_cache=True needs our own session: let yours keep what it should"
@@ -242,7 +248,7 @@ class RequestSource(Source):
                 json = {**json, **parameters}
             elif json is None and self._fields:
                 data = _form({**(data or {}), **parameters})
-        kind = wanted(asked.function, self._as)
+        kind = self._wanted(asked.function)
         in_memory = kind not in BOUND
         limit = self._max_bytes or (_IN_MEMORY if in_memory else math.inf)
         return Order(
@@ -265,6 +271,16 @@ class RequestSource(Source):
             longest=self._retry_after,
             session=self._maker(),
         )
+
+    def _wanted(self, function: Callable[..., Any]) -> str:
+        """Return what a function wants, found out once."""
+        try:
+            kind = self._kinds.get(function)
+            if kind is None:
+                kind = self._kinds[function] = wanted(function, self._as)
+        except TypeError:
+            return wanted(function, self._as)  # no weak references, or no hash
+        return kind
 
     def _maker(self) -> Callable[[], Any]:
         if self._session is not None:

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 # What is read of the body of a redirect, so that its connection can be used again.
 _LEFT_OVER: Final = 1 << 16
+# The environment that requests looks at.
+_TELLS: Final = (
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"),
+    *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUEST_METHOD"),
+)
+_HOSTS: Final = 64
 
 
 class _Timed(io.RawIOBase):
@@ -125,6 +132,34 @@ class AbroadError(requests.RequestException):
 class Session(requests.Session):
     """A session that gives nothing away on redirects, and reads little of them."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._surroundings: dict[object, dict[str, Any]] = {}
+
+    def surroundings(self, url: str, *given: Any) -> dict[str, Any]:
+        """Return how to send something to a URL, in this environment.
+
+        As `merge_environment_settings`, but worked out once for a host and as long as
+        the environment is the same: reading it takes as long as sending.
+
+        Args:
+            url: Where to.
+            *given: Our own proxies, whether or how to verify, our certificate.
+        """
+        host = url.split("/", 3)[:3]
+        told = [os.environ.get(name) for name in _TELLS]
+        key = (*host, *told, repr(given))
+        found = self._surroundings.get(key)
+        if found is None:
+            proxies, verify, cert = given
+            merged: Any = self.merge_environment_settings(
+                url, dict(proxies), True, verify, cert
+            )
+            if len(self._surroundings) >= _HOSTS:
+                self._surroundings.clear()
+            found = self._surroundings[key] = merged
+        return {**found, "proxies": dict(found["proxies"])}
+
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
         if target is not None and not resp._content_consumed:
@@ -163,7 +198,7 @@ def private(name: str, value: object) -> bool:
     return scrub(text) != text
 
 
-class _Quiet(logging.Filter):
+class Quiet(logging.Filter):
     """Takes secrets out of what urllib3 logs of its requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -177,8 +212,8 @@ class _Quiet(logging.Filter):
 def _quieten() -> None:
     for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
         logger = logging.getLogger(name)
-        if not any(isinstance(each, _Quiet) for each in logger.filters):
-            logger.addFilter(_Quiet())
+        if not any(isinstance(each, Quiet) for each in logger.filters):
+            logger.addFilter(Quiet())
 
 
 class Sessions:
