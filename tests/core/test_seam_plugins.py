@@ -16,11 +16,13 @@ from site_kit import HEAD, PLACE, Site, new_site
 from entangle import hooks
 from entangle._cli import checks
 from entangle._cli import main as cli
-from entangle._run import observers
+from entangle._run import lanes, observers
 from entangle._seam import discovery
 from entangle._seam.events import (
+    NodeAdded,
     NodeEnded,
     NodeOutput,
+    NodeRetried,
     NodeStarted,
     RunEnded,
     RunStarted,
@@ -563,8 +565,8 @@ class Watcher:
         return events
 
     def words(self):
-        """Return the events of one run in short."""
-        return list(map(short, self.run()))
+        """Return the events of one run in short, but for what was added."""
+        return [short(event) for event in self.run() if type(event) is not NodeAdded]
 
     def nothing_more(self):
         """Tell whether no event is left, once all that was sent has come."""
@@ -580,6 +582,8 @@ def short(event):
             return f"{event.name} {event.attempt} started in {event.place}"
         case NodeOutput():
             return f"{event.name} {event.stream} {event.text!r}"
+        case NodeRetried():
+            return f"{event.name} {event.attempt} follows"
         case NodeEnded():
             error = f": {event.error}" * bool(event.error)
             return f"{event.name} {event.attempt} {event.outcome}{error}"
@@ -628,7 +632,7 @@ def test_events_carry_numbers_and_times(watcher):
     events = watcher.run()
     assert events[0] is watcher.module.ASKED[0]
     nodes = [event.node for event in events if hasattr(event, "node")]
-    assert nodes == [1, 1, 2, 2]
+    assert nodes == [1, 2, 1, 1, 2, 2]
     times = [event.time for event in events]
     assert times == sorted(times)
     assert thread(one)() != thread(one)()
@@ -659,6 +663,7 @@ def test_retries_are_attempts(watcher, capfd):
         "say 1 started in process",
         "say stdout 'x\\n'",
         "say 1 failed: ValueError: not x",
+        "say 2 follows",
         "say 2 started in process",
         "say stdout 'x\\n'",
         "say 2 failed: ValueError: not x",
@@ -894,9 +899,11 @@ def test_an_observer_that_blocks_delays_no_run(blocking):
         names.append(type(blocking.EVENTS.get(timeout=PATIENCE)).__name__)
     assert names == [
         "RunStarted",
+        *["NodeAdded"] * 2,
         *["NodeStarted", "NodeEnded"] * 2,
         "RunEnded",
         "RunStarted",
+        "NodeAdded",
         "NodeStarted",
         "NodeEnded",
         "RunEnded",
@@ -904,7 +911,7 @@ def test_an_observer_that_blocks_delays_no_run(blocking):
 
 
 def test_who_is_too_far_behind_is_told_how_many_events_it_missed(blocking, monkeypatch):
-    monkeypatch.setattr(observers, "MOST_BEHIND", 3)
+    monkeypatch.setattr(lanes, "MOST_BEHIND", 3)
 
     def wait():
         # The first event is being looked at before more than the second is made.
@@ -917,10 +924,11 @@ def test_who_is_too_far_behind_is_told_how_many_events_it_missed(blocking, monke
     events = []
     while not events or type(events[-1]) is not RunEnded:
         events.append(blocking.EVENTS.get(timeout=PATIENCE))
-    # The first, as many as may wait, and the last.
-    assert len(events) == 1 + 3 + 1
+    # The graph is always told of; of the rest not much more than may wait.
+    assert [type(event) for event in events[:7]] == [RunStarted] + [NodeAdded] * 6
+    assert 7 + 1 <= len(events) < 7 + 2 * len(nodes)
     assert events[-1].outcome == "succeeded"
-    assert events[-1].dropped == 1 + 2 * len(nodes) - 4
+    assert len(events) + events[-1].dropped == 7 + 2 * len(nodes) + 1
 
 
 def test_an_endless_run_keeps_nothing_of_what_is_over(watcher):

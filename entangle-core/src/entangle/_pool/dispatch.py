@@ -23,7 +23,7 @@ from .cpus import Processors
 from .jobs import Job, Prepared, frame
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from .fleet import Fleet
     from .hub import Hub
@@ -159,7 +159,7 @@ class Dispatcher:
             worker.send(frames.pack(frames.CALLS, body, (), flags))
         if batch[0].tiny():
             self._tiny[worker.number] = worker
-        if worker.waiting() and worker.watch is None:
+        if worker.watch is None and (worker.waiting() or _is_observed(batch)):
             self._watch(worker)
 
     def _provide(self, worker: WorkerProcess, prepared: Prepared) -> None:
@@ -266,16 +266,28 @@ class Dispatcher:
         taken back.
         """
         worker.watch = None
-        if not worker.waiting() or worker.killed:
+        if worker.killed or not worker.outstanding:
             return
-        entered, _ = worker.begun()
-        if entered == worker.watched:
-            self._read_all(worker)
-            self.withdraw(worker)
+        entered, moment = worker.begun()
+        stuck = entered == worker.watched
+        if stuck:
+            if _is_observed(worker.outstanding):
+                self._tell_start(worker.outstanding[0], entered, moment)
+            if worker.waiting():
+                self._read_all(worker)
+                self.withdraw(worker)
         # Until one call is left: what was about to begin, and is answered, has to be
         # seen, too.
-        if worker.waiting() and worker.watch is None:
+        if worker.watch is None and (
+            worker.waiting() or (not stuck and _is_observed(worker.outstanding))
+        ):
             self._watch(worker)
+
+    def _tell_start(self, job: Job, entered: int, moment: int) -> None:
+        """Tell of the start of a call that was expected to end sooner."""
+        if job.number == entered and job.worker is not None:
+            job.call.pid = job.worker.pid
+            job.call.started(moment / 1e9)
 
     def withdraw(self, worker: WorkerProcess) -> None:
         """Take back all calls whose token the worker has not taken."""
@@ -288,3 +300,8 @@ class Dispatcher:
             self._tiny.pop(worker.number, None)
             self.put_back(back)
             self.settle(worker)
+
+
+def _is_observed(jobs: Sequence[Job]) -> bool:
+    """Tell whether the start of the first of some calls is to be told of."""
+    return bool(jobs) and jobs[0].call.captures and jobs[0].call.wants_start

@@ -110,15 +110,14 @@ class Job:
 
     def like(self, first: Job) -> bool:
         """Tell whether the call differs from the first of a batch by values alone."""
-        return (
-            self.plain and self.prepared is first.prepared and not self.call.wants_start
-        )
+        return self.plain and self.prepared is first.prepared and not self.call.alone
 
     def entry(self) -> tuple[Any, ...]:
         """Return what the worker is sent of the call."""
         call, prepared = self.call, self.prepared
         flags = protocol.TOKEN if self.token else 0
-        if call.wants_start:
+        if call.wants_start and (call.alone or not tiny(prepared)):
+            # Who only observes hears of a quick call's start when it has ended.
             flags |= protocol.NOTIFY
         if prepared.is_async:
             flags |= protocol.ASYNC

@@ -55,6 +55,13 @@ class NestedCall(Call):
             return None
         return worker.outstanding[0].call.run_of()
 
+    def seen(self) -> Any:
+        # It is a part of the call that has asked for it.
+        worker = self._worker
+        if worker is None or not worker.outstanding:
+            return None
+        return worker.outstanding[0].call.seen()
+
     def orphaned(self) -> None:
         """The call that asked is over: nobody is to be told any more."""
         self._worker = None

@@ -453,7 +453,9 @@ class Processes:
         elif kind == frames.STARTED:
             number, moment = protocol.ANSWER.unpack_from(item.body)
             if worker.outstanding and worker.outstanding[0].number == number:
-                worker.outstanding[0].call.started(moment / 1e9)
+                call = worker.outstanding[0].call
+                call.pid = worker.pid
+                call.started(moment / 1e9)
         elif kind == frames.NESTED:
             self._nested_request(worker, item)
         elif kind == frames.SPACE:
@@ -511,6 +513,8 @@ class Processes:
         if job.limited or job.processor is not None:
             self._finish(job)
         call = job.call
+        if call.captures:
+            call.pid, call.took = worker.pid, took
         self._jobs.pop(call, None)
         if worker.children:
             self._end_children(worker)
@@ -529,6 +533,9 @@ class Processes:
     def _space(self, worker: WorkerProcess, item: Any) -> None:
         """Give a worker shared memory to write to, or note why it could not use it."""
         request, what, detail = pickle.loads(item.body)
+        if what in {space.TRACEPARENT, space.SPAN}:
+            self._traced(worker, request, what, detail)
+            return
         if what == space.FAILED:
             self._segments.refused(detail)
             return
@@ -543,6 +550,19 @@ class Processes:
         if answer is not None and type(answer) is not str:
             answer = (answer[0].fields(), *answer[1:])
         worker.send(frames.pack(frames.GRANTED, pickle.dumps((request, answer), 4)))
+
+    def _traced(
+        self, worker: WorkerProcess, request: int, what: int, detail: Any
+    ) -> None:
+        """Tell a call by what name it is traced, or pass on a part of it."""
+        seen = worker.outstanding[0].call.seen() if worker.outstanding else None
+        if what == space.SPAN:
+            if seen is not None:
+                seen.span(*detail)
+            return
+        name = None if seen is None else seen.traceparent()
+        answer = request, None if name is None else (name,)
+        worker.send(frames.pack(frames.GRANTED, pickle.dumps(answer, 4)))
 
     def run_over(self, run: object) -> None:
         """Let go of the memory that the tasks of a run have shared."""

@@ -41,6 +41,8 @@ def waited(pool: Any, under_way: Run, item: Item) -> Any:
     pool.admit(under_way)
     _wait_for(pool, under_way)
     pool.printer.flush()
+    if under_way.watch is not None:
+        under_way.watch.settle()
     try:
         return under_way.result(item)
     finally:
@@ -139,8 +141,8 @@ def _made(
     found = discover(node)
     try:
         made.prepare(found)
-        made.add(found)
         made.observe(len(found.order), node.name)
+        made.add(found)
         return made, made.root(node)
     except BaseException:
         # It never begins, and gives back what it has taken so far.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine_moves import HOW
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from .cached import CachedPlace
     from .places import Place
     from .run import Run
+    from .spans import Seen
 
 
 class NodeCall(Call):
@@ -32,16 +34,19 @@ class NodeCall(Call):
 
     __slots__ = (
         "attempt",
+        "began",
         "cached",
         "given",
         "item",
         "limit_state",
         "node",
         "place",
+        "queued",
         "run",
         "slot",
         "task",
         "then",
+        "told",
     )
 
     place: Place  # where it is started
@@ -65,17 +70,39 @@ class NodeCall(Call):
         self.options: Options = item.options
         # Most items have no flag at all.
         self.alone = starts = bool(item.flags) and item.wants_start
-        self.captures = watched = run.watch is not None
-        self.wants_start = watched or starts
+        watch = run.watch
+        if watch is None:
+            self.captures = False
+            self.wants_start = starts
+        else:
+            # What only observers are told: when it was ready and began, if that is
+            # known (both as of the monotonic clock), and whether they know.
+            self.captures = self.wants_start = True
+            self.queued: float = watch.take_ready(item, 0.0)
+            self.began = 0.0
+            self.told = False
+            self.pid = self.took = 0
 
     def run_of(self) -> object:
         return self.run
+
+    def seen(self) -> Seen | None:
+        watch = self.run.watch
+        return None if watch is None else watch.seen(self)
 
     def started(self, at: float | None = None) -> None:
         run, now = self.run, self.run.clock()
         if type(at) is float and at < now:
             now = at
-        run.hub.post(run.call_started, self, now)
+        if run.watch is not None and run.is_open(self) and not self.began:
+            self.began = run.not_before(now)
+            if run.pool.inline or (
+                self.options.how != "process" and self.options.executor is None
+            ):
+                self.pid = os.getpid()
+            run.watch.started(self)
+        if self.alone:
+            run.hub.post(run.call_started, self, now)
 
     def output(self, stream: str, text: str) -> None:
         if not self.run.is_open(self):
@@ -83,7 +110,7 @@ class NodeCall(Call):
         stream, text = printed(stream, text)
         self.run.pool.printer.take(stream, self, text)
         if self.run.watch is not None:
-            self.run.hub.post(self.run.call_printed, self, stream, text)
+            self.run.watch.printed(self, stream, text)
 
     def succeeded(self, value: Any) -> None:
         run = self.run
@@ -98,7 +125,7 @@ class NodeCall(Call):
         elif type(value) not in codec.ATOMS and has_edges(value):
             self._expand(value)
             return
-        if self.wants_start:
+        if self.alone:
             # After what was told of it before.
             run.hub.post(run.call_succeeded, self, value)
         else:

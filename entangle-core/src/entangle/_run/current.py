@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from entangle._pool.limits import Slot
 
     from .run import Run
+    from .spans import Seen
 
 NO_OPTIONS = Options()
 MOST_WAITING = 0.25  # seconds that an abandoned call's end waits for that of its runs
@@ -42,12 +43,14 @@ class Scope:
 
     Attributes:
         slot: What the call takes of its task's limit, None without one.
+        seen: What the call is known by to those who observe its run, if somebody does.
     """
 
-    __slots__ = ("_awaited", "_ended", "_runs", "_then", "slot")
+    __slots__ = ("_awaited", "_ended", "_runs", "_then", "seen", "slot")
 
     def __init__(self, slot: Slot | None = None) -> None:
         self.slot = slot
+        self.seen: Seen | None = None
         # Made when they are needed: every call in a thread has a scope, few start runs.
         self._runs: weakref.WeakSet[Run] | None = None
         self._ended = False

@@ -17,7 +17,7 @@ from entangle._worker.sharing import handles, unknown
 from entangle.errors import TaskError, UnpicklableError
 
 from . import current
-from .thread_place import arguments
+from .thread_place import arguments, scope_of
 from .told import told
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ class InlinePlace:
     def _work(self, call: NodeCall) -> None:
         if not self._run.wanted(call):
             return
-        scope = current.Scope()
+        scope = scope_of(call)
         if call.wants_start:
             call.started()
         try:

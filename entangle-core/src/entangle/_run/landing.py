@@ -97,6 +97,8 @@ class Landing:
             if not run.finished:
                 run.hub.post(run.cancel if self._under_way else run.no_more)
                 pool.finish(run)
+            if run.watch is not None:
+                run.watch.settle()
             for future in self._under_way:
                 future.settle_cancelled()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
-from entangle._engine_items import ISSUED, RUNNING
+from entangle._engine_items import ISSUED, RUNNING, SUCCEEDED
 from entangle.errors import CacheKeyError, TaskError, UnpicklableError
 
 from .calls import Expansion, node_of
@@ -53,7 +53,7 @@ class News:
         """Tell whether an edge was added and its value is still to be had."""
 
     @abstractmethod
-    def add(self, found: Discovered) -> None:
+    def add(self, found: Discovered, parent: Item | None = None) -> None:
         """Add nodes to the engine: before the run begins, or inside the monitor."""
 
     @abstractmethod
@@ -62,20 +62,19 @@ class News:
 
     def call_started(self, call: NodeCall, at: float) -> None:
         """A body was entered."""
-        # Somebody else's executor may say what it likes.
-        at = max(at, self._begun)
-        if self.watch is not None and self._calls.get(call.item) is call:
-            self.watch.started(call, self.clock() - at)
+        at = self.not_before(at)
         self._feed(self.engine.started, call.item, call.attempt, at)
+
+    def not_before(self, at: float) -> float:
+        """Return a moment, or the run's begin if that is later.
+
+        Somebody else's executor may say what it likes.
+        """
+        return max(at, self._begun)
 
     def is_open(self, call: NodeCall) -> bool:
         """Tell whether a call is not over: what is reported later is ignored."""
         return self._calls.get(call.item) is call
-
-    def call_printed(self, call: NodeCall, stream: str, text: str) -> None:
-        """A body has printed lines, and somebody observes."""
-        if self.watch is not None and self.is_open(call):
-            self.watch.printed(call, stream, text)
 
     def call_succeeded(self, call: NodeCall, value: Any) -> None:
         """A body returned a value without nodes."""
@@ -83,7 +82,7 @@ class News:
             self._feed(self._succeeded, call, value)
 
     def _succeeded(self, call: NodeCall, value: Any, *, cached: bool = False) -> None:
-        self._left(call, "succeeded", cached=cached)
+        self._left(call, "succeeded", value=value, cached=cached)
         item, now = call.item, self.clock()
         if self.keeper is not None and self.keeper.keeps(item):
             # As if it had returned nodes: its body is over, its value to be kept.
@@ -114,6 +113,7 @@ class News:
     def _all_succeeded(self) -> None:
         landed, calls, keeper = self.landed, self._calls, self.keeper
         ended: list[tuple[Item, int, Any]] = []
+        seen: list[NodeCall] | None = None if self.watch is None else []
         while landed:
             call, value = landed.popleft()
             item = call.item
@@ -128,7 +128,12 @@ class News:
             else:
                 call.place.left(call)
             ended.append((item, call.attempt, value))
-        self.engine.all_succeeded(ended, self.clock())
+            if seen is not None:
+                seen.append(call)
+        now = self.clock()
+        if seen and self.watch is not None:
+            self.watch.succeeded(seen, ended, now)
+        self.engine.all_succeeded(ended, now)
         if self.pins.growing:
             for item, _, _ in ended:
                 self.pins.settle(item)
@@ -143,6 +148,8 @@ class News:
         # What doesn't pickle doesn't pickle the next time either.
         final = isinstance(error, (UnpicklableError, CacheKeyError))
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
+        if self.watch is not None and call.item.status < SUCCEEDED:
+            self.watch.retried(call)
 
     def call_cancelled(self, call: NodeCall, how: str) -> None:
         """A call was ended because the engine asked for it."""
@@ -170,8 +177,8 @@ class News:
         self._left(call, "expanded")
         # Found anew: what was known may have been spent in the meantime.
         found = discover(value, self.knows)
-        self.add(found)
         item = call.item
+        self.add(found, item)
         item.node = Expansion(node_of(item), value)
         producers = [self.items[edge] for edge in found.roots]
         self.engine.expanded(item, call.attempt, producers, self.clock())
@@ -190,10 +197,11 @@ class News:
         outcome: str,
         error: BaseException | None = None,
         *,
+        value: Any = None,
         cached: bool = False,
     ) -> None:
         """Let go of a call that is over."""
         del self._calls[call.item]
         if self.watch is not None:
-            self.watch.ended(call, outcome, error, cached=cached)
+            self.watch.ended(call, outcome, error, value=value, cached=cached)
         self.places.left(call)

@@ -1,177 +1,335 @@
-"""Telling observers what happens in a run: the source of all its events."""
+"""What a run notes of itself for those who observe it: the source of all events."""
 
 from __future__ import annotations
 
-import itertools
 import os
+import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
-from entangle._seam import events
+from entangle._engine_items import ASSEMBLING, EXPANDING, SKIPPED, SUCCEEDED
+from entangle._graph.node import Node
+from entangle._seam import discovery
+from entangle._seam.events import NodeAdded, RunStarted
 from entangle._seam.plugins import plugins
+from entangle._worker import codec
+from entangle._worker.preview import MOST, preview
 from entangle.errors import one_line
 
+from . import current
+from .calls import node_of
+from .lanes import PAUSE, Lane
+from .observing import SETTLING, Called, Observer, asked, from_environment
+from .spans import Seen
+from .telling import Shown, Teller, described
+from .values import Encoded
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable
 
-    from entangle._graph.options import Options
-    from entangle._pool.serial import Serial
-    from entangle._seam.plugins import Plugin
+    from .run import Run
+    from .telling import Ended
 
-    from .calls import NodeCall
+_TEXTS: Final = frozenset((str, bytes))
+# Its body is over, or it has none.
+_OVER: Final = frozenset((EXPANDING, ASSEMBLING, SUCCEEDED, SKIPPED))
+FEW: Final = 64
+_SMALL: Final = frozenset((bool, int, float, type(None)))
+_NOTHING: Final = Shown()  # where there is no value
 
-MOST_BEHIND = 100_000  # events that wait for one observer
 
-_count = itertools.count(1).__next__
-
-
-def watch(pool: Any, nodes: int, name: str) -> Watch | None:
-    """Ask plugins whether they want to observe a run; None if nobody does.
+def watch(run: Run, nodes: int, name: str) -> Watch | None:
+    """Ask who wants to observe a run; None if nobody does.
 
     Args:
-        pool: The pool that the run is in.
+        run: The run.
         nodes: How many nodes its graph has.
         name: The task whose value is asked for.
     """
-    number = f"{time.time_ns():x}-{os.getpid():x}-{_count()}"
-    begun = events.RunStarted(number, time.time(), nodes, name)
-    observers = [
-        _Observer(plugin, function)
-        for plugin, function in plugins.ask("entangle_observe", run=begun)
-        if function is not None
-    ]
-    return Watch(begun, observers, pool.serial("observers")) if observers else None
+    scope = current.scope.get()
+    seen = None if scope is None else scope.seen
+    given = (*asked.get(), *from_environment())
+    traces = any(observer.traces for observer in given)
+    begun = RunStarted(
+        _new_name(),
+        time.time(),
+        nodes,
+        name,
+        None if seen is None else (seen.run, seen.node),
+        os.urandom(16).hex() if traces else "",
+    )
+    observers: list[Observer] = []
+    if discovery.wanted():
+        observers += [
+            Called(function, None, plugin.trouble)
+            for plugin, function in plugins.ask("entangle_observe", run=begun)
+            if function is not None
+        ]
+    observers += given
+    return Watch(run, begun, observers, waits=bool(given)) if observers else None
 
 
-class _Observer:
-    """One function of a plugin that is called with events."""
-
-    def __init__(self, plugin: Plugin, function: Callable[[Any], object]) -> None:
-        self._plugin = plugin
-        self._function = function
-        self._broken = False
-        self.sent = 0  # written inside the monitor
-        self.seen = 0  # written on the observers' thread
-        self.dropped = 0
-
-    def take(self, event: events.Event) -> None:
-        """Pass an event on; on the observers' thread."""
-        self.seen += 1
-        if self._broken:
-            return
-        try:
-            self._function(event)
-        except BaseException as error:
-            self._broken = True
-            self._plugin.trouble("an observer failed", error)
+def _new_name() -> str:
+    """Return the identifier of a run: when it began, and what tells it from others."""
+    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+    return f"{moment}-{os.urandom(4).hex()}"
 
 
 class Watch:
-    """Makes the events of one run. Inside the monitor only."""
+    """Notes what happens in one run. Inside the monitor, as far as nothing else is said.
+
+    Attributes:
+        run: The run's identifier.
+        trace: That of its trace; empty if nobody traces it.
+    """
 
     def __init__(
-        self, begun: events.RunStarted, observers: list[_Observer], serial: Serial
+        self, run: Run, begun: RunStarted, observers: list[Observer], *, waits: bool
     ) -> None:
+        self.run = begun.run
+        self.trace = begun.trace
+        self.epoch = begun.time - time.monotonic()
         self._begun = begun
-        self._run = begun.run
+        self._hub = run.hub
+        self._clock = run.clock
         self._observers = observers
-        self._serial = serial
+        self._waits = waits
+        # Where nothing else runs what is noted is told at once.
+        self._direct = run.pool.inline
+        serial = run.pool.serial
         self._numbers: dict[Any, int] = {}
+        self._lanes = [
+            Lane(group, serial(thread), begun.run, self.epoch, self._numbers)
+            for thread, group in (
+                ("observers", [each for each in observers if not each.ours]),
+                ("views", [each for each in observers if each.ours]),
+            )
+            if group
+        ]
+        self._flushing = False
+        # What was added before the run has begun.
+        self._early: list[Any] | None = []
+        self._wants_added = any(lane.wants(NodeAdded) for lane in self._lanes)
+        # Nodes with an attempt that has failed or was cancelled.
+        self._unlucky: set[int] = set()
         self._count = 0
-        self._started: set[NodeCall] = set()
+        self._ready: dict[Any, float] = {}
+        # With an item and 0: since when it was ready, as it is about to be started.
+        self.take_ready = self._ready.pop
 
     def began(self) -> None:
         """The run begins."""
-        self._tell(self._begun)
+        for observer in self._observers:
+            observer.hold()
+        self._note(Teller.whole, self._begun, 1)
+        early, self._early = self._early, None
+        for noted in early or ():
+            self._note(Teller.added, noted, 0)
 
-    def started(self, call: NodeCall, ago: float) -> None:
-        """The body of a call was entered, some seconds ago; told once."""
-        if call in self._started:
+    def added(self, items: list[Any], parent: Any = None) -> None:
+        """Nodes were added, those that a body has returned with whose body that was."""
+        numbers, first = self._numbers, self._count + 1
+        self._count += len(items)
+        numbers.update(zip(items, range(first, self._count + 1), strict=True))
+        if not self._wants_added:
             return
-        self._started.add(call)
-        number, name, attempt = self._of(call)
-        shown = shown_place(call.options)
-        self._tell(
-            events.NodeStarted(
-                self._run, time.time() - ago, number, name, attempt, shown
-            )
+        # Inputs now: they change when a body returns nodes.
+        rows = [(item.node, item.inputs, item.options) for item in items]
+        above = 0 if parent is None else numbers.get(parent, 0)
+        noted = self._clock(), first, rows, above
+        if len(rows) < FEW:
+            # These may come without end, and must not be kept until they are told.
+            noted = noted[0], first, list(map(self._apart, rows)), above
+        if self._early is not None:
+            self._early.append(noted)
+        else:
+            self._note(Teller.added, noted, 0)
+
+    def _apart(self, row: tuple[Any, Any, Any]) -> Any:
+        """Note of a node what is needed, and not the node."""
+        node, inputs, options = row
+        numbers = tuple([self._numbers.get(each, 0) for each in inputs])
+        return described(node), numbers, options
+
+    def ready(self, items: Iterable[Any]) -> None:
+        """All that some items wait for is there."""
+        self._ready.update(dict.fromkeys(items, self._clock()))
+
+    def kept_back(self, items: Iterable[Any]) -> None:
+        """As `ready`; some of them may have been ready before, and kept back."""
+        known, now = self._ready, self._clock()
+        for item in items:
+            known.setdefault(item, now)
+
+    def started(self, call: Any) -> None:
+        """The body of a call was entered; told once. Thread-safe."""
+        if call.told:
+            return
+        call.told = True
+        number, began = self._number(call.item), call.began or self._clock()
+        self._note(
+            Teller.started,
+            (began, number, call.name, call.attempt, call.options, call.pid),
         )
 
-    def printed(self, call: NodeCall, stream: str, text: str) -> None:
-        """A call has printed lines."""
-        self.started(call, 0.0)  # its output may be read first
-        number, name, _ = self._of(call)
-        self._tell(
-            events.NodeOutput(self._run, time.time(), number, name, stream, text)
-        )
+    def printed(self, call: Any, stream: str, text: str) -> None:
+        """A call has printed lines. Thread-safe."""
+        self.started(call)  # its output may be read first
+        number = self._number(call.item)
+        self._note(Teller.printed, (self._clock(), number, call.name, stream, text))
+
+    def succeeded(
+        self, calls: list[Any], ended: list[tuple[Any, int, Any]], now: float
+    ) -> None:
+        """Calls have returned values; what came together is noted together."""
+        rows: list[Ended] = []
+        add, numbers = rows.append, self._numbers
+        for call, (item, attempt, value) in zip(calls, ended, strict=True):
+            if type(value) not in _SMALL or item not in numbers:
+                add(self._row(call, value))
+                continue
+            # As `_row` has it: this is the way of most.
+            add(
+                (
+                    numbers[item],
+                    call.name,
+                    attempt,
+                    call.options,
+                    call.queued,
+                    call.began,
+                    call.took,
+                    call.pid,
+                    call.told,
+                    value,
+                    0,
+                )
+            )
+        count = sum([1 if row[8] else 2 for row in rows])
+        self._note(Teller.succeeded, (now, rows), count)
 
     def ended(
         self,
-        call: NodeCall,
+        call: Any,
         outcome: str,
         error: BaseException | None = None,
         *,
+        value: Any = None,
         cached: bool = False,
     ) -> None:
         """A call is over."""
-        self._started.discard(call)
         text = "" if error is None else one_line(error)
-        number, name, attempt = self._of(call)
-        self._tell(
-            events.NodeEnded(
-                self._run, time.time(), number, name, attempt, outcome, text, cached
-            )
+        row = self._row(call, value if outcome == "succeeded" else _NOTHING)
+        if cached or (not call.began and not call.took):
+            row = (*row[:5], -1.0, *row[6:])
+        if outcome not in {"succeeded", "expanded"}:
+            self._unlucky.add(row[0])
+        noted = self._clock(), row, outcome, text, cached
+        self._note(Teller.ended, noted, 1 + (not call.told))
+
+    def _row(self, call: Any, value: Any) -> Ended:
+        """Note of a call that is over what is needed, and nothing large."""
+        kind, size = type(value), 0
+        if kind is Encoded:
+            size = value.parcel.nbytes
+            value = Shown(value.parcel.shown)
+        elif kind is Shown:
+            pass
+        elif kind not in codec.ATOMS or (kind in _TEXTS and len(value) > MOST):
+            value = Shown(preview(value))
+        item = call.item
+        return (
+            self._numbers.get(item) or self._number(item),
+            call.name,
+            call.attempt,
+            call.options,
+            call.queued,
+            call.began,
+            call.took,
+            call.pid,
+            call.told,
+            value,
+            size,
         )
-        if outcome in {"succeeded", "expanded"}:
-            self.forget(call.item)
+
+    def retried(self, call: Any) -> None:
+        """A call has failed, and its node will be tried again."""
+        noted = self._clock(), self._number(call.item), call.name, call.attempt + 1
+        self._note(Teller.retried, noted)
 
     def skipped(self, item: Any, name: str) -> None:
         """A node of a flow does not run, since nothing reaches it."""
-        self._count += 1
-        number = self._numbers.pop(item, self._count)
-        self._tell(
-            events.NodeEnded(self._run, time.time(), number, name, 0, "skipped", "")
-        )
+        number = self._number(item)
+        self.forget(item)
+        self._note(Teller.skipped, (self._clock(), number, name))
+
+    def span(self, event: Any) -> None:
+        """A call has told of a part of it. Thread-safe."""
+        self._note(Teller.span, event)
 
     def finished(self, outcome: str, error: BaseException | None) -> None:
         """The run is over."""
         text = "" if error is None else one_line(error)
-        now = time.time()
-        for observer in self._observers:
-            self._send(
-                observer,
-                events.RunEnded(self._run, now, outcome, text, observer.dropped),
-            )
+        if outcome != "succeeded":
+            self._note_not_run()
+        for lane in self._lanes:
+            lane.finish(outcome, text, self.epoch + self._clock())
+        self._ready.clear()
 
-    def _of(self, call: NodeCall) -> tuple[int, str, int]:
-        number = self._numbers.get(call.item)
-        if number is None:
-            self._count = number = self._count + 1
-            self._numbers[call.item] = number
-        return number, call.name, call.attempt
+    def _note_not_run(self) -> None:
+        """Note which nodes never ran."""
+        unlucky = self._unlucky
+        rows = [
+            (number, node_of(item).task.name)
+            for item, number in self._numbers.items()
+            if number not in unlucky
+            and item.status not in _OVER
+            and type(item.node) is Node
+            and item.options.how != "assemble"
+        ]
+        if rows:
+            self._note(Teller.not_run, (self._clock(), rows), 0)
+
+    def seen(self, call: Any) -> Seen:
+        """Return what a call that runs in this process is known by. Thread-safe."""
+        return Seen(self, self._number(call.item), call.name, call.attempt)
+
+    def settle(self) -> None:
+        """Wait until those have seen all of it who were asked to; after its end."""
+        if not self._waits or self._direct:
+            return
+        name = threading.current_thread().name
+        if name in {"entangle-observers", "entangle-views"}:
+            return  # it would wait for itself
+        for lane in self._lanes:
+            done = threading.Event()
+            lane.settle(done.set)
+            done.wait(SETTLING)
 
     def forget(self, item: Any) -> None:
         """A node will not be heard of again."""
         self._numbers.pop(item, None)
+        self._ready.pop(item, None)
 
-    def _tell(self, event: events.Event) -> None:
-        for observer in self._observers:
-            if observer.sent - observer.seen < MOST_BEHIND:
-                self._send(observer, event)
-            else:
-                observer.dropped += 1
+    def _number(self, item: Any) -> int:
+        number = self._numbers.get(item)
+        if number is None:
+            self._count = number = self._count + 1
+            self._numbers[item] = number
+        return number
 
-    def _send(self, observer: _Observer, event: events.Event) -> None:
-        observer.sent += 1
-        self._serial.call(observer.take, event)
+    def _note(self, tell: Any, what: Any, count: int = 1) -> None:
+        for lane in self._lanes:
+            lane.note(tell, what, count)
+        if self._direct:
+            self._flush()
+        elif not self._flushing:
+            self._flushing = True
+            self._hub.post(self._flush_soon)
 
+    def _flush_soon(self) -> None:
+        self._hub.at(self._clock() + PAUSE, self._flush)
 
-def shown_place(options: Options) -> str:
-    """Return where calls run, for people; whatever it takes to show it."""
-    place = options.executor
-    if place is None:
-        return options.how
-    try:
-        return str(place)
-    except Exception:
-        return type(place).__name__
+    def _flush(self) -> None:
+        self._flushing = False
+        for lane in self._lanes:
+            lane.flush()

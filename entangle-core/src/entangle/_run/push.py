@@ -218,7 +218,11 @@ class PushRun(Run):
         self.pins.settle(self)
 
     def _add_program(
-        self, activation: Activation, program: Program, given: Item
+        self,
+        activation: Activation,
+        program: Program,
+        given: Item,
+        parent: Item | None = None,
     ) -> list[Item]:
         """Add the stages of a program that is fed by an item; return its leaves."""
         engine, relaxed = self.engine, self.places.relaxed
@@ -235,9 +239,13 @@ class PushRun(Run):
             engine.link(item, [given if p < 0 else items[p] for p in stage.parents])
         activation.items.extend(items)
         activation.programs.append(program)
+        if self.watch is not None:
+            self.watch.added(items, parent)
         return [items[number] for number in program.leaves]
 
     def _start(self, starts: deque[Item]) -> None:
+        if self.watch is not None:
+            self.watch.kept_back(starts)
         crew = self._crew
         if crew is not None:
             waiting = list(starts)
@@ -261,9 +269,10 @@ class PushRun(Run):
         outcome: str,
         error: BaseException | None = None,
         *,
+        value: Any = None,
         cached: bool = False,
     ) -> None:
-        super()._left(call, outcome, error, cached=cached)
+        super()._left(call, outcome, error, value=value, cached=cached)
         if self._crew is not None:
             self._crew.leave(call.item)
 
@@ -316,7 +325,8 @@ class PushRun(Run):
         leaves: list[Item] = []
         if chosen.program is not None:
             # Its one parent has run, or it would not have been asked.
-            leaves = self._add_program(activation, chosen.program, item.inputs[0])
+            fed_by = item.inputs[0]
+            leaves = self._add_program(activation, chosen.program, fed_by, item)
         self.engine.expanded(
             item, call.attempt, leaves, self.clock(), value=leaves, tolerant=True
         )

@@ -36,6 +36,7 @@ from .notes import note_path
 from .outcomes import Outcomes
 from .pins import Pins
 from .places import Places
+from .observing import wanted
 from .values import objects
 
 if TYPE_CHECKING:
@@ -122,33 +123,38 @@ class Run(News):
         self.places.prepare(filter(is_node, found.order))
 
     def observe(self, nodes: int, name: str) -> None:
-        """Have plugins observe the run, if any wants to; before it begins.
+        """Have those observe the run who want to; before anything is added.
 
         Args:
             nodes: How many nodes its graph has.
             name: The task whose value is asked for; empty if there are several.
         """
-        if worker.current is None and discovery.wanted():
-            # Imported here: most programs have no plugin.
+        if worker.current is None and (wanted() or discovery.wanted()):
+            # Imported here: most runs are observed by nobody.
             from .observers import watch
 
-            self.watch = watch(self.pool, nodes, name)
+            self.watch = watch(self, nodes, name)
 
     def knows(self, edge: Any) -> bool:
         """Tell whether an edge was added and its value is still to be had."""
         item = self.items.get(edge)
         return item is not None and not item.spent
 
-    def add(self, found: Discovered) -> None:
-        """Add nodes to the engine: before the run begins, or inside the monitor."""
+    def add(self, found: Discovered, parent: Item | None = None) -> None:
+        """Add nodes to the engine: before the run begins, or inside the monitor.
+
+        Args:
+            found: The nodes.
+            parent: Whose body has returned them, if one has.
+        """
         if not self.items:
             # As large as it will be, mostly: one such thing is enough.
             self.items = self.outcomes.items = found.order
-        self._add(found)
+        self._add(found, parent)
         # From here, where no variable refers to a node: references are counted.
         self.pins.pin(found.order, self.items)
 
-    def _add(self, found: Discovered) -> None:
+    def _add(self, found: Discovered, parent: Item | None) -> None:
         engine, items = self.engine, self.items
         relaxed, inputs = self.places.relaxed, found.inputs
         for edge in found.order:
@@ -165,6 +171,8 @@ class Run(News):
             else:
                 items[edge] = item = engine.add(edge, current.NO_OPTIONS, external=True)
                 self._externals.append((edge, item))
+        if self.watch is not None:
+            self.watch.added(list(map(items.__getitem__, found.order)), parent)
 
     def snapshot(self) -> Snapshot:
         """Return the state of this process that the run's workers take over."""
@@ -281,8 +289,6 @@ class Run(News):
             lasting: Whether its node may be asked for again.
         """
         self.engine.collected(item)
-        if self.watch is not None:
-            self.watch.forget(item)
         if not lasting:
             self.pins.unpin(item)
         self.forget([node_of(item)])
@@ -294,6 +300,8 @@ class Run(News):
             known = self.items.get(edge)
             if known is not None and known.spent:
                 del self.items[edge]
+                if self.watch is not None:
+                    self.watch.forget(known)
                 if is_node(edge):
                     self.encoder.forget(edge)
                     pending.extend(edges(edge))
@@ -369,6 +377,8 @@ class Run(News):
             self._finish()
 
     def _start(self, starts: deque[Item]) -> None:
+        if self.watch is not None and not self.pushes:
+            self.watch.ready(starts)
         places = self.places.of_task
         last = queue = None
         while starts:

@@ -108,7 +108,11 @@ def _body(call: NodeCall, scope: current.Scope) -> Any:
 
 def scope_of(call: NodeCall) -> current.Scope:
     """Return a new scope for a call that begins here."""
-    return current.Scope(call.slot)
+    scope = current.Scope(call.slot)
+    watch = call.run.watch
+    if watch is not None:
+        scope.seen = watch.seen(call)
+    return scope
 
 
 def arguments(call: NodeCall) -> tuple[Any, dict[str, Any]]:

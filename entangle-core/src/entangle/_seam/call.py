@@ -49,6 +49,9 @@ class Call:
             time until it starts counts.
         captures: Whether output has to be reported even by an executor of this
             machine that could print it by itself.
+        pid: Where somebody observes the call: the process that it runs in, which an
+            executor may set before it reports; 0 if that is not known.
+        took: Likewise how many nanoseconds its body took.
     """
 
     __slots__ = (
@@ -59,6 +62,8 @@ class Call:
         "kwargs",
         "name",
         "options",
+        "pid",
+        "took",
         "wants_start",
     )
 
@@ -79,6 +84,7 @@ class Call:
         self.options = options if options is not None else Options()
         self.wants_start = self.alone = wants_start
         self.captures = False
+        self.pid = self.took = 0
 
     def invoke(self) -> Any:
         """Call the function here; one that is a coroutine is run to its end."""
@@ -87,6 +93,10 @@ class Call:
 
     def run_of(self) -> object:
         """Return what identifies the run that it belongs to; None if there is none."""
+        return None
+
+    def seen(self) -> Any:
+        """Return what it is known by to those who observe its run, else None."""
         return None
 
     def started(self, at: float | None = None) -> None:

@@ -33,9 +33,10 @@ class Parcel(codec.Blob):
 
     Attributes:
         number: Under what the workers know it; 0 if it travels with each call.
+        shown: The value in a few words; empty if who encoded it was not asked.
     """
 
-    __slots__ = ("number",)
+    __slots__ = ("number", "shown")
 
     @property
     def loose(self) -> int:
@@ -57,6 +58,7 @@ class Parcel(codec.Blob):
         """Hold a pickle and its buffers, and the number it is known under."""
         codec.Blob.__init__(self, data, buffers)
         self.number = number
+        self.shown = ""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Stand in a call's arguments as a reference to the value."""

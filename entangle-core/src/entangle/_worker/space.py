@@ -1,4 +1,4 @@
-"""What a worker says of shared memory to the process that owns it."""
+"""What a body asks of the process that owns its worker: shared memory, above all."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from . import frames, pieces
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
+    from collections.abc import Mapping
     from typing import Any, Union
 
     from .main import Worker
@@ -21,13 +22,13 @@ else:
     import _signal
 
 # What is asked for.
-WRITE, SHARE, FIND, FAILED = range(4)
+WRITE, SHARE, FIND, FAILED, TRACEPARENT, SPAN = range(6)
 
 _LOST = 71  # exit code, as `main.BROKEN_STREAM`
 
 
 class Space:
-    """A worker's requests for shared memory. Thread-safe."""
+    """A worker's requests. Thread-safe."""
 
     def __init__(self, worker: Worker) -> None:
         """Speak over a worker's stream."""
@@ -60,6 +61,18 @@ class Space:
         """Ask for a block of the run by its name, and its size; None if there is none."""
         answer = self._request(FIND, name)
         return None if answer is None else (answer[4], _grant(answer))
+
+    def traceparent(self) -> Union[str, None]:
+        """Ask by what name the running call is traced; None if it is not."""
+        answer = self._request(TRACEPARENT, None)
+        return None if answer is None else answer[0]
+
+    def span(
+        self, name: str, started: float, ended: float, attributes: Mapping[str, Any]
+    ) -> None:
+        """Tell of a part of the running call."""
+        body = pickle.dumps((0, SPAN, (name, started, ended, dict(attributes))), 4)
+        self._worker.send(frames.pack(frames.SPACE, body))
 
     def _request(self, what: int, detail: Any) -> Any:
         """Wait for the answer to a request, while a body runs."""
