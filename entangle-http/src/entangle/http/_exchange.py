@@ -22,7 +22,7 @@ from . import _body
 from ._clock import Clock, current
 from ._failure import Exchange
 from ._shown import shown
-from ._trace import trace_headers
+from ._trace import tell, trace_headers
 from ._transport import Session, private, sessions
 
 if TYPE_CHECKING:
@@ -108,13 +108,14 @@ def exchanged(order: Order, attempt: int) -> Iterator[Any]:
         value = None
         try:
             value = _value(order, url, exchange, stack)
-        except EntangleError:
-            raise
+        except EntangleError as error:
+            failure = error
         except Exception as error:  # noqa: BLE001 - whatever the libraries below raise
             failure = exchange.failure(error)
         log.debug(
             "%s %s: %s, %.3f s", order.method, exchange.url, exchange.status, clock.elapsed
         )
+        tell(exchange)
         if failure is not None:
             # Not where the other is being handled: it may show what is secret.
             raise failure
