@@ -149,8 +149,17 @@ def going_on(options: Options) -> Options:
     )
 
 
-def check(fn: Any, options: Options, facet: Facet, name: str) -> None:
+def check(
+    fn: Any, options: Options, facet: Facet, place: Facet | None, name: str
+) -> None:
     """Refuse a function that can't take what a source supplies.
+
+    Args:
+        fn: The function.
+        options: How it runs.
+        facet: Which source supplies its argument.
+        place: Where it runs, if that was said.
+        name: What the task is called.
 
     Raises:
         CompositionError: it takes nothing, or more; or the source refuses it.
@@ -164,10 +173,12 @@ def check(fn: Any, options: Options, facet: Facet, name: str) -> None:
         except (TypeError, ValueError) as error:
             problem = str(error)
     if problem:
+        there = "" if place is None else f", which runs by {place}"
         raise CompositionError(
-            f"{name}: {facet} supplies the argument of the function, and {problem}",
+            f"{name}: {facet} supplies the argument of the function{there}, and "
+            f"{problem}",
             task=name,
-            origins=(facet.origin,),
+            origins=[each.origin for each in (facet, place) if each is not None],
         )
 
 

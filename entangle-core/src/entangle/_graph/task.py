@@ -173,7 +173,8 @@ class Task(Generic[P, R_co]):
         options = spec.options(is_async=self.options.is_async)
         source = spec.facet("source")
         if source is not None:
-            supplied.check(self.fn, options, source, self.name)
+            place = spec.facet("where") or spec.facet("executor")
+            supplied.check(self.fn, options, source, place, self.name)
         task: Task[P, R_co] = _new(KINDS.get(spec.value("firing"), Task))
         task._set(self.fn, spec, self._first, options)
         task.__dict__.update(self.__dict__)
