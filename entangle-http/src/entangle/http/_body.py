@@ -71,20 +71,18 @@ def text(response: requests.Response, body: bytes) -> str:
     """
     charset = _charset(response)
     if charset is None:
-        with suppress(UnicodeDecodeError):
-            return body.decode("utf-8-sig")
-        # As requests does: by looking at it.
-        return body.decode(response.apparent_encoding or "latin-1", errors="replace")
+        said, charset = "no charset is named for the body", "utf-8-sig"
+    else:
+        said = f"the charset of the body is said to be {charset!r}"
     try:
         return body.decode(charset)
     except LookupError:
         problem = "which is not known here"
     except UnicodeError as error:
-        place = f" at byte {error.start:,}" if isinstance(error, UnicodeDecodeError) else ""
-        problem = f"and it is not{place}"
-    raise BodyProblemError(
-        f"the body says that its charset is {charset!r}, {problem}; ask for bytes"
-    )
+        start = error.start if isinstance(error, UnicodeDecodeError) else 0
+        known_as = "UTF-8" if charset == "utf-8-sig" else charset
+        problem = f"and it is no {known_as} at byte {start:,}"
+    raise BodyProblemError(f"{said}, {problem}; ask for bytes, or for the response")
 
 
 def _charset(response: requests.Response) -> str | None:

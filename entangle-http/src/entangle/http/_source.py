@@ -31,10 +31,20 @@ _BREAK: Final = re.compile(r"[\r\n\0]")
 _RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*(?:([0-9.]*)\s*)?(s|m|h|d)[a-z]*")
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _IN_MEMORY: Final = 256 << 20
+_PAIR: Final = 2
 _WRITTEN_OUT: Final = (
     'is a secret that is written out: give it by name, as env("NAME") or file(path) of '
     "entangle.secrets"
 )
+
+
+if TYPE_CHECKING:
+    Fields = Mapping[str, Any]
+    Headers = Mapping[str, str | Secret]
+    Auth = Secret | tuple[str | Secret, Secret]
+else:
+    # Checked below instead: what is wrong with one is told without showing it.
+    Fields = Headers = Auth = Any
 
 
 class RequestSource(Source):
@@ -87,12 +97,12 @@ class RequestSource(Source):
         *,
         url: str,
         method: str = "GET",
-        params: Mapping[str, Any] | None = None,
-        headers: Mapping[str, str | Secret] | None = None,
+        params: Fields | None = None,
+        headers: Headers | None = None,
         json: Any = None,
-        data: Mapping[str, Any] | bytes | str | None = None,
-        files: Mapping[str, Any] | None = None,
-        auth: Secret | tuple[str | Secret, Secret] | None = None,
+        data: Fields | bytes | str | None = None,
+        files: Fields | None = None,
+        auth: Auth | None = None,
         timeout: float = 60.0,
         retries: int = 3,
         retry_after: float = 60.0,
@@ -103,7 +113,7 @@ class RequestSource(Source):
         rate: str | None = None,
         session: Callable[[], Any] | None = None,
         http_cache: bool = False,
-        proxies: Mapping[str, str | Secret] | None = None,
+        proxies: Headers | None = None,
         verify: bool | str = True,
         cert: str | tuple[str, str] | None = None,
     ) -> None:
@@ -142,6 +152,10 @@ class RequestSource(Source):
         """
         if "url" in options:
             Template(options["url"])
+        for name in ("params", "headers", "files", "proxies"):
+            _check_mapping(name, options.get(name))
+        if not isinstance(options.get("data"), (str, bytes)):
+            _check_mapping("data", options.get("data"))
         method = options.get("method", "GET")
         if not _TOKEN.fullmatch(method):
             raise ValueError(f"method {method!r} is none")
@@ -351,12 +365,23 @@ def _rate(text: str | None) -> Rate | None:
     return Rate(calls, float(found[2] or 1) * _SECONDS[found[3]])
 
 
+def _check_mapping(name: str, value: Any) -> None:
+    if value is not None and not (
+        isinstance(value, Mapping) and all(isinstance(each, str) for each in value)
+    ):
+        kind = type(value).__qualname__
+        raise TypeError(f"{name} must be a mapping with names as keys, not {kind}")
+
+
 def _check_headers(headers: Mapping[str, Any]) -> None:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
             raise ValueError(f"{name!r} can't be the name of a header")
         if isinstance(value, Secret):
             continue
+        if not isinstance(value, str):
+            kind = type(value).__qualname__
+            raise TypeError(f"the header {name} must be str, not {kind}")
         if _BREAK.search(value) or value != value.strip():
             raise ValueError(
                 f"the header {name} holds a line break, or spaces around its value"
@@ -366,9 +391,17 @@ def _check_headers(headers: Mapping[str, Any]) -> None:
 
 
 def _check_auth(auth: Any) -> None:
-    if isinstance(auth, tuple):
-        user, password = auth
-        if not isinstance(password, Secret) or not isinstance(user, (str, Secret)):
-            raise ValueError(
-                'the password in auth= is given by name: auth=("me", env("PASSWORD"))'
-            )
+    pair: Any = auth
+    if auth is None or isinstance(auth, Secret):
+        return
+    if (
+        isinstance(auth, tuple)
+        and len(pair) == _PAIR
+        and isinstance(pair[0], (str, Secret))
+        and isinstance(pair[1], Secret)
+    ):
+        return
+    raise ValueError(
+        'auth is a secret by name, as env("TOKEN"), or a user with one, as '
+        '("me", env("PASSWORD"))'
+    )

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlsplit
 
 from entangle.secrets import Secret, known
 
-from ._shown import is_secret
+from ._shown import is_secret, shown
 
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _SCHEMES: Final = ("http", "https")
@@ -33,7 +33,7 @@ class Template:
             ValueError: It is none that can be requested; the message says why.
         """
         if _CONTROL.search(text):
-            raise ValueError(f"url {text!r} holds a space or control character")
+            raise ValueError(f"url {shown(text)!r} holds a space or control character")
         try:
             # Each part: literal text, and the name that follows it, if any.
             self._parts = [
@@ -42,7 +42,7 @@ class Template:
             ]
         except ValueError as error:
             raise ValueError(
-                f"url {text!r} is no template: {error}; write {{{{ and }}}} for braces"
+                f"url {shown(text)!r} is no template: {error}; write {{{{ and }}}} for braces"
             ) from None
         self.text = text
         self.names = tuple(
@@ -83,7 +83,7 @@ def _check(text: str, begin: str, names: tuple[str, ...]) -> None:
         parts = urlsplit(begin)
         parts.port  # noqa: B018 - it is checked when it is asked for
     except ValueError as error:
-        raise ValueError(f"url {text!r} is no URL: {error}") from None
+        raise ValueError("url is no URL: its host or port makes no sense") from None
     if parts.scheme.lower() not in _SCHEMES:
         what = f"{parts.scheme}://" if parts.scheme else "no scheme"
         raise ValueError(f"url has {what}: only http:// and https:// can be requested")
@@ -93,7 +93,7 @@ def _check(text: str, begin: str, names: tuple[str, ...]) -> None:
             'auth=("me", env("PASSWORD"))'
         )
     if not parts.hostname:
-        raise ValueError(f"url {text!r} names no host")
+        raise ValueError(f"url {shown(text)!r} names no host")
     for name, value in parse_qsl(urlsplit(text).query):
         if is_secret(name) and not value.startswith("{"):
             raise ValueError(
@@ -102,7 +102,7 @@ def _check(text: str, begin: str, names: tuple[str, ...]) -> None:
             )
     if names and not (parts.path or parts.query):
         raise ValueError(
-            f"url {text!r} has a placeholder in the host: they may only come after it"
+            f"url {shown(text)!r} has a placeholder in the host: they may only come after it"
         )
 
 
