@@ -24,34 +24,46 @@ CHUNK: Final = 1 << 16
 PREFIX: Final = "entangle-http-"
 
 
-def chunks(response: requests.Response, exchange: Exchange) -> Iterator[bytes]:
-    """Yield the body as it comes, decompressed.
+def chunks(
+    response: requests.Response, exchange: Exchange, *, soon: bool = False
+) -> Iterator[bytes]:
+    """Yield the body piece by piece, decompressed.
+
+    Args:
+        response: Whose body.
+        exchange: What there may be of it, in which time.
+        soon: Whether pieces are wanted as they come, however small.
 
     Raises:
         LargeBodyError: There is more than may be.
         Exception: What the libraries below raise.
     """
+    most = f"max_bytes={exchange.limit:,.0f}"
     length = response.headers.get("Content-Length", "")
     encoded = response.headers.get("Content-Encoding")
-    if length.isascii() and length.isdigit() and not encoded:
-        _check(float(length[:20]), exchange, exact=True)
+    if exchange.method != "HEAD" and length.isascii() and length.isdigit():
+        announced = float(length)
+        if announced > exchange.limit and not encoded:
+            raise LargeBodyError(f"the body has {announced:,.0f} bytes, and {most}")
     seen = 0
-    for chunk in response.iter_content(CHUNK):
+    for chunk in _at_once(response) if soon else response.iter_content(CHUNK):
         seen += len(chunk)
-        _check(seen, exchange)
+        if seen > exchange.limit:
+            raise LargeBodyError(f"the body goes on beyond {most}")
         if exchange.clock.over:
             raise TimeoutError
         yield chunk
 
 
-def _check(seen: float, exchange: Exchange, *, exact: bool = False) -> None:
-    if seen > exchange.limit:
-        found = f"of {seen:,.0f} bytes" if exact else "goes on"
-        raise LargeBodyError(
-            f"the body {found}, and max_bytes={exchange.limit:,.0f}"
-            if exact
-            else f"the body {found} beyond max_bytes={exchange.limit:,.0f}"
-        )
+def _at_once(response: requests.Response) -> Iterator[bytes]:
+    """Yield what has come, without waiting for more."""
+    raw: Any = response.raw
+    kept = hasattr(response, "from_cache")  # CacheControl has to see whole reads
+    if kept or getattr(raw, "chunked", False) or not hasattr(raw, "read1"):
+        yield from response.iter_content(CHUNK)  # of chunks, each as it comes
+        return
+    while chunk := raw.read1(CHUNK, decode_content=True):
+        yield chunk
 
 
 def whole(response: requests.Response, exchange: Exchange) -> bytes:
@@ -69,19 +81,20 @@ def text(response: requests.Response, body: bytes) -> str:
     Raises:
         BodyProblemError: It is no such text.
     """
-    charset = _charset(response)
-    if charset is None:
-        said, charset = "no charset is named for the body", "utf-8-sig"
-    else:
-        said = f"the charset of the body is said to be {charset!r}"
+    named = _charset(response)
+    said = f"the charset of the body is said to be {named!r}"
+    if named is None:
+        said = "no charset is named for the body"
+    charset = named or "utf-8"
     try:
-        return body.decode(charset)
+        # A signature at the begin is no part of the text.
+        signed = codecs.lookup(charset).name == "utf-8"
+        return body.decode("utf-8-sig" if signed else charset)
     except LookupError:
         problem = "which is not known here"
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
-        known_as = "UTF-8" if charset == "utf-8-sig" else charset
-        problem = f"and it is no {known_as} at byte {start:,}"
+        problem = f"and it is no {charset} at byte {start:,}"
     raise BodyProblemError(f"{said}, {problem}; ask for bytes, or for the response")
 
 
@@ -92,11 +105,7 @@ def _charset(response: requests.Response) -> str | None:
     for piece in rest.split(";"):
         name, _, value = piece.partition("=")
         if name.strip().lower() == "charset":
-            found = value.strip().strip("\"'")
-            # A signature at the begin is no part of the text.
-            with suppress(LookupError):
-                return "utf-8-sig" if codecs.lookup(found).name == "utf-8" else found
-            return found or None
+            return value.strip().strip("\"'") or None
     return None
 
 

@@ -256,7 +256,7 @@ def _excerpt(response: requests.Response) -> str:
 
 def _guarded(response: requests.Response, exchange: Exchange) -> Iterator[bytes]:
     """Yield chunks; while a function looks at one the clock stands still."""
-    stream = _body.chunks(response, exchange)
+    stream = _body.chunks(response, exchange, soon=True)
     while True:
         exchange.clock.go_on()
         failure: BaseException | None = None

@@ -169,6 +169,8 @@ class Session(requests.Session):
             except (urllib3.exceptions.HTTPError, OSError):
                 resp._content = b""
             resp._content_consumed = True
+            # What is left would be taken for the next answer.
+            resp.raw.close()
         return target
 
     def rebuild_auth(
