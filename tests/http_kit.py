@@ -61,7 +61,12 @@ class Server:
         plain = sock
         try:
             if self._tls is not None:
-                sock = self._tls.wrap_socket(sock, server_side=True)
+                sock = self._tls.wrap_socket(
+                    sock, server_side=True, do_handshake_on_connect=False
+                )
+                with self._lock:
+                    self._open.add(sock)  # the plain one is nothing any more
+                sock.do_handshake()
             with sock.makefile("rb") as file:
                 while self._answer(sock, file):
                     pass
@@ -69,7 +74,7 @@ class Server:
             pass
         finally:
             with self._lock:
-                self._open.discard(plain)
+                self._open -= {plain, sock}
             sock.close()
             plain.close()
 

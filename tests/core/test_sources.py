@@ -250,7 +250,7 @@ def test_what_is_a_body_and_what_is_none():
         pass
 
     def doc(data):
-        "doc"
+        """Say nothing."""
 
     def constant(data):
         return 5
@@ -427,7 +427,11 @@ def test_a_place_elsewhere_gets_the_value(order):
 def test_foreign_executors_and_names():
     """As places elsewhere."""
     with ThreadPoolExecutor(1, "foreign") as foreign, ThreadExecutor() as ours:
-        for executor, begin in ((foreign, "foreign"), (ours, "entangle"), ("thread", "")):
+        for executor, begin in (
+            (foreign, "foreign"),
+            (ours, "entangle"),
+            ("thread", ""),
+        ):
             node = task(executor=executor)(desk(where))("v")
             _, values, _, pid, name = node()
             assert values == ("v",)
@@ -517,7 +521,9 @@ def test_a_source_has_attempts_of_its_own():
     assert got.value.__cause__.attempts == 3
 
 
-@pytest.mark.parametrize(("retry", "retries", "attempts"), [(1, 3, 4), (3, 1, 4), (2, 0, 3)])
+@pytest.mark.parametrize(
+    ("retry", "retries", "attempts"), [(1, 3, 4), (3, 1, 4), (2, 0, 3)]
+)
 def test_attempts_are_never_multiplied(retry, retries, attempts):
     """There are as many as the larger of the two allows."""
     made = thread(retry=retry)(desk(fails=99, retries=retries)(said))
@@ -769,7 +775,9 @@ def test_optional_parameters_stay_what_they_are():
 def test_calls_are_checked_where_they_are_written():
     """By the source, with the function's name."""
     for call in (lambda: in_process(1, 2), lambda: in_process.map([1], [2])):
-        with pytest.raises(TypeError, match=r"in_process\(\): the desk takes one value"):
+        with pytest.raises(
+            TypeError, match=r"in_process\(\): the desk takes one value"
+        ):
             call()
     with pytest.raises(TypeError, match=r"in_thread\(\): the desk knows no bad="):
         in_thread(bad=1)

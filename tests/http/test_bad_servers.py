@@ -163,9 +163,7 @@ def test_a_dribbling_body(how, kind):
 
     handler = dribble(HEAD + b"Content-Length: 100000\r\n\r\n", b"x", gone)
     with serving(handler) as server, within(PATIENCE):
-        made = how(
-            request(url=server.url, retries=0, timeout=0.4, as_=kind)(drained)
-        )
+        made = how(request(url=server.url, retries=0, timeout=0.4, as_=kind)(drained))
         with pytest.raises(RequestTimeoutError, match=r"its timeout of 0\.4 s") as got:
             made()()
         assert gone.wait(PATIENCE)
@@ -263,7 +261,10 @@ def test_bodies_that_end_early(headers, body):
 
 def test_a_body_that_is_longer_than_it_says():
     """What comes too much is no part of it, nor of the next answer."""
-    long = HEAD + b"Content-Length: 2\r\n\r\nokHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    long = (
+        HEAD
+        + b"Content-Length: 2\r\n\r\nokHTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n"
+    )
     with serving(turns(long, answer("fine"))) as server:
         made = get(server.url)
         assert made()() == 2
@@ -275,7 +276,9 @@ def test_lengths_that_are_none(length):
     """Not believed: the body ends with the connection, or it is too large."""
 
     def handler(*_):
-        return HEAD + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\nhello"
+        return (
+            HEAD + b"Connection: close\r\nContent-Length: " + length + b"\r\n\r\nhello"
+        )
 
     with serving(handler) as server, within(PATIENCE):
         try:
@@ -360,7 +363,10 @@ def test_wrong_charsets(charset, words):
     [
         (b"HTTP/1.1 204 No Content\r\n\r\n", "JSON is wanted, and the body is empty"),
         (answer(""), "the body is empty"),
-        (answer("<html>", Content_Type="text/html"), "the body \\(text/html\\) is none"),
+        (
+            answer("<html>", Content_Type="text/html"),
+            "the body \\(text/html\\) is none",
+        ),
         (answer("[" * 100_000), "is none"),
         (answer(b"\xff\xfe\xfd"), "is none"),
     ],
@@ -428,7 +434,9 @@ def test_head_has_no_body_to_be_too_large():
 def test_statuses():
     """Those of 400 and more are errors, with the begin of the body."""
     body = "no " * 1000
-    error = failure(lambda *_: answer(body, "404 Not Found"), StatusError, "404 Not Found")
+    error = failure(
+        lambda *_: answer(body, "404 Not Found"), StatusError, "404 Not Found"
+    )
     assert error.status == 404
     assert error.body == " ".join(body.split())[:500]
 
@@ -452,14 +460,18 @@ def test_a_redirect_loop():
 def test_redirects_are_read_in_moderation():
     """The body of a redirect without an end is left."""
     gone = threading.Event()
-    begin = b"HTTP/1.1 302 Found\r\nLocation: /there\r\nTransfer-Encoding: chunked\r\n\r\n"
+    begin = (
+        b"HTTP/1.1 302 Found\r\nLocation: /there\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
     endless = dribble(begin, b"4000\r\n" + b"x" * 0x4000 + b"\r\n", gone)
     with serving(turns(endless, answer("there"))) as server, within(PATIENCE):
         assert get(server.url)()() == 5
         assert gone.wait(PATIENCE)
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"])
+@pytest.mark.parametrize(
+    "target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "data:,x"]
+)
 def test_redirects_to_other_schemes(target):
     def handler(*_):
         return answer(status="302 Found", Location=target)

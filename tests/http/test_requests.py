@@ -279,7 +279,7 @@ def test_bytes_and_responses(server):
     def named(data: "requests.Response"):
         return data.status_code
 
-    def nowhere(data: "nowhere.Response"):  # noqa: F821 - for type checkers only
+    def nowhere(data: "nowhere.Response"):
         return data.status_code
 
     assert thread(request(url=server.url)(raw))()() == (bytes, "GET")
@@ -400,7 +400,9 @@ def test_charsets():
     """What the headers say; without, UTF-8 or what it looks like."""
     bodies = iter(
         [
-            answer("é".encode("latin-1"), Content_Type="text/plain; charset=ISO-8859-1"),
+            answer(
+                "é".encode("latin-1"), Content_Type="text/plain; charset=ISO-8859-1"
+            ),
             answer("é".encode("utf-16"), Content_Type='text/plain; charset="utf-16"'),
             answer("é".encode(), Content_Type="text/plain"),
             answer("\ufeffé".encode(), Content_Type="text/plain; charset=utf-8"),

@@ -110,7 +110,15 @@ def test_a_server_may_ask_to_wait(status):
 
 @pytest.mark.parametrize(
     "absurd",
-    ["99999999999", "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT", "-5", "soon", "", "1e9"],
+    [
+        "99999999999",
+        "9" * 5000,
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "-5",
+        "soon",
+        "",
+        "1e9",
+    ],
 )
 def test_but_not_for_ever(absurd):
     """Not longer than retry_after says; what makes no sense counts as not asked."""

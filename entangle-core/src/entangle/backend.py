@@ -16,9 +16,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._graph.supplied import Asked
 from entangle._seam.call import Call
 from entangle._seam.executor import Capabilities, Executor
-from entangle._graph.supplied import Asked
 from entangle._seam.making import context, infrastructure, source
 from entangle._seam.payload import deliver, pack_call, run_payload
 from entangle._seam.source import Rate, Source

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import Any, Final
 
 from entangle.errors import SecretError
@@ -35,7 +36,8 @@ class Secret(ABC):
 
     def __init__(self, name: str) -> None:
         """Refer to a secret; it need not be there yet, nor in this process."""
-        if not isinstance(name, str) or not name or "\0" in name:
+        given: object = name
+        if not isinstance(given, str) or not given or "\0" in given:
             raise ValueError(f"{name!r} names no secret")
         self.name = name
 
@@ -102,8 +104,7 @@ class File(Secret):
 
     def _read(self) -> str:
         try:
-            with open(self.name, encoding="utf-8") as file:
-                value = file.read().rstrip("\r\n")
+            value = Path(self.name).read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
             raise SecretError(repr(self), f"the file can't be read: {reason}") from None

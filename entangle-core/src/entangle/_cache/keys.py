@@ -20,7 +20,6 @@ from .tokens import Tokens, UnkeyableError, digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from entangle._graph.options import Options
     from entangle._graph.task import Task
 
 # Grows when keys are made differently.

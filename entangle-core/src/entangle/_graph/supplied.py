@@ -127,7 +127,12 @@ def runs_elsewhere(options: Options) -> bool:
 def asking(options: Options) -> Options:
     """Return how a source is asked whose function runs elsewhere: by a local worker."""
     return options._replace(
-        **dict.fromkeys(("executor", "env", "cwd", "nice", "cpus", "scheduler")),
+        executor=None,
+        env=None,
+        cwd=None,
+        nice=None,
+        cpus=None,
+        scheduler=None,
         fresh=False,
         preload=(),
         shared_memory=False,

@@ -23,9 +23,9 @@ class Supplying(Configured, Generic[Q]):
 
     # That options are given by name alone is not to be seen from a ParamSpec.
     @overload
-    def __call__(self, fn: FlowTask[..., R], /) -> FlowTask[..., R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fn: FlowTask[..., R], /) -> FlowTask[..., R]: ...
     @overload
-    def __call__(self, fn: Task[..., R], /) -> Task[..., R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fn: Task[..., R], /) -> Task[..., R]: ...
     @overload
     def __call__(self, fn: Callable[..., R], /) -> Task[..., R]: ...  # type: ignore[overload-overlap]
     @overload

@@ -31,9 +31,7 @@ class Rates:
         self._hub = hub
         self._paces: dict[Hashable, _Pace] = {}
 
-    def enter(
-        self, key: Hashable, interval: float, begin: Callable[[], bool]
-    ) -> None:
+    def enter(self, key: Hashable, interval: float, begin: Callable[[], bool]) -> None:
         """Have ``begin()`` called when the interval since the last one is over.
 
         Args:

@@ -53,9 +53,7 @@ class ProcessPlace:
             raise UnpicklableError(
                 path=error.path, reason=error.reason, node=task.name
             ) from error
-        self._prepared = prepare(
-            options, shipped, run.snapshot(), run.pool, task.name
-        )
+        self._prepared = prepare(options, shipped, run.snapshot(), run.pool, task.name)
 
     @property
     def mean_ns(self) -> float | None:

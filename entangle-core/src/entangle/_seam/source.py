@@ -38,7 +38,9 @@ class Source(ABC):
     asked about calls and functions where they are written.
     """
 
-    def check_function(self, function: Callable[..., Any], *, travels: bool) -> None:
+    def check_function(  # noqa: B027 - most have nothing to refuse
+        self, function: Callable[..., Any], *, travels: bool
+    ) -> None:
         """Refuse a function that can't take what this supplies.
 
         Args:
@@ -62,6 +64,7 @@ class Source(ABC):
         Raises:
             TypeError: with the reason.
         """
+        del names
         if values:
             raise TypeError(f"it takes keywords only, and {values} values were given")
 
@@ -86,5 +89,5 @@ class Source(ABC):
         """How often calls of one task may begin, over all workers; None for any."""
         return None
 
-    def close(self) -> None:
+    def close(self) -> None:  # noqa: B027 - most keep nothing
         """Let go of what is kept between calls; the instance is not used again."""

@@ -1,14 +1,14 @@
 """HTTP requests as the source of tasks' data.
 
-    from entangle.http import request
-    from entangle.thread import thread
+from entangle.http import request
+from entangle.thread import thread
 
-    @thread
-    @request(url="https://api.example.com/users/{id}")
-    def name(user: dict) -> str:
-        return user["name"]
+@thread
+@request(url="https://api.example.com/users/{id}")
+def name(user: dict) -> str:
+    return user["name"]
 
-    name(id=7)()
+name(id=7)()
 """
 
 from __future__ import annotations

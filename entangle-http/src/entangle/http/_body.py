@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from ._failure import BodyProblemError, LargeBodyError
+from ._transport import consumed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
 
     import requests
 
@@ -69,9 +70,7 @@ def _at_once(response: requests.Response) -> Iterator[bytes]:
 def whole(response: requests.Response, exchange: Exchange) -> bytes:
     """Read the whole body into memory; as `chunks`."""
     body = b"".join(chunks(response, exchange))
-    # Now it is as if it had been read by the library.
-    response._content = body  # noqa: SLF001 - the public way has no limit
-    response._content_consumed = True  # noqa: SLF001 - as above
+    consumed(response, body)
     return body
 
 
@@ -129,7 +128,7 @@ def parsed(response: requests.Response, body: bytes) -> Any:
 
 
 @contextmanager
-def on_disk(response: requests.Response, exchange: Exchange) -> Iterator[Path]:
+def on_disk(response: requests.Response, exchange: Exchange) -> Generator[Path]:
     """Have the body in a temporary file; what is still there in the end is removed.
 
     The file is locked by this process meanwhile: if that is killed, the next one to
@@ -146,7 +145,7 @@ def on_disk(response: requests.Response, exchange: Exchange) -> Iterator[Path]:
 
 
 @contextmanager
-def _locked_file() -> Iterator[tuple[Path, Any]]:
+def _locked_file() -> Generator[tuple[Path, Any]]:
     while True:
         number, name = tempfile.mkstemp(prefix=PREFIX)
         file = os.fdopen(number, "wb")

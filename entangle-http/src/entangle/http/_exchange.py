@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import logging
-import os
 import re
-from collections.abc import Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -14,6 +12,7 @@ from urllib.parse import quote, quote_plus
 
 import requests
 import requests.auth
+from requests.structures import CaseInsensitiveDict
 
 from entangle.errors import EntangleError
 from entangle.secrets import HIDDEN, Secret, known, scrub
@@ -21,12 +20,13 @@ from entangle.secrets import HIDDEN, Secret, known, scrub
 from . import _body
 from ._clock import Clock, current
 from ._failure import Exchange
+from ._forms import is_mapping, is_path, is_several
 from ._shown import shown
 from ._trace import tell, trace_headers
 from ._transport import Session, private, sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
 
 log = logging.getLogger("entangle.http")
 
@@ -81,7 +81,7 @@ class Order(NamedTuple):
 
 
 @contextmanager
-def exchanged(order: Order, attempt: int) -> Iterator[Any]:
+def exchanged(order: Order, attempt: int) -> Generator[Any]:
     """Make the request and give what is wanted of the response.
 
     Args:
@@ -113,7 +113,11 @@ def exchanged(order: Order, attempt: int) -> Iterator[Any]:
         except Exception as error:  # noqa: BLE001 - whatever the libraries below raise
             failure = exchange.failure(error)
         log.debug(
-            "%s %s: %s, %.3f s", order.method, exchange.url, exchange.status, clock.elapsed
+            "%s %s: %s, %.3f s",
+            order.method,
+            exchange.url,
+            exchange.status,
+            clock.elapsed,
         )
         tell(exchange)
         if failure is not None:
@@ -162,7 +166,7 @@ def _sent(
         settings = session.surroundings(str(prepared.url), *given)
     else:
         settings = session.merge_environment_settings(
-            prepared.url, given[0], True, *given[1:]
+            str(prepared.url), given[0], True, *given[1:]
         )
     current.clock = clock
     try:
@@ -186,9 +190,7 @@ def _request(order: Order, url: str, stack: ExitStack) -> requests.Request:
         params={name: _read(value) for name, value in order.params.items()},
         json=_read(order.json),
         data=_read(order.data),
-        files={
-            name: _opened(value, stack) for name, value in order.files.items()
-        },
+        files={name: _opened(value, stack) for name, value in order.files.items()},
         auth=_auth(order.auth),
     )
 
@@ -222,26 +224,23 @@ def _read(value: Any) -> Any:
         for form in (quote(text), quote(text, safe=""), quote_plus(text)):
             known(form)
         return text
-    if isinstance(value, Mapping):
-        items: Any = value.items()
-        return {name: _read(item) for name, item in items}
-    if isinstance(value, (list, tuple)):
-        several: Any = value
-        return [_read(item) for item in several]
+    if is_mapping(value):
+        return {name: _read(item) for name, item in value.items()}
+    if is_several(value):
+        return [_read(item) for item in value]
     return value
 
 
 def _opened(value: Any, stack: ExitStack) -> Any:
     """Return a file as requests takes it: with a name, open or as bytes."""
-    if isinstance(value, tuple):
+    if is_several(value):
         name, content, *rest = value
         return (str(name), _content(content, stack), *rest)
-    name = Path(value).name if isinstance(value, (str, os.PathLike)) else "file"
-    return name, _content(value, stack)
+    return Path(value).name if is_path(value) else "file", _content(value, stack)
 
 
 def _content(value: Any, stack: ExitStack) -> Any:
-    if isinstance(value, (str, os.PathLike)):
+    if is_path(value):
         return stack.enter_context(Path(value).open("rb"))
     return bytes(value)
 
@@ -282,10 +281,10 @@ def _harmless(response: requests.Response) -> requests.Response:
 
 
 def _without_secrets(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    clean: Any = requests.PreparedRequest()
+    clean = requests.PreparedRequest()
     clean.method = request.method
     clean.url = scrub(str(request.url))
-    clean.headers = requests.structures.CaseInsensitiveDict(
+    clean.headers = CaseInsensitiveDict(
         (name, HIDDEN if private(name, value) else value)
         for name, value in request.headers.items()
     )

@@ -8,7 +8,7 @@ import random
 import re
 import ssl
 import time
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import requests
 import urllib3.exceptions as below
@@ -27,14 +27,14 @@ from .errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ._clock import Clock
 
+Kind = TypeVar("Kind", bound=RequestError)
+
 # Those that may be sent twice: the second time changes nothing.
-IDEMPOTENT: Final = frozenset(
-    {"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"}
-)
+IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 # What says that another time it may be different.
 _PASSING: Final = frozenset({429, 500, 502, 503, 504})
 _DIGITS: Final = re.compile(r"[0-9]{1,12}")
@@ -99,30 +99,16 @@ class Exchange:
 
     def failure(self, error: BaseException) -> RequestError:
         """Return what to raise for an exception of the libraries below."""
-        if isinstance(error, (TimeoutError, requests.Timeout)) or self.clock.over:
+        if self.clock.over or isinstance(error, (TimeoutError, requests.Timeout)):
             return self._timeout(error)
-        if isinstance(error, LargeBodyError):
-            large = self._made(TooLargeError, str(error))
-            large.limit = int(self.limit)
-            return large
-        if isinstance(error, BodyProblemError):
-            return self._made(BodyError, str(error))
-        if isinstance(error, (requests.TooManyRedirects, AbroadError)):
-            return self._made(RedirectError, _redirect(error))
-        if _is_any(error, (below.DecodeError, requests.exceptions.ContentDecodingError)):
-            return self._made(BodyError, f"the body can't be decompressed: {_said(error)}")
-        if _is_any(error, (ssl.SSLError, requests.exceptions.SSLError)):
-            return self._made(ConnectionFailedError, _certificate(error))
-        if isinstance(error, requests.exceptions.InvalidSchema):
-            return self._made(
-                RedirectError if self.status else RequestError,
-                "only http:// and https:// can be requested",
-            )
-        if _is_any(error, (below.NewConnectionError, below.NameResolutionError)):
-            reason = f"there is no connection: {_said(error)}"
-            # Nothing was sent: any method may try again.
-            return self._made(ConnectionFailedError, reason, again=True)
-        if isinstance(error, (ValueError, UnicodeError, TypeError)):
+        chain = _chain(error)
+        for kinds, kind, words, again in _TABLE:
+            if any(isinstance(each, kinds) for each in chain):
+                made = self._made(kind, words(error), again=again)
+                if isinstance(made, TooLargeError):
+                    made.limit = int(self.limit)
+                return made
+        if isinstance(error, (ValueError, TypeError)):
             return self._made(RequestError, f"it can't be sent: {_said(error)}")
         reason = f"the connection broke: {_said(error)}"
         again = self.method in IDEMPOTENT
@@ -156,7 +142,7 @@ class Exchange:
             reason, again = "nothing came in time", self.method in IDEMPOTENT
         return self._made(RequestTimeoutError, reason, again=again)
 
-    def _made(self, kind: Any, reason: str, *, again: bool = False) -> Any:
+    def _made(self, kind: type[Kind], reason: str, *, again: bool = False) -> Kind:
         made = kind(
             scrub(reason),
             method=self.method,
@@ -226,10 +212,38 @@ def _certificate(error: BaseException) -> str:
     return f"there is no secure connection: {_said(error)}"
 
 
-def _redirect(error: BaseException) -> str:
-    if isinstance(error, AbroadError):
-        return (
-            "the server sends the request to another host, and its body holds a "
-            "secret: that is not sent there"
-        )
+def _too_many(error: BaseException) -> str:
     return f"too many redirects: {error}"
+
+
+def _abroad(_: BaseException) -> str:
+    return (
+        "the server sends the request to another host, and its body holds a secret: "
+        "that is not sent there"
+    )
+
+
+def _schema(_: BaseException) -> str:
+    return "only http:// and https:// can be requested"
+
+
+def _unpacked(error: BaseException) -> str:
+    return f"the body can't be decompressed: {_said(error)}"
+
+
+def _unconnected(error: BaseException) -> str:
+    return f"there is no connection: {_said(error)}"
+
+
+# What any of an exception's chain is, what that is here, in which words, and whether
+# any method may try again, since nothing was sent. The first that fits counts.
+_TABLE: Final[list[tuple[Any, type[RequestError], Callable[..., str], bool]]] = [
+    (LargeBodyError, TooLargeError, str, False),
+    (BodyProblemError, BodyError, str, False),
+    (requests.TooManyRedirects, RedirectError, _too_many, False),
+    (AbroadError, RedirectError, _abroad, False),
+    (below.DecodeError, BodyError, _unpacked, False),
+    (ssl.SSLError, ConnectionFailedError, _certificate, False),
+    (requests.exceptions.InvalidSchema, RedirectError, _schema, False),
+    (below.NewConnectionError, ConnectionFailedError, _unconnected, True),
+]

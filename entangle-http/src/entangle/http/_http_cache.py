@@ -68,7 +68,9 @@ class _Discreet(CacheController):
             return request
         keyed = request.copy()
         whole = b"\0".join(
-            part for name in sorted(secret) for part in (name.lower().encode(), secret[name])
+            part
+            for name in sorted(secret)
+            for part in (name.lower().encode(), secret[name])
         )
         digest = hmac.digest(self.salt, whole, "sha256").hex()
         for name in secret:
@@ -97,7 +99,7 @@ class _Discreet(CacheController):
         return super().update_cached_response(self._keyed(request), response)
 
 
-class _Caching(CacheControlAdapter, Punctual):
+class _Caching(CacheControlAdapter, Punctual):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Sends what is not kept, by connections that keep to their clock."""
 
 
@@ -121,12 +123,12 @@ def caching_session() -> Session:
 
 
 def _folder() -> Path:
-    base = os.environ.get("ENTANGLE_CACHE_DIR")
-    if not base:
-        home = os.environ.get("XDG_CACHE_HOME", "")
-        home = home if os.path.isabs(home) else os.path.expanduser("~/.cache")
-        base = os.path.join(home, "entangle")
-    folder = Path(base).absolute() / "http"
+    given = os.environ.get("ENTANGLE_CACHE_DIR")
+    home = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    if not home.is_absolute():
+        # As its specification says, a relative one is to be ignored.
+        home = Path.home() / ".cache"
+    folder = (Path(given).absolute() if given else home / "entangle") / "http"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()

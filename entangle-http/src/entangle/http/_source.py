@@ -13,6 +13,7 @@ from weakref import WeakKeyDictionary
 from entangle.backend import Rate, Source
 from entangle.secrets import Secret
 
+from ._forms import is_mapping, is_several
 from ._shown import is_secret
 from ._template import Template
 from ._wanted import BOUND, wanted
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
 _QUERIES: Final = frozenset({"GET", "HEAD"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAK: Final = re.compile(r"[\r\n\0]")
-_RATE: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*/\s*(?:([0-9.]*)\s*)?(s|m|h|d)[a-z]*")
+_RATE: Final = re.compile(
+    r"([0-9]+(?:\.[0-9]+)?)\s*/\s*(?:([0-9.]*)\s*)?(s|m|h|d)[a-z]*"
+)
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _IN_MEMORY: Final = 256 << 20
 _PAIR: Final = 2
@@ -45,6 +48,9 @@ if TYPE_CHECKING:
 else:
     # Checked below instead: what is wrong with one is told without showing it.
     Fields = Headers = Auth = Any
+
+
+_kind_of: Final[Callable[[object], type[object]]] = type
 
 
 class RequestSource(Source):
@@ -92,7 +98,7 @@ class RequestSource(Source):
         cert: A file with our own certificate and key, or two.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of the decorator
         self,
         *,
         url: str,
@@ -123,7 +129,7 @@ class RequestSource(Source):
         self._params = params or {}
         self._headers = headers or {}
         self._json = json
-        self._data = data
+        self._data: Any = data
         self._files = files or {}
         self._auth = auth
         self._timeout = float(timeout)
@@ -156,42 +162,15 @@ class RequestSource(Source):
             _check_mapping(name, options.get(name))
         if not isinstance(options.get("data"), (str, bytes)):
             _check_mapping("data", options.get("data"))
-        method = options.get("method", "GET")
-        if not _TOKEN.fullmatch(method):
-            raise ValueError(f"method {method!r} is none")
         _check_headers(options.get("headers") or {})
         _check_auth(options.get("auth"))
-        bodies = [each for each in ("json", "data", "files") if options.get(each)]
-        if method.upper() in _QUERIES and bodies:
-            raise ValueError(
-                f"{method.upper()} sends no body, so {bodies[0]}= means nothing: the "
-                "query is params="
-            )
-        if options.get("json") is not None and len(bodies) > bodies.count("json"):
-            raise ValueError("a body is either json=, or data= and files=, not both")
-        if options.get("files") and not isinstance(options.get("data") or {}, Mapping):
-            raise ValueError("with files=, data= has to be a mapping of fields")
-        for name in ("timeout", "retry_after", "max_bytes"):
-            value = options.get(name)
-            least = 0 if name == "retry_after" else 1e-9
-            if value is not None and not least <= value < math.inf:
-                raise ValueError(f"{name}={value!r} must be a number above 0")
-        if options.get("retries", 0) < 0:
-            raise ValueError(f"retries={options['retries']} must not be below 0")
-        _rate(options.get("rate"))
-        if options.get("http_cache") and find_spec("cachecontrol") is None:
-            raise ValueError(
-                "http_cache=True needs CacheControl: pip install 'entangle-http[cache]'"
-            )
-        if options.get("http_cache") and options.get("session") is not None:
-            raise ValueError(
-                "http_cache=True needs our own session: let yours keep what it should"
-            )
         for option in ("params", "json", "data"):
-            fields = options.get(option)
-            for name, value in fields.items() if isinstance(fields, Mapping) else ():
-                if isinstance(value, str) and is_secret(name):
-                    raise ValueError(f"{option}[{name!r}] {_WRITTEN_OUT}")
+            _check_written_out(option, options.get(option))
+        _check_body(**options)
+        _check_numbers(**options)
+        _rate(options.get("rate"))
+        if options.get("http_cache"):
+            _check_http_cache(options.get("session"))
 
     @property
     def rate(self) -> Rate | None:
@@ -217,7 +196,9 @@ class RequestSource(Source):
         if not values:
             missing = [name for name in template.names if name not in names]
             if missing:
-                raise TypeError(f"{missing[0]}= is missing, for the URL {template.text}")
+                raise TypeError(
+                    f"{missing[0]}= is missing, for the URL {template.text}"
+                )
         self._check_fields([name for name in names if name not in template.names])
 
     def _check_fields(self, names: list[str]) -> None:
@@ -317,7 +298,7 @@ class RequestSource(Source):
             return dict(asked.parameters)
         (value,) = asked.values
         names = self._template.names
-        if isinstance(value, Mapping):
+        if is_mapping(value):
             given: dict[str, Any] = {str(name): value[name] for name in value}
         else:
             free = [name for name in names if name not in asked.parameters]
@@ -334,7 +315,9 @@ class RequestSource(Source):
         given.update(asked.parameters)
         for name in names:
             if name not in given:
-                raise TypeError(f"{name!r} is missing, for the URL {self._template.text}")
+                raise TypeError(
+                    f"{name!r} is missing, for the URL {self._template.text}"
+                )
         return given
 
 
@@ -345,8 +328,7 @@ def _form(fields: dict[str, Any]) -> dict[str, Any]:
         TypeError: A form has no such values.
     """
     for name, value in fields.items():
-        values: Any = value if isinstance(value, (list, tuple)) else (value,)
-        for each in values:
+        for each in value if is_several(value) else (value,):
             if not isinstance(each, (str, bytes, int, float, Secret, type(None))):
                 raise TypeError(
                     f"a form can't say {name}={type(each).__qualname__}: with json={{}} "
@@ -361,15 +343,59 @@ def _rate(text: str | None) -> Rate | None:
     found = _RATE.fullmatch(text.strip())
     calls = float(found[1]) if found else 0.0
     if not found or not calls:
-        raise ValueError(f"rate={text!r} is none: write it as '10/s', '100/m' or '5/2s'")
+        raise ValueError(
+            f"rate={text!r} is none: write it as '10/s', '100/m' or '5/2s'"
+        )
     return Rate(calls, float(found[2] or 1) * _SECONDS[found[3]])
+
+
+def _check_body(*, method: str = "GET", **options: Any) -> None:
+    if not _TOKEN.fullmatch(method):
+        raise ValueError(f"method {method!r} is none")
+    bodies = [each for each in ("json", "data", "files") if options.get(each)]
+    if method.upper() in _QUERIES and bodies:
+        raise ValueError(
+            f"{method.upper()} sends no body, so {bodies[0]}= means nothing: the query "
+            "is params="
+        )
+    if options.get("json") is not None and len(bodies) > bodies.count("json"):
+        raise ValueError("a body is either json=, or data= and files=, not both")
+    if options.get("files") and not isinstance(options.get("data") or {}, Mapping):
+        raise ValueError("with files=, data= has to be a mapping of fields")
+
+
+def _check_numbers(**options: Any) -> None:
+    for name in ("timeout", "retry_after", "max_bytes"):
+        value = options.get(name)
+        above = value is None or value > 0 or (name == "retry_after" and value == 0)
+        if not above or value == math.inf:
+            raise ValueError(f"{name}={value!r} must be a number above 0")
+    if options.get("retries", 0) < 0:
+        raise ValueError(f"retries={options['retries']} must not be below 0")
+
+
+def _check_http_cache(session: Any) -> None:
+    if find_spec("cachecontrol") is None:
+        raise ValueError(
+            "http_cache=True needs CacheControl: pip install 'entangle-http[cache]'"
+        )
+    if session is not None:
+        raise ValueError(
+            "http_cache=True needs our own session: let yours keep what it should"
+        )
+
+
+def _check_written_out(option: str, fields: Any) -> None:
+    for name, value in fields.items() if is_mapping(fields) else ():
+        if isinstance(value, str) and is_secret(name):
+            raise ValueError(f"{option}[{name!r}] {_WRITTEN_OUT}")
 
 
 def _check_mapping(name: str, value: Any) -> None:
     if value is not None and not (
-        isinstance(value, Mapping) and all(isinstance(each, str) for each in value)
+        is_mapping(value) and all(isinstance(each, str) for each in value)
     ):
-        kind = type(value).__qualname__
+        kind = _kind_of(value).__qualname__
         raise TypeError(f"{name} must be a mapping with names as keys, not {kind}")
 
 

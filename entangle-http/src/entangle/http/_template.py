@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from string import Formatter
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from entangle.secrets import Secret, known
 
+from ._forms import is_mapping, is_several
 from ._shown import is_secret, shown
 
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _SCHEMES: Final = ("http", "https")
+
+
+_kind_of: Final[Callable[[object], type[object]]] = type
 
 
 class Template:
@@ -82,7 +86,7 @@ def _check(text: str, begin: str, names: tuple[str, ...]) -> None:
     try:
         parts = urlsplit(begin)
         parts.port  # noqa: B018 - it is checked when it is asked for
-    except ValueError as error:
+    except ValueError:
         raise ValueError("url is no URL: its host or port makes no sense") from None
     if parts.scheme.lower() not in _SCHEMES:
         what = f"{parts.scheme}://" if parts.scheme else "no scheme"
@@ -116,10 +120,14 @@ def _quoted(name: str, value: Any) -> str:
         text = quote(value.value(), safe="")
         known(text)
         return text
-    if value is None or isinstance(value, (bytes, Mapping, list, tuple, set)):
-        raise TypeError(
-            f"{{{name}}} of the URL can't be filled with {type(value).__qualname__}"
-        )
+    if (
+        value is None
+        or isinstance(value, (bytes, set))
+        or is_mapping(value)
+        or is_several(value)
+    ):
+        kind = _kind_of(value).__qualname__
+        raise TypeError(f"{{{name}}} of the URL can't be filled with {kind}")
     text = str(value)
     if text in {"", ".", ".."}:
         # It would lead to another place than was meant.

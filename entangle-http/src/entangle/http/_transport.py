@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -84,8 +85,8 @@ class _Punctual:
             this.sock.settimeout(self._clock.left)
         super().send(data)  # type: ignore[misc]
 
-    def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> Any:
-        # Called as the class would be, by `http.client`.
+    def answered(self, sock: Any, *args: Any, **kwargs: Any) -> Any:
+        """Make the response, as the class would that `http.client` calls here."""
         from http.client import HTTPResponse
 
         if self._clock is not None:
@@ -94,22 +95,22 @@ class _Punctual:
 
 
 class _Plain(_Punctual, HTTPConnection):
-    pass
+    response_class: Any = _Punctual.answered
 
 
 class _Secure(_Punctual, HTTPSConnection):
-    pass
+    response_class: Any = _Punctual.answered
 
 
 class _PlainPool(HTTPConnectionPool):
-    ConnectionCls = _Plain  # type: ignore[assignment]
+    ConnectionCls: Any = _Plain
 
 
 class _SecurePool(HTTPSConnectionPool):
-    ConnectionCls = _Secure  # type: ignore[assignment]
+    ConnectionCls: Any = _Secure
 
 
-_POOLS: Final = {"http": _PlainPool, "https": _SecurePool}
+_POOLS: Final[dict[str, Any]] = {"http": _PlainPool, "https": _SecurePool}
 
 
 class Punctual(requests.adapters.HTTPAdapter):
@@ -117,7 +118,7 @@ class Punctual(requests.adapters.HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _POOLS  # type: ignore[assignment]
+        self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
         manager: Any = super().proxy_manager_for(*args, **kwargs)
@@ -162,13 +163,12 @@ class Session(requests.Session):
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         target = super().get_redirect_target(resp)
-        if target is not None and not resp._content_consumed:
+        if target is not None:
             # Else all of it would be read, however much it is.
-            try:
-                resp._content = resp.raw.read(_LEFT_OVER, decode_content=False)
-            except (urllib3.exceptions.HTTPError, OSError):
-                resp._content = b""
-            resp._content_consumed = True
+            body = b""
+            with suppress(urllib3.exceptions.HTTPError, OSError):
+                body = resp.raw.read(_LEFT_OVER, decode_content=False)
+            consumed(resp, body)
             # What is left would be taken for the next answer.
             resp.raw.close()
         return target
@@ -190,6 +190,16 @@ class Session(requests.Session):
                 if scrub(text) != text:
                     raise AbroadError(response=response)
         super().rebuild_auth(prepared_request, response)
+
+
+def consumed(response: requests.Response, body: bytes) -> None:
+    """Make a response as if the library itself had read this body.
+
+    The public way to read one knows no limit.
+    """
+    this: Any = response
+    this._content = body  # noqa: SLF001 - see above
+    this._content_consumed = True  # noqa: SLF001 - as above
 
 
 def private(name: str, value: object) -> bool:
@@ -218,6 +228,15 @@ def _quieten() -> None:
             logger.addFilter(Quiet())
 
 
+class _Local(threading.local):
+    """The sessions of a thread, by what makes them, and the process that made them."""
+
+    pid = 0
+
+    def __init__(self) -> None:
+        self.sessions: dict[object, requests.Session] = {}
+
+
 class Sessions:
     """One session for each thread and kind, made when it is first needed.
 
@@ -225,21 +244,20 @@ class Sessions:
     """
 
     def __init__(self) -> None:
-        self._local = threading.local()
+        self._local = _Local()
         self._all: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
         _quieten()
 
     def get(self, make: Callable[[], requests.Session]) -> requests.Session:
         """Return the calling thread's session that this function makes."""
-        local: Any = self._local
-        if getattr(local, "pid", None) != os.getpid():
+        local = self._local
+        if local.pid != os.getpid():
             # A fork's connections belong to its parent.
             local.pid, local.sessions = os.getpid(), {}
-        known: dict[object, requests.Session] = local.sessions
-        session = known.get(make)
+        session = local.sessions.get(make)
         if session is None:
-            session = known[make] = make()
+            session = local.sessions[make] = make()
             with self._lock:
                 self._all.add(session)
         if isinstance(session, Session):
@@ -258,12 +276,12 @@ class Sessions:
 sessions: Final = Sessions()
 
 
-def plain_session() -> requests.Session:
+def plain_session() -> Session:
     """Make a session of ours."""
     return session_by(Punctual)
 
 
-def session_by(adapter: Callable[[], Any]) -> requests.Session:
+def session_by(adapter: Callable[[], Any]) -> Session:
     """Make a session of ours that sends requests by such adapters."""
     session = Session()
     session.mount("https://", adapter())

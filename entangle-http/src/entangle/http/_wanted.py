@@ -18,6 +18,8 @@ BOUND: Final = frozenset({"file", "chunks"})
 
 _PLAIN: Final[dict[object, str]] = {
     str: "text",
+    Any: "text",
+    object: "text",
     bytes: "bytes",
     pathlib.Path: "file",
     pathlib.PurePath: "file",
@@ -91,22 +93,22 @@ def _kind(hint: Any) -> str | None:
         last = hint.partition("[")[0].strip().rpartition(".")[2]
         return _NAMED.get(last)
     origin = typing.get_origin(hint)
+    given = typing.get_args(hint)
     if origin in {typing.Union, types.UnionType}:
-        kinds = {_kind(each) for each in typing.get_args(hint) if each is not type(None)}
+        kinds = {_kind(each) for each in given if each is not type(None)}
         return kinds.pop() if len(kinds) == 1 else None
     if origin is typing.Annotated:
-        return _kind(typing.get_args(hint)[0])
-    if origin in {collections.abc.Iterator, collections.abc.Iterable}:
-        return "chunks" if typing.get_args(hint) == (bytes,) else None
+        return _kind(given[0])
     found = _PLAIN.get(origin or hint)
-    if found is not None:
-        return found
+    if found == "chunks" and given and given[0] is not bytes:
+        return None
+    return found or _of_class(hint)
+
+
+def _of_class(hint: Any) -> str | None:
     if typing.is_typeddict(hint):
         return "json"
-    if hint in {Any, object}:
-        return "text"
-    if getattr(hint, "__name__", "") == "Response" and hint.__module__.startswith(
-        "requests."
-    ):
+    module = getattr(hint, "__module__", "")
+    if getattr(hint, "__name__", "") == "Response" and module.startswith("requests."):
         return "response"
     return None

@@ -19,16 +19,16 @@ def entangle_doctor() -> Iterator[Finding]:
     """Check that requests and what lies below it are what they say."""
     from importlib.metadata import PackageNotFoundError, version
 
-    import requests
     import urllib3
 
     said = version("urllib3")
-    if said != urllib3.__version__:
+    there: str = getattr(urllib3, "__version__", "of no version")
+    if said != there:
         yield Finding(
             "fail",
             "http",
-            f"urllib3 {said} is installed, and urllib3 {urllib3.__version__} is what is "
-            "imported: another distribution has overwritten it",
+            f"urllib3 {said} is installed, and urllib3 {there} is what is imported: "
+            "another distribution has overwritten it",
             "uninstall urllib3-future (niquests needs it), then reinstall urllib3",
         )
         return
@@ -37,7 +37,7 @@ def entangle_doctor() -> Iterator[Finding]:
     except PackageNotFoundError:
         keeps = "no CacheControl, so no http_cache=True"
     yield Finding(
-        "ok", "http", f"requests {requests.__version__}, urllib3 {said}, {keeps}"
+        "ok", "http", f"requests {version('requests')}, urllib3 {said}, {keeps}"
     )
 
 
@@ -49,4 +49,6 @@ def entangle_sweep(older_than: float) -> Iterator[Leftover]:
     for path in abandoned():
         age = time.time() - path.stat().st_mtime
         if age >= older_than:
-            yield Leftover("file", str(path), age, partial(path.unlink, missing_ok=True))
+            yield Leftover(
+                "file", str(path), age, partial(path.unlink, missing_ok=True)
+            )
