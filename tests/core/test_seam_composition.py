@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 from entangle.backend import (
     Capabilities,
     Executor,
+    Source,
     ThreadExecutor,
     context,
     infrastructure,
+    source,
 )
 from entangle.errors import CompositionError
 from entangle.local import local
@@ -53,6 +55,20 @@ class PlainExecutor(AbleExecutor):
         super().__init__()
 
 
+class ShelfSource(Source):
+    """Supplies what lies on a shelf.
+
+    Args:
+        shelf: Which one.
+    """
+
+    def __init__(self, *, shelf: str = "upper"):
+        self.shelf = shelf
+
+    def supply(self, asked):
+        raise NotImplementedError
+
+
 def remote(event):
     """What calls of the work look like."""
 
@@ -73,6 +89,7 @@ able = infrastructure(AbleExecutor, partners=[who])
 plain = infrastructure(PlainExecutor, partners=[whereabouts])
 lonely = infrastructure(AbleExecutor, name="lonely", excludes=["who", "whereabouts"])
 proxy = infrastructure(AbleExecutor, name="proxy", calls_like=remote)
+shelf = source(ShelfSource)
 shy = context(_who, name="shy", excludes=["able", "who", "scheduler"])
 
 FOREIGN = ThreadPoolExecutor(1)
@@ -98,6 +115,8 @@ DECORATORS = {
     "@plain": plain,
     "@lonely": lonely,
     "@proxy": proxy,
+    "@shelf": shelf,
+    "@shelf(options)": shelf(shelf="lower"),
     "@who": who,
     "@who(name)": who(name="me"),
     "@whereabouts": whereabouts(country="eu"),
@@ -201,6 +220,13 @@ STACKS = {
     "a place that has the work": ("@proxy", "timeout", "retry", "@who(name)", "@task"),
     "a name": ("executor='thread'", "retry", "limit", "wait, start", "@who"),
     "an executor": ("executor of ours", "retry", "limit", "wait, start", "@who"),
+    "a source": ("@shelf", "@process(env)", "timeout", "retry", "@who", "@task"),
+    "a source in a thread": ("@shelf(options)", "@thread", "retry", "limit"),
+    "a source of a workflow": ("@shelf", "@workflow", "retry", "wait, start"),
+    "a source for a place": (
+        *("@shelf", "@able(options)", "@who(name)", "@process(fresh)", "timeout"),
+        "retry",
+    ),
     "a foreign executor": ("foreign executor", "retry", "limit", "wait, start"),
 }
 
@@ -225,6 +251,8 @@ REFUSED = {
     "what a place excludes": ("@lonely", "@who(name)", "retry"),
     "what a context excludes": ("@shy", "@who", "@able"),
     "what a place cannot honour": ("@plain", "@whereabouts", "timeout"),
+    "two sources": ("@shelf", "@shelf(options)", "retry"),
+    "a source and a place that has the work": ("@shelf", "@proxy", "retry"),
     "two options": ("timeout", "other timeout", "@able"),
     "a thread with an environment": ("@thread", "@process(env)", "@task"),
 }

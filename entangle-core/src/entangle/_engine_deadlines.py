@@ -8,12 +8,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Final, cast
 
 from entangle._engine_items import Extra, Item
-from entangle.errors import ProcessRetryException
+from entangle.errors import ProcessRetryException, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from entangle._engine_items import Bounded
+    from entangle._graph.options import Options
 
 # Seconds that a cancelled call has to confirm its end.
 GRACE: Final = 2.0
@@ -118,15 +119,24 @@ def pardon(item: Item) -> BaseException | None:
 def try_again(item: Item, error: BaseException) -> bool:
     """Whether the failed attempt is followed by another; if so, it is noted."""
     options = item.options
-    if item.attempt > options.retry or not isinstance(error, options.retry_on):
+    most = options.retry if isinstance(error, options.retry_on) else 0
+    if options.source is not None and isinstance(error, SourceError):
+        most = max(most, error.retries)
+    if item.attempt > most:
         return False
     extra_of(item).errors.append(error)
     return True
 
 
-def retry_delay(item: Item, jitter: Jitter) -> float:
+def retry_delay(item: Item, error: BaseException, jitter: Jitter) -> float:
     """Seconds to sleep before the next attempt."""
     options = item.options
+    if options.source is not None and isinstance(error, SourceError):
+        return min(max(error.pause, _own_delay(options, item, jitter)), LONGEST_SLEEP)
+    return _own_delay(options, item, jitter)
+
+
+def _own_delay(options: "Options", item: Item, jitter: Jitter) -> float:
     if not options.sleep:
         return 0.0
     try:

@@ -151,7 +151,8 @@ class Moves:
         if options.push:
             flags |= PUSH
             self._push_waits |= options.wait is not None
-        bounded = flags & (TIMED | WAITS) or options.retry
+        again = options.retry or options.source is not None
+        bounded = flags & (TIMED | WAITS) or again
         known = self._kinds[id(options)] = options, flags, Bounded if bounded else Item
         return known
 
@@ -325,7 +326,7 @@ class Moves:
         if final or item.flags & EXTERNAL or not deadlines.try_again(item, error):
             self._fail(item, deadlines.final_error(item, error, self._name), now)
             return
-        delay = deadlines.retry_delay(item, self._jitter)
+        delay = deadlines.retry_delay(item, error, self._jitter)
         if delay > 0:
             item.status = SLEEPING
             self._active += 1

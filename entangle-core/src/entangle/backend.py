@@ -5,7 +5,9 @@ as executors that may be used by themselves or given to ``@task(executor=...)``;
 `ForeignExecutor` wraps any `concurrent.futures.Executor`.
 
 A backend is a subclass of `Executor`, of which `infrastructure` makes a decorator;
-`pack_call`, `run_payload` and `deliver` carry a call to another process and back. See
+`pack_call`, `run_payload` and `deliver` carry a call to another process and back. A
+subclass of `Source` supplies the argument of a function, wherever that runs; `source`
+makes a decorator of it. See
 "Write a backend" in the documentation.
 """
 
@@ -14,10 +16,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._graph.supplied import Asked
 from entangle._seam.call import Call
 from entangle._seam.executor import Capabilities, Executor
-from entangle._seam.making import context, infrastructure
+from entangle._seam.making import context, infrastructure, source
 from entangle._seam.payload import deliver, pack_call, run_payload
+from entangle._seam.source import Rate, Source
 
 if TYPE_CHECKING:
     from entangle._remote.command import CommandStream
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from entangle._run.stream_executor import StreamExecutor
 
 __all__ = [
+    "Asked",
     "Call",
     "Capabilities",
     "CommandStream",
@@ -39,6 +44,8 @@ __all__ = [
     "ForeignExecutor",
     "InlineExecutor",
     "ProcessExecutor",
+    "Rate",
+    "Source",
     "Stream",
     "StreamExecutor",
     "ThreadExecutor",
@@ -47,6 +54,7 @@ __all__ = [
     "infrastructure",
     "pack_call",
     "run_payload",
+    "source",
 ]
 
 _LATER: Final = {

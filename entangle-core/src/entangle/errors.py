@@ -31,6 +31,8 @@ __all__ = [
     "ProcessTerminatedException",
     "ProcessTimeoutException",
     "RunOutsideTaskError",
+    "SecretError",
+    "SourceError",
     "TaskError",
     "UnmetCapabilityError",
     "UnpicklableError",
@@ -403,6 +405,37 @@ class CacheDirectoryError(EntangleError):
             "directory that is yours alone"
         )
         self.path = path
+        self.reason = reason
+
+
+class SourceError(EntangleError):
+    """What supplies the argument of a task's function has failed.
+
+    Sources raise it, or what derives from it, to say whether the call is worth another
+    attempt. These count together with those of the task's own ``retry``: there are as
+    many as the larger of the two allows.
+
+    Attributes:
+        retries: How many attempts after the first the source would make; 0 where
+            another one is pointless.
+        pause: How many seconds to wait before the next one, at least.
+    """
+
+    retries: int = 0
+    pause: float = 0.0
+
+
+class SecretError(EntangleError):
+    """A secret that can't be had where it is needed.
+
+    Attributes:
+        secret: The reference to it, as it is written.
+    """
+
+    def __init__(self, secret: str, reason: str) -> None:
+        """Build the message from the reference and the reason."""
+        super().__init__(f"{secret} can't be had: {reason}")
+        self.secret = secret
         self.reason = reason
 
 

@@ -11,7 +11,7 @@ import sys
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final
 
-from entangle._graph.target import Target
+from entangle._graph.target import Settings
 from entangle.errors import CacheKeyError
 
 from .definitions import Definitions, digest_of
@@ -20,7 +20,6 @@ from .tokens import Tokens, UnkeyableError, digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from entangle._graph.options import Options
     from entangle._graph.task import Task
 
 # Grows when keys are made differently.
@@ -45,7 +44,8 @@ def of_task(task: Task[..., Any]) -> bytes:
         parts.append(_of_callable(task.fn, options.cache_ignore))
         if options.cache_key is not None:
             parts.append(_of_callable(options.cache_key, ()))
-        stated = (options.version, options.env, options.cwd, _place(options))
+        places = _said(options.executor), _said(options.source)
+        stated = (options.version, options.env, options.cwd, *places)
         parts.append(Tokens(_DEFINITIONS).of(stated))
     except UnkeyableError as error:
         raise _refused(error, task.name) from error
@@ -58,18 +58,17 @@ def _of_callable(function: Any, ignored: tuple[str, ...]) -> bytes:
     return Tokens(_DEFINITIONS).part("function", function)
 
 
-def _place(options: Options) -> object:
-    """Return what a target says of the place, which may make a value another."""
-    place = options.executor
-    if not isinstance(place, Target):
+def _said(said: object) -> object:
+    """Return what is said of a place or a source, which may make a value another."""
+    if not isinstance(said, Settings):
         return None
-    secret = place.of.secrets
+    secret = said.of.secrets
     return (
-        place.of.module,
-        place.of.name,
+        said.of.module,
+        said.of.name,
         sorted(
             (name, value)
-            for name, value in place.arguments().items()
+            for name, value in said.arguments().items()
             if name not in secret
         ),
     )
@@ -96,7 +95,7 @@ def of_call(
     if options.cache_key is not None:
         values = [("cache_key", _asked(task, options.cache_key, args, kwargs))]
     else:
-        values = list(bound(task.fn, args, kwargs or {}))
+        values = list(bound(task.body, args, kwargs or {}))
     return digest(shared, *_tokens(values, options.cache_ignore, task.name))
 
 

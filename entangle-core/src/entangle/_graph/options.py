@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entangle._graph.target import Settings
+
 
 class SchedulerOptions(NamedTuple):
     """What ``@scheduler`` asks for.
@@ -27,6 +29,7 @@ class Options(NamedTuple):
     Attributes:
         how: ``'process'``, ``'thread'``, ``'workflow'`` or, for nodes whose value is
             only put together from their inputs, ``'assemble'``.
+        source: What supplies the function's last argument, None if its caller does.
         executor: The place that was given, if any: a `Target`, the name of an
             executor, or a `concurrent.futures.Executor`.
         timeout: How long the body of one attempt may run.
@@ -59,6 +62,7 @@ class Options(NamedTuple):
     """
 
     how: str = "process"
+    source: Settings | None = None
     executor: object | None = None
     timeout: float | None = None
     wait: float | None = None

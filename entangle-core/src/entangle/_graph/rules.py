@@ -64,7 +64,11 @@ def check(spec: Spec, *, task: str, is_async: bool) -> None:
             keys = (other.key for other in spec.facets if names & _names_of(other))
             _exclude(spec, facet, tuple(keys), why, task)
     where = spec.facet("where")
+    source = spec.facet("source")
     if where is not None and isinstance(where.value, Target):
+        if source is not None and where.value.of.calls_like is not None:
+            why = f"{where.decorator} has the work itself and takes its own arguments"
+            _exclude(spec, source, ("where",), why, task)
         _check_executor(spec, where, task=task)
     how = spec.facet("how")
     if how is not None and how.value == "thread":

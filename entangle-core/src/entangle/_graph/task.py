@@ -16,10 +16,12 @@ from typing import (
     overload,
 )
 
-from entangle._graph import caching, callables, naming, rules
+from entangle._graph import caching, callables, naming, rules, supplied
 from entangle._graph.arity import Arity, lacks
 from entangle._graph.frames import getframe
 from entangle._graph.node import Node, build
+from entangle._graph.spec import Spec
+from entangle._graph.supplied import SHARED_MEMORY, Supplied
 from entangle._graph.target import Target
 from entangle.errors import CompositionError
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 
     from entangle._graph.facets import Facet
     from entangle._graph.options import Options
-    from entangle._graph.spec import Spec
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -36,9 +37,6 @@ A = TypeVar("A")
 B = TypeVar("B")
 T = TypeVar("T")
 R_co = TypeVar("R_co", covariant=True)
-
-# What a function that shares memory is given, beside what its callers give.
-SHARED_MEMORY: Final = ("smm", "sm")
 
 _new: Callable[[type[Any]], Any] = object.__new__
 
@@ -49,6 +47,10 @@ KINDS: Final[dict[object, type[Task[..., Any]]]] = {}
 _NOTHING: Final = 0
 _INSTANCE: Final = 1
 _CLASS: Final = 2
+
+
+def _anything(*values: Any, **parameters: Any) -> Any:
+    """Stand for what calls of a task with a source look like."""
 
 
 def _check_takes_memory(fn: Any, spec: Spec, name: str) -> None:
@@ -71,6 +73,7 @@ class Task(Generic[P, R_co]):
 
     Attributes:
         fn: The plain function; calling it runs it here and now.
+        body: What a place calls: the function, together with its source if it has one.
         spec: What the decorators state.
         options: The spec, resolved.
         name: The qualified name of the function.
@@ -84,6 +87,8 @@ class Task(Generic[P, R_co]):
         "_first",
         "_high",
         "_low",
+        "_rest",
+        "body",
         "fn",
         "module",
         "name",
@@ -92,6 +97,7 @@ class Task(Generic[P, R_co]):
     )
 
     fn: Callable[..., Any]
+    body: Callable[..., Any]
     spec: Spec
     options: Options
     name: str
@@ -121,6 +127,15 @@ class Task(Generic[P, R_co]):
         self.fn = fn
         self.spec = spec
         self.options = options or spec.options(is_async=callables.is_async(fn))
+        self.body = fn
+        if self.options.source is not None:
+            self.body = Supplied(
+                self.options.source,
+                fn,
+                shares=self.options.shared_memory,
+                elsewhere=supplied.runs_elsewhere(self.options),
+            )
+        self._rest: Task[..., Any] | None = None
         self.name = callables.name_of(fn)
         self.module = callables.module_of(fn)
         self._first = first
@@ -155,8 +170,12 @@ class Task(Generic[P, R_co]):
         rules.check(spec, task=self.name, is_async=self.options.is_async)
         if spec.value("shared_memory"):
             _check_takes_memory(self.fn, spec, self.name)
-        task: Task[P, R_co] = _new(KINDS.get(spec.value("firing"), Task))
         options = spec.options(is_async=self.options.is_async)
+        source = spec.facet("source")
+        if source is not None:
+            place = spec.facet("where") or spec.facet("executor")
+            supplied.check(self.fn, options, source, place, self.name)
+        task: Task[P, R_co] = _new(KINDS.get(spec.value("firing"), Task))
         task._set(self.fn, spec, self._first, options)
         task.__dict__.update(self.__dict__)
         return task
@@ -199,6 +218,9 @@ class Task(Generic[P, R_co]):
         """Check the arguments of a call against the function's parameters."""
         arity = self._arity
         if arity is None:
+            if isinstance(self.body, Supplied):
+                self._check_supplied(self.body, args, kwargs)
+                return
             place = self.options.executor
             like = place.of.calls_like if type(place) is Target else None
             given = SHARED_MEMORY if self.options.shared_memory else ()
@@ -207,6 +229,29 @@ class Task(Generic[P, R_co]):
             arity = self._arity = Arity(like or self.fn, self.name, given)
             self._low, self._high = arity.low, arity.high
         arity.check(args, kwargs)
+
+    def _check_supplied(
+        self, body: Supplied, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> None:
+        if not caching.PLAIN.isdisjoint(facet.key for facet in self.spec.facets):
+            caching.check(self.spec, _anything, self.name)
+        body.check(args, kwargs)
+
+    @property
+    def rest(self) -> Task[..., Any] | None:
+        """The task that takes what a source has supplied; None if this one does."""
+        body = self.body
+        if not isinstance(body, Supplied) or not body.elsewhere:
+            return None
+        if supplied.is_empty(self.fn):
+            return None
+        with supplied.making:
+            # One for all runs: the limit of a task is known by it.
+            if self._rest is None:
+                options = supplied.going_on(self.options)
+                facets = [each for each in self.spec.facets if each.key != "source"]
+                self._rest = Task(self.fn, Spec(facets), options)
+            return self._rest
 
     # The callable that a task is to callers, so that what its call unwraps is unwrapped
     # here too; checkers do not see that every task is one.

@@ -14,6 +14,7 @@ from queue import Empty
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
+from entangle._graph import supplied
 from entangle._graph.scheduling import make_scheduler
 from entangle._worker import failures, pieces, processors, references
 from entangle._worker import main as worker
@@ -30,6 +31,7 @@ from .hub import DEAFNESS, Hub
 from .limits import Limits
 from .output import Printer
 from .processes import Processes
+from .rates import Rates
 from .scheduling import Group
 from .segments import HERE, Segments
 from .serial import Serial
@@ -72,6 +74,7 @@ class Pool:
         self.snapshots = Snapshots()
         self.threads = Threads()
         self.limits = Limits()
+        self.rates = Rates(self.hub)
         self.hosted = Hosted(self.hub, idle)
         self.idle = idle
         self.crews: set[Any] = set()  # places elsewhere, of stream executors
@@ -290,6 +293,7 @@ class Pool:
         self.hosted.close()
         self._close_crews()
         self.threads.close()
+        supplied.close_all()
         self.hub.stop()
         self.processes.close()
         self.hub.abandon()

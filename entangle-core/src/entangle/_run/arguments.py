@@ -68,7 +68,7 @@ class Encoder:
         Raises:
             UnpicklableError: one can't be sent; it names the path to what can't.
         """
-        for label, value in _labelled(node.args, node.kwargs, node.task.fn):
+        for label, value in _labelled(node.args, node.kwargs, node.task.body):
             if type(value) in codec.ATOMS or type(value) in EDGE_TYPES:
                 continue
             if codec.simple(value):

@@ -235,6 +235,6 @@ def _plain(node: Node[Any]) -> list[tuple[str, Any]]:
     """Return the arguments of a node that are no other's value."""
     return [
         (name, value)
-        for name, value in keys.bound(node.task.fn, node.args, node.kwargs or {})
+        for name, value in keys.bound(node.task.body, node.args, node.kwargs or {})
         if type(value) not in EDGE_TYPES and not edges_in(value)
     ]

@@ -16,6 +16,8 @@ from .told import told
 from .values import Encoded
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
@@ -47,6 +49,7 @@ class NodeCall(Call):
         "slot",
         "tail",
         "task",
+        "then",
         "told",
     )
 
@@ -62,9 +65,10 @@ class NodeCall(Call):
         self.limit_state = 0
         self.given = 0  # see `ProcessPlace`
         self.slot: Slot | None = None
+        self.then: Callable[[Any], Node[Any]] | None = None  # what takes its value
         self.item = item
         self.attempt = item.attempt
-        self.function = node.task.fn
+        self.function = node.task.body
         self.args: tuple[Any, ...] = node.args
         self.kwargs = node.kwargs
         self.name = node.task.name
@@ -118,6 +122,10 @@ class NodeCall(Call):
         run = self.run
         if run.finished:
             return
+        if self.then is not None:
+            # Decoding may run code of the user's.
+            run.pool.notifier.call(self._go_on, value)
+            return
         if type(value) is Parcel:
             value = Encoded(value)
         elif type(value) not in codec.ATOMS and has_edges(value):
@@ -169,6 +177,16 @@ class NodeCall(Call):
             self.failed(failure)
         else:
             self._expand(value)
+
+    def _go_on(self, value: Any) -> None:
+        """Expand to the call of what takes the value."""
+        then: Any = self.then
+        try:
+            node = then(Encoded(value) if type(value) is Parcel else value)
+        except BaseException as error:
+            self.failed(error)
+        else:
+            self._expand(node)
 
     def _expand(self, value: Any) -> None:
         """Prepare the returned nodes outside of the monitor, then add them."""

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._pool.limits import Limits
+from entangle._pool.rates import Rates
 from entangle._worker import codec, failures
 from entangle._worker.sharing import handles, unknown
 from entangle.errors import TaskError, UnpicklableError
@@ -119,6 +120,7 @@ class InlinePool:
         self.notifier = self.threads = _Direct()
         self.printer = _Prints()
         self.limits = Limits()
+        self.rates = Rates(self.hub)
         self.runs: set[Any] = set()
         self.unsettled: set[Any] = set()
         failures.task_error = TaskError

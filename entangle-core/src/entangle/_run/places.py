@@ -6,6 +6,7 @@ import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
+from entangle._graph.supplied import Supplied, asking
 from entangle._pool.limits import Slot
 
 from .process_place import ProcessPlace
@@ -51,6 +52,11 @@ class Place(Protocol):
 
     def close(self) -> None:
         """The run is over; inside the monitor."""
+
+
+def counts(place: Place) -> bool:
+    """Tell whether a place counts for the limit of its task by itself."""
+    return type(getattr(place, "inner", place)) is ProcessPlace
 
 
 class Places:
@@ -103,7 +109,7 @@ class Places:
         """Start a call at a place, as soon as the limit of its task allows."""
         call.place = place
         limit = call.options.limit
-        if limit is None or type(place) is ProcessPlace:
+        if limit is None or counts(place):
             # Processes count for themselves, over all that ask for them.
             place.start(call)
             return
@@ -145,6 +151,11 @@ class Places:
         return True
 
     def _find(self, run: Run, task: Task[..., Any]) -> Place:
+        if isinstance(task.body, Supplied) and task.body.elsewhere:
+            # Its source is asked here: where it goes on is found out now, too.
+            self.relaxed[task] = asking(task.options)
+            if task.rest is not None and task.rest not in self.of_task:
+                self.of_task[task.rest] = self._find(run, task.rest)
         if not task.options.cache:
             return self._real(run, task)
         # Imported here: most programs keep nothing.
@@ -153,7 +164,8 @@ class Places:
 
         if run.keeper is None:
             run.keeper = Keeper(run)
-        if task.options.executor is not None and not run.pool.inline:
+        says = task.options.executor is not None and task.options.source is None
+        if says and not run.pool.inline:
             self._resolved(task)
         made = partial(self._made, run, task)
         return CachedPlace(run, task, run.keeper, made)
@@ -164,7 +176,15 @@ class Places:
             return self._real(run, task)
 
     def _real(self, run: Run, task: Task[..., Any]) -> Place:
-        options = task.options
+        if not isinstance(task.body, Supplied):
+            return self._plain(run, task, task.options)
+        # Imported here: most programs have no source.
+        from .source_place import SourcePlace
+
+        options = asking(task.options) if task.body.elsewhere else task.options
+        return SourcePlace(run, task, self._plain(run, task, options))
+
+    def _plain(self, run: Run, task: Task[..., Any], options: Options) -> Place:
         if run.pool.inline:
             from .inline import InlinePlace
 
@@ -174,7 +194,7 @@ class Places:
             if place is not None:
                 return place
         if options.how == "process":
-            return ProcessPlace(run, task)
+            return ProcessPlace(run, task, options)
         if options.is_async and options.how == "thread":
             return self._common(run, "async", AsyncPlace)
         return self._common(run, "thread", ThreadPlace)

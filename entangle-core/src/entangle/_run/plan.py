@@ -123,10 +123,21 @@ def _planned(
     task: Task[..., Any], calls: list[Node[Any]], targets: dict[str, str]
 ) -> PlannedTask:
     entry = _cached(_entry(task, calls, targets), task, calls)
-    if not entry.target or entry.refused:
+    if entry.refused:
         return entry
-    notes = plugins.each("entangle_estimate", str, task=entry)
-    return replace(entry, notes=tuple(text for _, text in notes))
+    notes = _ahead(task, entry)
+    if entry.target:
+        told = plugins.each("entangle_estimate", str, task=entry)
+        notes += tuple(text for _, text in told)
+    return replace(entry, notes=notes)
+
+
+def _ahead(task: Task[..., Any], entry: PlannedTask) -> tuple[str, ...]:
+    """Say who asks the source of a task whose function runs elsewhere."""
+    source, place = task.options.source, task.options.executor
+    if source is None or place is None or entry.place == "inline":
+        return ()
+    return (f"a local worker asks @{source.of.name}; what it supplies travels there",)
 
 
 def _cached(

@@ -14,6 +14,7 @@ from .arguments import Batch, payload, publish
 from .window import Window
 
 if TYPE_CHECKING:
+    from entangle._graph.options import Options
     from entangle._graph.task import Task
     from entangle._pool.jobs import Payload
 
@@ -30,29 +31,42 @@ NOT_YET, ENCODED, GIVEN = range(3)
 class ProcessPlace:
     """The processes, for the calls of one task in one run."""
 
-    def __init__(self, run: Run, task: Task[..., Any], elsewhere: Any = None) -> None:
-        """Use the pool's processes, or some elsewhere."""
+    def __init__(
+        self,
+        run: Run,
+        task: Task[..., Any],
+        options: Options | None = None,
+        *,
+        elsewhere: Any = None,
+    ) -> None:
+        """Use the pool's processes, or some elsewhere.
+
+        Args:
+            run: For which run.
+            task: For which task.
+            options: Its options, where they are others here.
+            elsewhere: What starts calls, ends them, and forgets what they share.
+        """
+        options = options or task.options
         self._run = run
         self._pool = run.pool
         self._processes = run.pool.processes if elsewhere is None else elsewhere
         self._window = Window()
         self.queue = self._window.queue  # asked for each item
-        self._sharing = task.options.shared_memory
+        self._sharing = options.shared_memory
         # A new interpreter takes its time: as long as what is done here meanwhile.
-        if not task.options.fresh and elsewhere is None:
+        if not options.fresh and elsewhere is None:
             run.pool.expect_processes(getattr(task.fn, "__module__", ""))
         try:
-            function = task.fn
-            if task.options.shared_memory:
+            function = task.body
+            if options.shared_memory:
                 function = Given(function)
             shipped = run.pool.shipper.ship(function)
         except codec.EncodeError as error:
             raise UnpicklableError(
                 path=error.path, reason=error.reason, node=task.name
             ) from error
-        self._prepared = prepare(
-            task.options, shipped, run.snapshot(), run.pool, task.name
-        )
+        self._prepared = prepare(options, shipped, run.snapshot(), run.pool, task.name)
 
     @property
     def mean_ns(self) -> float | None:

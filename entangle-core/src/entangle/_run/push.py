@@ -58,7 +58,8 @@ class PushCall(NodeCall):
 
     def succeeded(self, value: Any) -> None:
         # Most values go to one consumer.
-        if type(self.item.consumers) is list and self.item.flags & PUSH:
+        several = type(self.item.consumers) is list and self.item.flags & PUSH
+        if several and self.then is None:
             run: Any = self.run
             value = run.shared(self.item, value)
         super().succeeded(value)

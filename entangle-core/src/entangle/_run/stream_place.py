@@ -36,7 +36,7 @@ class StreamPlace(ProcessPlace):
             crew: The places.
             done: Called, inside the monitor, when the run needs them no more.
         """
-        super().__init__(run, task, crew)
+        super().__init__(run, task, elsewhere=crew)
         self._done = done
 
     def close(self) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from entangle._graph.configured import Context, Infrastructure, Proxy
 from entangle._graph.frames import getframe
+from entangle._graph.supplying import Supplying
 
 from .executor import Executor
+from .source import Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -100,6 +102,50 @@ def infrastructure(
     )
     made.calls_like = calls_like
     return made
+
+
+def source(
+    kind: Callable[Q, Source],
+    /,
+    *,
+    name: str = "",
+    excludes: Iterable[str] = (),
+    secrets: Iterable[str] = (),
+) -> Supplying[Q]:
+    """Make the decorator that says where the argument of a function comes from.
+
+    The keyword-only parameters of the class's constructor are the decorator's options,
+    as for `infrastructure`. Under it a call of the task takes what the source takes;
+    in the worker that runs the call, the source supplies a value, and the function is
+    called with that. Where the function runs elsewhere, a local worker asks the source
+    and the value travels; where the function has no body (``...`` or a docstring),
+    the value is the task's.
+
+    Args:
+        kind: A subclass of `Source`.
+        name: The name of the decorator; by default the class's, in lower case and
+            without "Source".
+        excludes: Names of decorators that it does not go with. Another source is
+            always excluded.
+        secrets: Names of options that no message may show, and that keys of kept
+            values leave out.
+
+    Returns:
+        The decorator, to be bound to `name` in the calling module, which is how other
+        processes find it.
+
+    Raises:
+        TypeError: The class can't be used so; the message says why.
+    """
+    if not (isinstance(kind, type) and issubclass(kind, Source)):
+        raise TypeError(f"{kind!r} is no subclass of entangle.backend.Source")
+    return Supplying(
+        name or kind.__name__.lower().removesuffix("source"),
+        kind,
+        module=str(getframe(1).f_globals.get("__name__", "")),
+        excludes=excludes,
+        secrets=secrets,
+    )
 
 
 def context(

@@ -1,0 +1,42 @@
+"""HTTP requests as the source of tasks' data.
+
+from entangle.http import request
+from entangle.thread import thread
+
+@thread
+@request(url="https://api.example.com/users/{id}")
+def name(user: dict) -> str:
+    return user["name"]
+
+name(id=7)()
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from entangle.backend import source
+
+from ._source import RequestSource
+from .errors import (
+    BodyError,
+    ConnectionFailedError,
+    RedirectError,
+    RequestError,
+    RequestTimeoutError,
+    StatusError,
+    TooLargeError,
+)
+
+__all__ = [
+    "BodyError",
+    "ConnectionFailedError",
+    "RedirectError",
+    "RequestError",
+    "RequestTimeoutError",
+    "StatusError",
+    "TooLargeError",
+    "request",
+]
+
+request: Final = source(RequestSource, name="request")
