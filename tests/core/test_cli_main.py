@@ -1,5 +1,6 @@
 """The command line finds its commands, and says by its exit code what happened."""
 
+import io
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import pytest
 
 from entangle._cli import main as cli
 from entangle._cli.exits import INTERRUPTED, OK, USAGE
+from entangle._cli.terminal import red as red_text
+from entangle._cli.terminal import say
 from entangle._cli.versions import version_of
 
 
@@ -175,6 +178,57 @@ def test_interrupt(monkeypatch, capsys):
     monkeypatch.setattr("entangle._cli.doctor.execute", interrupted)
     assert cli.main(["doctor"]) == INTERRUPTED
     assert capsys.readouterr().err == "entangle: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "terminal", "red"),
+    [
+        ({"TERM": "xterm"}, True, True),
+        ({"TERM": "xterm"}, False, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, True, False),
+        ({"TERM": "dumb"}, True, False),
+    ],
+)
+def test_colours(variables, terminal, red, monkeypatch):
+    """On a terminal that has them, for who wants them."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
+    assert ("\x1b[31m" in red_text("x")) is red
+
+
+def test_nowhere_to_say_it(monkeypatch):
+    """A stderr that is closed, or not there, is nobody's error."""
+    for stream in (None, io.StringIO()):
+        if stream is not None:
+            stream.close()
+        monkeypatch.setattr(sys, "stderr", stream)
+        say("x")
+        assert red_text("x") == "x"
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("form", ["svg", "tree", "json"])
+def test_reader_gone_of_a_picture(form, tmp_path):
+    program = tmp_path / "large.py"
+    program.write_text(
+        "from entangle.thread import thread\n"
+        "f = [thread(lambda *_: 0) for _ in range(200)]\n"
+        "def main():\n"
+        "    return f[0]([each('x' * 30) for each in f])\n"
+    )
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "entangle", "graph", program, "-f", form],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (OK, "")
 
 
 @pytest.mark.process

@@ -16,7 +16,7 @@ import entangle._cli.load
 from entangle._clean import columns
 from entangle._graph.shown import shown
 from entangle._run import failed as kept
-from entangle._run.user_traceback import user_traceback
+from entangle._run.reporting.user_traceback import user_traceback
 from entangle.dataflow import dataflow
 from entangle.process import process
 from entangle.run import failure_report, observe
@@ -39,7 +39,7 @@ def report(action, **hints):
     """Return the report of what was observed, without times."""
     with observe(lambda event: None):
         text = failure_report(failed(action), hints.items())
-    return re.sub(r" · [0-9.]+ m?s( · |$)", r"\1", text, flags=re.MULTILINE)
+    return re.sub(r" · [0-9.]+ [mµ]?s( · |$)", r"\1", text, flags=re.MULTILINE)
 
 
 def through_us(path="/nowhere.py"):

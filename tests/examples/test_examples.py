@@ -170,3 +170,17 @@ def test_vectors():
     (line,) = example("vectors.py")
     one, two = map(float, re.findall(r"\d+\.\d+", line))
     assert one == two > 0
+
+
+def test_sales():
+    """The value comes last; a year without a region fails, and says why."""
+    lines = example("sales.py")
+    assert lines[-1] == "Sales of 2024: north sells most, 108 a month"
+    assert lines[:-1] == ["3 months"] * 3
+    program = f"{EXAMPLES / 'sales.py'}:report"
+    _, err = run(
+        *(sys.executable, "-m", "entangle", "run", program, "year=2023"),
+        cwd="/tmp",
+        code=1,
+    )
+    assert "amounts = []   from load('west', 2023)" in err

@@ -5,7 +5,7 @@ from __future__ import annotations
 from entangle._run.future import RunFuture
 from entangle._run.observing import observe
 from entangle._run.plan import Plan
-from entangle._run.report import failure_report
+from entangle._run.reporting.report import failure_report
 from entangle._run.spans import span, traceparent
 from entangle._seam.events import (
     EVENTS_VERSION,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .exits import INVALID, InvalidError, UsageError
 from .load import find, load, split
@@ -63,12 +63,15 @@ def built(target: str, verb: str) -> Graph | int:
         return INVALID
 
 
-def _graph(made: object, label: str) -> Graph:
+def _graph(made: Any, label: str) -> Graph:
+    from entangle._graph.callables import kind_of
     from entangle._graph.flow import Flow
     from entangle._graph.node import Node
 
-    if not isinstance(made, (Node, Flow)) and callable(made):
+    graphs = {Node, Flow}
+    if kind_of(made) not in graphs and callable(made):
         made = made()
-    if not isinstance(made, (Node, Flow)):
+    if kind_of(made) not in graphs:
         raise UsageError(f"{label} is no node or flow, and makes none")
-    return made
+    graph: Graph = made
+    return graph

@@ -8,7 +8,6 @@ does the work and returns an exit code.
 from __future__ import annotations
 
 import argparse
-import os
 import re
 import sys
 from functools import partial
@@ -24,7 +23,7 @@ from .exits import (
     InvalidError,
     UsageError,
 )
-from .terminal import say
+from .terminal import flush, say, silence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(arguments)
-        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
-            sys.stdout.flush()
+        flush()
     except UsageError as error:
         say(f"entangle: {error}")
         return USAGE
@@ -105,8 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as in `entangle run f.py | head -1`.
-        # Python would complain again when it flushes stdout at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        silence()
         return OK
     return code
 

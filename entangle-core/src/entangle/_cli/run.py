@@ -111,7 +111,7 @@ def _run(
         if building:
             tell(f"{label} builds no graph", error)
             return INVALID
-        tell(f"{label} failed", error, again=limits.given)
+        tell(f"{label} failed", error, limits.given, logged=limits.log)
         return NODE_FAILED
     if value is not None:
         print(value, flush=True)

@@ -28,7 +28,7 @@ def say(text: str, *, end: str = "\n") -> None:
         stream.flush()
     except (OSError, ValueError):
         # What is left in its buffer would fail again at exit.
-        sys.stderr = None  # type: ignore[assignment] # as Python has it itself
+        sys.stderr = None
 
 
 def put(text: str) -> None:
@@ -40,6 +40,24 @@ def put(text: str) -> None:
     stream: TextIO | None = sys.stdout
     if stream is not None:
         stream.write(fitting(text + "\n", stream))
+
+
+def flush() -> None:
+    """Write what is left for stdout.
+
+    Raises:
+        BrokenPipeError: its reader has gone.
+    """
+    stream: TextIO | None = sys.stdout
+    if stream is not None:
+        stream.flush()
+
+
+def silence() -> None:
+    """Let go of stdout, whose reader has gone: Python would complain at its exit."""
+    stream: TextIO | None = sys.stdout
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def fitting(text: str, stream: TextIO) -> str:

@@ -18,7 +18,12 @@ PATIENCE: Final = 0.5  # seconds that a repr may take
 _ITEMS: Final = 6
 _DEPTH: Final = 2
 _BITS: Final = 128
-_BRACKETS: Final = {list: "[]", tuple: "()", set: "{}", dict: "{}"}
+_BRACKETS: Final[dict[Any, tuple[str, str]]] = {
+    list: ("[", "]"),
+    tuple: ("(", ")"),
+    set: ("{", "}"),
+    dict: ("{", "}"),
+}
 _FUNCTIONS: Final = (FunctionType, BuiltinFunctionType, MethodType)
 # Whose repr has taken too long once; asking again would take as long.
 _hanging: Final[WeakSet[type]] = WeakSet()
@@ -85,7 +90,7 @@ def _items(value: Any, depth: int, most: int) -> Iterable[str]:
 
     # Another thread may change it meanwhile.
     try:
-        first = list(islice(value, _ITEMS))
+        first: list[Any] = list(islice(value, _ITEMS))
         if kind_of(value) is not dict:
             return [_shown(each, depth + 1, most // 2) for each in first]
         return [

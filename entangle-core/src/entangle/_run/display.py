@@ -10,7 +10,7 @@ from entangle._graph.drawing.formats import as_svg
 from entangle._graph.drawing.states import checked, counted, in_words
 from entangle.errors import PictureError
 
-from .report import failure_report
+from .reporting.report import failure_report
 from .states import picture_of
 
 if TYPE_CHECKING:

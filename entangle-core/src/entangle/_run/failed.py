@@ -149,8 +149,11 @@ def note_rest(error: BaseException, run: Run, root: Item) -> None:
             finished += 1
             kept += item.options.cache is True
     rest = Rest(finished, kept, count - finished)
-    several = run.pushes and isinstance(error, BaseExceptionGroup)
-    for each in (error, *(error.exceptions if several else ())):
+    whole: Any = error
+    errors: list[Any] = [whole]
+    if run.pushes and isinstance(error, BaseExceptionGroup):
+        errors += whole.exceptions
+    for each in errors:
         found = of(each)
         if found is not None:
             found.rest = rest

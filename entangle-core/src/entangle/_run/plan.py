@@ -17,6 +17,7 @@ from entangle.errors import EntangleError
 from .discover import discover, is_node
 from .inline import left_out
 from .replaced import ANY, TARGETS, inline, replacements
+from .reporting.source import short
 from .resolved import HERE, Resolved, name_of, refuse_to_replace, resolve
 
 if TYPE_CHECKING:
@@ -227,7 +228,7 @@ def _asked(task: Task[..., Any]) -> Iterator[str]:
 def _lines(task: PlannedTask) -> Iterator[str]:
     calls = "1 call" if task.calls == 1 else f"{task.calls:,} calls"
     asks = f", {', '.join(task.asks)}" if task.asks else ""
-    yield f"{task.name}: {calls} in {task.place}{asks} ({task.built_at})"
+    yield f"{task.name}: {calls} in {task.place}{asks} ({short(task.built_at)})"
     if task.refused:
         yield f"  refused: {task.refused}"
     if task.cached is not None:

@@ -41,7 +41,7 @@ def collapsed(
     if fine and max(fine) >= MOST:
         fine = rough
     if fine and max(fine) >= MOST:
-        tasks = [site[0] if isinstance(site, tuple) else site for site in sites]
+        tasks: list[Any] = [site[0] if type(site) is tuple else site for site in sites]
         fine = _numbered(tasks)
     groups: list[list[int]] = [[] for _ in range(max(fine, default=-1) + 1)]
     for number, group in enumerate(fine):

@@ -88,12 +88,12 @@ def _exchange(layers: list[list[int]], made: Tracks) -> None:
         sides: list[tuple[Sequence[list[int]], dict[int, int]]] = []
         for other, neighbours in ((number - 1, made.before), (number + 1, made.after)):
             if 0 <= other < len(layers):
-                at = {place: where for where, place in enumerate(layers[other])}
-                sides.append((neighbours, at))
+                where = {place: at for at, place in enumerate(layers[other])}
+                sides.append((neighbours, where))
         ends = {
             place: [
-                sorted([at[other] for other in neighbours[place]])
-                for neighbours, at in sides
+                sorted([where[other] for other in neighbours[place]])
+                for neighbours, where in sides
             ]
             for place in layer
         }

@@ -28,12 +28,12 @@ def written(sketch: Sketch) -> str:
     lines += [
         f"  n{number} [{_card(card)}]" for number, card in enumerate(sketch.cards)
     ]
-    for source, target, kind, count in sketch.arrows:
-        options = ["style=dashed"] if kind == "order" else []
-        if count > 1:
-            options += [f"label={quoted(times(count))}", "penwidth=2"]
+    for arrow in sketch.arrows:
+        options = ["style=dashed"] if arrow.kind == "order" else []
+        if arrow.count > 1:
+            options += [f"label={quoted(times(arrow.count))}", "penwidth=2"]
         more = f" [{', '.join(options)}]" if options else ""
-        lines.append(f"  n{source} -> n{target}{more}")
+        lines.append(f"  n{arrow.source} -> n{arrow.target}{more}")
     return "\n".join([*lines, "}"])
 
 

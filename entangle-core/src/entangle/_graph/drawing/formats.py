@@ -9,7 +9,7 @@ from .sketch import sketch
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from .sketch import Root
+    from .found import Root
 
 
 def as_mermaid(root: Root, states: Mapping[Any, str] | None) -> str:

@@ -42,7 +42,7 @@ def forward(count: int, pairs: Sequence[Pair]) -> list[Pair]:
             else:
                 done[box] = True
                 stack.pop()
-    return [pair[::-1] if pair in backward else pair for pair in pairs]
+    return [(b, a) if (a, b) in backward else (a, b) for a, b in pairs]
 
 
 def layered(count: int, pairs: Sequence[Pair]) -> list[int]:

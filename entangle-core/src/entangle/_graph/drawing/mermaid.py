@@ -38,9 +38,9 @@ def written(sketch: Sketch) -> str:
         lines.append(f'    n{number}{opening}"{escaped(card.headline)}"{closing}')
         if card.state is not None:
             used.setdefault(card.state, []).append(f"n{number}")
-    for source, target, kind, count in sketch.arrows:
-        many = f"|{times(count)}|" if count > 1 else ""
-        lines.append(f"    n{source} {_ARROWS[kind]}{many} n{target}")
+    for arrow in sketch.arrows:
+        many = f"|{times(arrow.count)}|" if arrow.count > 1 else ""
+        lines.append(f"    n{arrow.source} {_ARROWS[arrow.kind]}{many} n{arrow.target}")
     for state, look in LOOKS.items():
         if state in used:
             strong, ground = look.light
@@ -75,4 +75,9 @@ _ENTITIES: Final = {
     "&": "#amp;",
     "`": "#96;",
     "\\": "#92;",
+    # Directives, and mathematics, are looked for even in quotes.
+    "$": "#36;",
+    "%": "#37;",
+    "{": "#123;",
+    "}": "#125;",
 }

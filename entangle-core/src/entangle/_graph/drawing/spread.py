@@ -30,7 +30,8 @@ def spread(
     at = [0.0] * len(breadth)
     offsets: list[list[float]] = []
     for layer in layers:
-        offset, edge = [], 0.0
+        offset: list[float] = []
+        edge = 0.0
         for place in layer:
             offset.append(edge + breadth[place] / 2)
             edge += breadth[place]

@@ -27,7 +27,6 @@ _LOW: Final = 28.0
 _SIDE: Final = 13.0  # beside the text
 _GLYPH: Final = 19.0  # for the glyph of a state
 _BADGE: Final = 9.0
-_LOOP: Final = 16.0
 _MARGIN: Final = 16.0
 _LEGEND: Final = 24.0
 _HAIR: Final = 0.3
@@ -61,7 +60,7 @@ def drawn(sketch: Sketch) -> str:
     loops = {arrow.source for arrow in sketch.arrows if arrow.source == arrow.target}
     sizes = _evened(
         sketch.cards,
-        [_size(card, number in loops) for number, card in enumerate(sketch.cards)],
+        [_size(card) for card in sketch.cards],
     )
     arrows = [arrow for arrow in sketch.arrows if arrow.source != arrow.target]
     layout = laid_out(sizes, [(a.source, a.target, a.kind) for a in arrows])
@@ -115,7 +114,7 @@ def _detail(card: Card) -> str:
     return card.place_in_words
 
 
-def _size(card: Card, looped: bool) -> Point:  # noqa: FBT001 - of what is beside it
+def _size(card: Card) -> Point:
     label = cut(card.label, _WIDEST)
     low = card.kind in {"helper", "run"} and not _detail(card)
     text = max(columns(label) * _LETTER, columns(_detail(card)) * _SMALL)
@@ -124,7 +123,7 @@ def _size(card: Card, looped: bool) -> Point:  # noqa: FBT001 - of what is besid
         width += columns(times(card.count)) * _LETTER + _BADGE
     if card.kind == "choice":
         width += 22
-    return width, (_LOW if low else _HEIGHT) + (2 * _LOOP if looped else 0)
+    return width, (_LOW if low else _HEIGHT)
 
 
 def _evened(cards: list[Card], sizes: list[Point]) -> list[Point]:
@@ -164,7 +163,6 @@ def _arrow(arrow: Arrow, route: list[tuple[Point, Point]], layout: Layout) -> st
 
 def _card(card: Card, middle: Point, size: Point, *, looped: bool) -> str:
     width, height = size
-    height -= 2 * _LOOP if looped else 0
     x, y = middle[0] - width / 2 + _MARGIN, middle[1] - height / 2 + _MARGIN
     state = card.state
     classes = " ".join(filter(None, ("card", card.kind, state)))

@@ -24,7 +24,8 @@ def _lines(sketch: Sketch, *, inputs: bool) -> Iterator[str]:
     below: list[list[int]] = [[] for _ in sketch.cards]
     leads: set[int] = set()
     looped: set[int] = set()
-    for source, target, _, _ in sketch.arrows:
+    for arrow in sketch.arrows:
+        source, target = arrow.source, arrow.target
         if source == target:
             looped.add(source)
             continue

@@ -40,13 +40,14 @@ def place_of(code: CodeType | str, lasti: int) -> Place:
         file, _, number = code.rpartition(":")
         line = int(number) if number.isdecimal() else 0
         return located(file, line)
-    span = next(islice(code.co_positions(), lasti // 2, None), (None,) * 4)
-    line, end_line, start, end = span
+    nowhere = (None, None, None, None)
+    span = next(islice(code.co_positions(), lasti // 2, None), nowhere)
+    first, end_line, start, end = span
     return located(
         code.co_filename,
-        line or code.co_firstlineno,
+        first or code.co_firstlineno,
         start,
-        end if line == end_line else None,
+        end if first == end_line else None,
     )
 
 

@@ -1,0 +1,125 @@
+"""What a call that has failed has raised."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from entangle._clean import clean, cut, one_line
+from entangle._graph.callables import short as short_name
+from entangle._graph.shown import guarded
+from entangle._worker.exception_parts import (
+    attributes_of,
+    cause_of,
+    context_of,
+    suppressed_in,
+    traceback_of,
+)
+from entangle._worker.failures import TRACEBACK
+from entangle.errors import ProcessRetryException
+from entangle.errors import one_line as error_line
+
+from .rows import WIDTH, row
+from .source import located, short
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+_FRAMES: Final = 6
+_LINES: Final = 12  # of a message
+_CAUSES: Final = 4
+_ENTRY: Final = re.compile(r'  File "(.*)", line (\d+), in (.*)\n((?:    .*\n)*)')
+_OWN_NOTES: Final = ("in node ", "Traceback in the task (most recent call last):")
+_NOTES: Final = 5
+
+
+def frames_of(error: BaseException) -> list[str]:
+    """Return the lines of the user's code that it came through."""
+    entries = _remote(error) or _local(traceback_of(error))
+    rows: list[str] = []
+    for file, line, name, source in entries[-_FRAMES:]:
+        where = f"{clean(short(file))}:{line} in {one_line(short_name(name), 40)}"
+        rows.append(f"{cut(where, 60)}     {cut(clean(source), WIDTH)}".rstrip())
+    if len(entries) > _FRAMES:
+        rows.insert(0, f"… {len(entries) - _FRAMES} calls")
+    return rows
+
+
+def _remote(error: BaseException) -> list[tuple[str, int, str, str]]:
+    text = attributes_of(error).get(TRACEBACK)
+    if not isinstance(text, str):
+        return []
+    return [
+        (file, int(line), name, source.partition("\n")[0].strip())
+        for file, line, name, source in _ENTRY.findall(text + "\n")
+    ]
+
+
+def _local(trace: TracebackType | None) -> list[tuple[str, int, str, str]]:
+    """Return the frames of a task in this process: those behind the first of ours."""
+    found: list[tuple[str, int, str, str]] = []
+    inside = False
+    while trace is not None:
+        ours = str(trace.tb_frame.f_globals.get("__name__")).startswith("entangle.")
+        if ours:
+            inside = True
+            found.clear()
+        elif inside:
+            code = trace.tb_frame.f_code
+            text = located(code.co_filename, trace.tb_lineno).line
+            found.append((code.co_filename, trace.tb_lineno, code.co_name, text))
+        trace = trace.tb_next
+    return found
+
+
+def message_of(error: BaseException) -> Iterator[str]:
+    """Show type, message and notes."""
+    kind = type(error)
+    name = kind.__qualname__
+    if kind.__module__ not in {"builtins", "__main__", "entangle.errors"}:
+        name = f"{kind.__module__}.{name}"
+    text = guarded(lambda: str(error), "its __str__")
+    lines = clean((text or "")[:100_000]).strip().splitlines() or [""]
+    yield cut(f"{clean(name)}: {lines[0]}".removesuffix(": "), 4 * WIDTH)
+    yield from (cut(line, 2 * WIDTH) for line in lines[1:_LINES])
+    if len(lines) > _LINES:
+        yield f"… {len(lines) - _LINES:,} more lines"
+    for note in _notes(error)[:_NOTES]:
+        yield from (f"  {cut(line, 2 * WIDTH)}" for line in note[:_LINES])
+
+
+def _notes(error: BaseException) -> list[list[str]]:
+    given: Any = attributes_of(error).get("__notes__", ())
+    notes = [note for note in given if isinstance(note, str)] if given else []
+    return [
+        clean(note[:10_000]).splitlines()
+        for note in notes
+        if not note.startswith(_OWN_NOTES)
+    ]
+
+
+def causes_of(error: BaseException) -> Iterator[str]:
+    """Show earlier attempts, and what it was raised from, a line each."""
+    seen = {id(error)}
+    each: BaseException | None = error
+    for _ in range(_CAUSES):
+        following = cause_of(each)
+        word = "because of"
+        if following is None and not suppressed_in(each):
+            following, word = context_of(each), "during"
+        if following is None or id(following) in seen:
+            return
+        seen.add(id(following))
+        if isinstance(following, ProcessRetryException):
+            for number, earlier in enumerate(following.errors[:-1][-_NOTES:]):
+                first = len(following.errors) - 1 - len(following.errors[:-1][-_NOTES:])
+                yield row(f"attempt {first + number + 1}", _one_line(earlier))
+        else:
+            yield row(word, _one_line(following))
+        each = following
+
+
+def _one_line(error: BaseException) -> str:
+    text = guarded(lambda: error_line(error), "its __str__")
+    return one_line(text or type(error).__name__, WIDTH)
