@@ -355,8 +355,22 @@ def test_a_damaged_line_hides_no_other(tmp_path_factory, at, noise):
 @given(
     st.dictionaries(
         st.sampled_from(
-            ["event", "time", "node", "count", "nodes", "took", "pids", "values"]
-            + ["inputs", "name", "outcome", "attempt", "attributes", "queued"]
+            [
+                "event",
+                "time",
+                "node",
+                "count",
+                "nodes",
+                "took",
+                "pids",
+                "values",
+                "inputs",
+                "name",
+                "outcome",
+                "attempt",
+                "attributes",
+                "queued",
+            ]
         ),
         st.none()
         | st.integers()

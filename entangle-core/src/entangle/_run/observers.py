@@ -230,7 +230,8 @@ class Watch:
 
     def _row(self, call: Any, value: Any) -> Ended:
         """Note of a call that is over what is needed, and nothing large."""
-        kind, size = type(value), 0
+        kind: type[Any] = type(value)
+        size = 0
         if kind is Encoded:
             size = value.parcel.nbytes
             value = Shown(value.parcel.shown)

@@ -29,6 +29,7 @@ from entangle._worker.preview import preview
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from entangle._run.telling import Described
     from entangle._seam.events import Event
 
     Fields = dict[str, Any]
@@ -124,8 +125,10 @@ def header(begun: RunStarted, **more: object) -> str:
 
 def line_of(event: Event, began: float) -> str:
     """Return the line of an event of a run that began at some time."""
-    fields: Fields = {"event": _NAMES[type(event)]}
-    for name, value in event._asdict().items():
+    kind: type[Any] = type(event)
+    fields: Fields = {"event": _NAMES[kind]}
+    known: Fields = event._asdict()
+    for name, value in known.items():
         if name == "run" or (value in _EMPTY and name not in {"time", "node"}):
             continue
         fields[name] = round((value - began) * 1e6) if name in _TIMES else value
@@ -282,7 +285,7 @@ def _numbers(given: Any, count: int | None = None) -> list[int]:
     """
     if type(given) is not list or not _INT.issuperset(map(type, given)):  # pyright: ignore[reportUnknownArgumentType]
         raise TypeError("a list of whole numbers")
-    numbers: list[int] = given
+    numbers: list[int] = [*given]
     if count is not None and len(numbers) != count:
         raise ValueError("as many as there are nodes")
     return numbers
@@ -293,10 +296,11 @@ def _parsed(text: bytes) -> Fields | None:
     if not text.endswith(b"\n"):
         return None
     try:
-        fields = json.loads(text)
+        fields: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return fields if type(fields) is dict else None
+    made: Fields | None = fields if type(fields) is dict else None
+    return made
 
 
 class Scribe(Teller):
@@ -351,7 +355,8 @@ class Scribe(Teller):
         self, moment: int, number: int, count: int, row: Any, parent: int
     ) -> None:
         node, inputs, options = row
-        name, code, lasti = node if type(node) is tuple else described(node)
+        known: Described = node if type(node) is tuple else described(node)
+        name, code, lasti = known
         if inputs and type(inputs[0]) is not int:
             inputs = [self._numbers.get(each, 0) for each in inputs]
         fields: Fields = {"event": "added", "time": moment, "node": number}
@@ -371,14 +376,15 @@ class Scribe(Teller):
         moment = self._since(now)
         for at in range(0, len(rows), _TOGETHER):
             columns = list(zip(*rows[at : at + _TOGETHER], strict=True))
-            nodes, _, attempts, _, queued, began, took, pids, _, values, sizes = columns
+            nodes, _, attempts, _, queued, began, took, pids, _, known, sizes = columns
+            values: Any = known
             fields: Fields = {"event": "succeeded", "time": moment, "nodes": nodes}
             fields["took"] = took
             if any(began):
                 fields["started"] = [each and self._since(each) for each in began]
             if any(queued):
-                known = {each: each and self._since(each) for each in set(queued)}
-                fields["queued"] = [known[each] for each in queued]
+                since = {each: each and self._since(each) for each in set(queued)}
+                fields["queued"] = [since[each] for each in queued]
             fields["pids"] = pids
             if set(attempts) != {1}:
                 fields["attempts"] = attempts

@@ -11,13 +11,14 @@ import contextlib
 import os
 import sys
 import threading
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from .lines import head, plain, summary, tree
 from .progress import Display, PlainDisplay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from .lines import Line
     from .state import RunState
@@ -53,10 +54,11 @@ def live(*, forced: bool) -> Display | None:
     if dumb or (os.environ.get("CI") and not forced) or _taken():
         return PlainDisplay()
     try:
-        from rich.console import Console
+        rich: Any = import_module("rich.console")
     except ImportError:
         return PlainDisplay()
-    return LiveDisplay(Console(file=stream, highlight=False, markup=False, emoji=False))
+    console = rich.Console(file=stream, highlight=False, markup=False, emoji=False)
+    return LiveDisplay(console)
 
 
 def _is_terminal(stream: Any) -> bool:
@@ -135,7 +137,7 @@ class LiveDisplay(Display):
             self._height = 0
 
     @contextlib.contextmanager
-    def above(self) -> Iterator[None]:
+    def above(self) -> Generator[None, None, None]:
         """Write something where the picture is, which comes again below it."""
         with _drawing:
             # Where the terminal is gone who writes will see for himself.
@@ -173,12 +175,11 @@ class LiveDisplay(Display):
     def _rendered(
         self, lines: Sequence[Line], width: int, *, fold: bool = False
     ) -> str:
-        from rich.text import Text
-
+        rich: Any = import_module("rich.text")
         console = self._console
         with console.capture() as captured:
             for line in lines:
-                text = Text()
+                text = rich.Text()
                 for piece, style in line:
                     text.append(piece, STYLES[style])
                 console.print(
@@ -274,8 +275,6 @@ class NotebookDisplay(Display):
         self._handle = None
 
     def _display(self, lines: Sequence[Line]) -> None:
-        from importlib import import_module
-
         shown = {"text/plain": "\n".join(map(plain, lines))}
         if self._handle is None:
             display: Any = import_module("IPython.display").display

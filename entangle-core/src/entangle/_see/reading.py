@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, TypeGuard
 
 from entangle._seam.events import RunEnded, RunStarted
 
@@ -92,7 +92,7 @@ class Recorded:
         """Close the file."""
         self._file.close()
 
-    def __enter__(self) -> Recorded:
+    def __enter__(self) -> Self:
         """Give itself."""
         return self
 
@@ -117,7 +117,5 @@ def ending(folder: str, run: str, begun: RunStarted) -> RunEnded | None:
     return None
 
 
-def _is_parent(value: object) -> bool:
-    return (
-        isinstance(value, list) and [type(each) for each in value] == [str, int]  # pyright: ignore[reportUnknownVariableType]
-    )
+def _is_parent(value: Any) -> TypeGuard[list[Any]]:
+    return type(value) is list and [*map(type, value)] == [str, int]

@@ -160,7 +160,7 @@ class _Run:
         """Draw what some events show."""
         moment = 0
         for event in events:
-            kind = type(event)
+            kind: type[Any] = type(event)
             moment = max(moment, self._ns(event.time))
             if kind is NodeAdded:
                 self._added[event.node] = event
