@@ -493,6 +493,7 @@ class Processes:
             return
         parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
         if kind == frames.RESULT:
+            parcel.shown = bytes(body[protocol.ANSWER.size :]).decode()
             call.succeeded(parcel)
         else:
             call.returned_graph(parcel)

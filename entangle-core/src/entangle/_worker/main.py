@@ -428,8 +428,14 @@ def written(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[An
             value = pack.pack(value)
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
+    body = ANSWER.pack(number, took)
+    if kind == frames.RESULT and len(blob.data) + blob.nbytes > attach.SMALL:
+        # Who has it does not look into it, and does not keep it longer than it must.
+        from .preview import preview
+
+        body += preview(value).encode(errors="replace")
     parts = attach.in_memory((blob.data, *blob.buffers))
-    return kind, ANSWER.pack(number, took), parts
+    return kind, body, parts
 
 
 def _told(error: BaseException) -> BaseException:

@@ -8,7 +8,6 @@ from entangle._clean import columns, cut
 from entangle._graph.drawing.labels import label_of
 from entangle._graph.shown import guarded, shown
 from entangle._graph.walk import edges_in, substitute
-from entangle._run.values import objects
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
 
@@ -57,7 +56,7 @@ def _value(written: Any, value: Any, *, known: bool) -> tuple[str, str]:
     """Show an argument, and where it came from."""
     sources = edges_in(written)
     if not sources and (written is not value or not known):
-        # Of what is sent, the call may have the bytes.
+        # Of what was sent, there may be nothing but words.
         return shown(written, 52), ""
     text = _origin(sources) if sources else ""
     if not known:
@@ -65,7 +64,7 @@ def _value(written: Any, value: Any, *, known: bool) -> tuple[str, str]:
     decoded: list[Any] = []
 
     def decode() -> str:
-        decoded.append(substitute(objects(value), codec.decode, _SENT))
+        decoded.append(substitute(value, codec.decode, _SENT))
         return ""
 
     guarded(decode)  # its class may do anything then
