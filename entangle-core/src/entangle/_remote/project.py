@@ -117,7 +117,8 @@ class Project:
 def _is_package(entry: os.DirEntry[str]) -> bool:
     """Tell whether modules are in a folder; it needs no ``__init__.py``."""
     return entry.is_dir() and any(
-        name.endswith(".py") for name in os.listdir(entry.path)
+        name.endswith(".py")
+        for name in os.listdir(entry.path)  # noqa: PTH208 - there may be many
     )
 
 
