@@ -81,7 +81,14 @@ def python(written, tmp_path_factory):
     run(sys.executable, "-m", "pip", "--python", made, "--quiet", "install",
         "--no-index", "--no-deps", *dist.glob("*.whl"))  # fmt: skip
     site = Path(sysconfig.get_path("purelib", vars={"base": folder}))
-    for name in ("cloudpickle", "pluggy", "pytest", "iniconfig", "packaging", "pygments"):
+    for name in (
+        "cloudpickle",
+        "pluggy",
+        "pytest",
+        "iniconfig",
+        "packaging",
+        "pygments",
+    ):
         for top in {file.parts[0] for file in metadata.distribution(name).files}:
             if top not in {"..", "__pycache__"} and not (site / top).exists():
                 place = metadata.distribution(name).locate_file(top)

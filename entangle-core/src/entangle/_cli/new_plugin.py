@@ -111,7 +111,9 @@ def write(name: str, kind: str, into: Path) -> Path:
     names = _names(name, kind)
     folder = into / names["distribution"]
     if folder.exists() or folder.is_symlink():
-        raise UsageError(f"{folder} is there already: choose another name, or remove it")
+        raise UsageError(
+            f"{folder} is there already: choose another name, or remove it"
+        )
     if not into.is_dir():
         raise UsageError(f"{into} is no folder: make it first, or give another --into")
     try:
@@ -181,5 +183,3 @@ def _year() -> int:
     import time
 
     return time.localtime().tm_year
-
-

@@ -102,17 +102,24 @@ class Project:
 
     def _own(self, spec: Any) -> bool:
         origin = getattr(spec, "origin", None)
-        if type(origin) is not str or not origin.endswith(".py"):
+        places = [origin]
+        if origin is None:
+            # Of a namespace, which has no file.
+            places = list(getattr(spec, "submodule_search_locations", None) or ())
+        elif type(origin) is not str or not origin.endswith(".py"):
             return False
-        return not self._is_installed(os.path.realpath(origin))
+        return any(not self._is_installed(os.path.realpath(each)) for each in places)
 
     def _is_installed(self, path: str) -> bool:
         return path.startswith(self._installed)
 
 
 def _is_package(entry: os.DirEntry[str]) -> bool:
-    # There may be many.
-    return os.path.exists(f"{entry.path}/__init__.py")  # noqa: PTH110
+    """Tell whether modules are in a folder; it needs no ``__init__.py``."""
+    return entry.is_dir() and any(
+        name.endswith(".py")
+        for name in os.listdir(entry.path)  # noqa: PTH208 - there may be many
+    )
 
 
 def _entry(name: str, spec: Any) -> Entry | str | None:
