@@ -58,8 +58,9 @@ def test_a_container_that_is_ended(place, asleep, how):
     with within(SOON), pytest.raises(ProcessTerminatedException) as caught:
         future.result()
     assert caught.value.signal == signal.SIGKILL
-    assert container.name in str(caught.value)
     assert "entangle-test/python" in str(caught.value)
+    # One that is stopped can tell of its worker's death, and that is told.
+    assert how == "stop" or container.name in str(caught.value)
     assert place(lambda: 1)()() == 1
 
 
@@ -421,6 +422,9 @@ def test_an_engine_that_refuses_this_user(monkeypatch, tmp_path):
         docker(image="python:3.12")(lambda: 1)()()
 
 
+# What the SDK leaves behind where it can't connect any more.
+@pytest.mark.filterwarnings("ignore:.*unclosed <socket:ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_an_engine_that_stops_in_the_middle_of_a_run(
     image, monkeypatch, how, caplog

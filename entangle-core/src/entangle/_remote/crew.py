@@ -376,6 +376,7 @@ class Crew:
                 worker.broken = f"it left what is no answer: {error!r}"
         worker.finish_lines()
         jobs = list(worker.outstanding)
+        unasked = bool(worker.broken) or not worker.killed
         self._bury(worker)
         again: list[Job] = []
         for job in jobs:
@@ -384,11 +385,15 @@ class Crew:
             if job.cancelled:
                 self._cancelled(job, "killed")
             elif job.number > entered and job.deaths < MOST_DEATHS:
-                job.deaths += bool(worker.broken) or not worker.killed
+                job.deaths += unasked
                 again.append(job)
             else:
                 error = endings.of_worker(
-                    self._terms.label, job, worker, status, for_memory=for_memory
+                    self._terms.label,
+                    job,
+                    worker,
+                    status,
+                    for_memory=for_memory and unasked,
                 )
                 self._fail(job, error)
         self._put_back(again)

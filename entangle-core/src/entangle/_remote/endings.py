@@ -41,7 +41,7 @@ def of_worker(
         pid=worker.pid,
         signal=-code if code < 0 and not worker.broken else None,
         exit_code=code if code >= 0 else None,
-        out_of_memory=for_memory and not worker.killed,
+        out_of_memory=for_memory,
         detail=_joined(label, detail),
     )
 

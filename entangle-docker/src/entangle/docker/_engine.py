@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -40,6 +41,7 @@ class Engine:
         docker = _sdk()
         self.address = address()
         try:
+            _knock(self.address)
             client = docker.from_env(timeout=_TIMEOUT, use_ssh_client=True)
         except (docker.errors.DockerException, OSError, ValueError) as error:
             raise _unreachable(error, self.address) from None
@@ -156,6 +158,18 @@ def address() -> str:
         except (docker.errors.DockerException, OSError, ValueError, KeyError):
             host = None
     return str(host or "unix:///var/run/docker.sock")
+
+
+def _knock(where: str) -> None:
+    """See whether anybody listens; the SDK would leave a socket open, and is slow.
+
+    Raises:
+        OSError: nobody does, or not for this user.
+    """
+    if where.startswith(_SOCKET):
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_TIMEOUT)
+            probe.connect(where.removeprefix(_SOCKET))
 
 
 def _in_progress(error: Any) -> bool:
