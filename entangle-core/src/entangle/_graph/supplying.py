@@ -34,9 +34,9 @@ class Supplying(Configured, Generic[Q, S]):
     @overload
     def __call__(self, fn: FlowTask[P, R], /) -> FlowTask[S, R]: ...  # type: ignore[overload-overlap]
     @overload
-    def __call__(self, fn: Task[P, R], /) -> Task[S, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fn: Task[P, R], /) -> Task[S, R]: ...
     @overload
-    def __call__(self, fn: Callable[P, R], /) -> Task[S, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fn: Callable[P, R], /) -> Task[S, R]: ...
     @overload
     def __call__(self, *args: Q.args, **kwargs: Q.kwargs) -> SupplyingDecorator[S]: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
