@@ -99,7 +99,7 @@ def test_by_name(write):
     [
         (TASKS, "mian", "did you mean 'main'?"),
         ("from entangle.thread import thread\na=thread(str)()\nb=thread(str)()\n",
-         None, "has 2 nodes (a, b): say which"),
+         None, "has 2 graphs (a, b): say which"),
         ("x = 1\n", None, "no node, no `result` and no `main`"),
     ],
 )  # fmt: skip

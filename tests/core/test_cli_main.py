@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_nothing_said(capsys):
 
 @pytest.mark.parametrize(
     ("word", "hint"),
-    [("rnu", "did you mean 'run'?"), ("xyzzy", "there are: demo, run, plan")],
+    [("rnu", "did you mean 'run'?"), ("xyzzy", "there are: demo, ")],
 )
 def test_unknown_command(word, hint, capsys):
     """A misspelt command is answered with the one that was meant."""
@@ -54,6 +55,98 @@ def test_unknown_option(capsys):
         cli.main(["doctor", "--what"])
     assert caught.value.code == USAGE
     assert "usage: entangle doctor" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["doctor", "--jsno"], "did you mean '--json'?"),
+        (["cache", "prun"], "did you mean 'prune'?"),
+        (["cache", "--unusd-for=3"], "did you mean '--unused-for'?"),
+        (["--verson"], "did you mean '--version'?"),
+    ],
+)
+def test_what_was_probably_meant(arguments, hint, capsys):
+    """Misspelt options and words are answered with the ones that were meant."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == USAGE
+    assert hint in capsys.readouterr().err
+
+
+def test_options_are_not_guessed(capsys):
+    """An option's beginning is no option: scripts would break with the next one."""
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["doctor", "--js"])
+    assert caught.value.code == USAGE
+
+
+@pytest.mark.parametrize("command", cli.COMMANDS)
+def test_help_begins_with_examples(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    out = capsys.readouterr().out
+    assert f"examples:\n  entangle {command}" in out
+    assert out.index("examples:") < out.index("options:")
+
+
+@pytest.mark.process
+def test_help_imports_little():
+    """It answers as fast as Python starts: what takes long is not imported."""
+    program = (
+        "import sys\n"
+        "from entangle._cli.main import main\n"
+        "try: main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print(*sys.modules, file=sys.stderr)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    modules = set(done.stderr.split())
+    ours = {name for name in modules if name.startswith("entangle.")}
+    assert ours <= {
+        "entangle._cli",
+        "entangle._cli.main",
+        "entangle._cli.exits",
+        "entangle._cli.terminal",
+    }
+    slow = {"asyncio", "inspect", "logging", "pluggy", "cloudpickle", "pickle", "json"}
+    slow |= {"importlib.metadata", "pathlib", "dataclasses", "threading", "subprocess"}
+    assert not modules & slow
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("command", "code"), [("--help", OK), ("nothing", USAGE), ("doctor --what", USAGE)]
+)
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&-"])
+def test_closed_streams(command, code, closed):
+    """Whichever stream is closed: the same exit code; errors never on stdout."""
+    line = f"exec {sys.executable} -m entangle {command} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == code
+    if closed == "2>&-" and code:
+        assert done.stdout == ""
+
+
+@pytest.mark.process
+def test_module_and_script_are_the_same():
+    script = Path(sys.executable).with_name("entangle")
+    if not script.exists():
+        pytest.skip("entangle is not installed as a script")
+    outputs = {
+        subprocess.run(
+            [*command, "--version"], capture_output=True, text=True, check=True
+        ).stdout
+        for command in ([script], [sys.executable, "-m", "entangle"])
+    }
+    assert len(outputs) == 1
 
 
 def test_version(capsys):

@@ -108,10 +108,13 @@ def test_failed_node(program, name):
     constants = ["a=1", "b=0"] if name == "divide" else []
     code, out, err = entangle("run", f"{program}:{name}", *constants)
     assert (code, out) == (NODE_FAILED, "")
-    assert err.startswith(f"entangle: {program}:{name} failed\n")
+    assert err.startswith("✗ divide failed")
     assert "ZeroDivisionError: division by zero" in err
     assert "return a / b" in err
-    assert "divide" in err
+    assert "  a = 1\n  b = 0\n" in err
+    command = f"entangle run {program}:{name}"
+    assert f"\n  again      {command}" in err
+    assert f"\n  debug      ENTANGLE_INLINE=1 {command}" in err
     assert "_cli" not in err
 
 

@@ -1,5 +1,6 @@
 """`node.plan()` and `entangle plan`: what would run where, without running."""
 
+import json
 import os
 import re
 import subprocess
@@ -12,6 +13,7 @@ from site_kit import Site, new_site
 from entangle._run.plan import Plan
 from entangle._seam.planned import PlannedTask
 from entangle.backend import Capabilities, Executor, context, infrastructure
+from entangle.dataflow import dataflow
 from entangle.errors import OptionError
 from entangle.local import local
 from entangle.process import process
@@ -230,11 +232,43 @@ def test_the_text():
     thrice = process(timeout=3)(double)
     node = gather(*[thrice(n) for n in range(1200)], never(size=3)(double)(1))
     name, here = double.__qualname__, re.escape(__file__)
-    first, second = str(node.plan()).splitlines()
+    first, second, total = str(node.plan()).splitlines()
     assert re.fullmatch(
         rf"{name}: 1,200 calls in process, timeout=3 \({here}:\d+\)", first
     )
     assert re.fullmatch(rf"{name}: 1 call in never\(size=3\) \({here}:\d+\)", second)
+    assert total == "1,201 calls of 2 tasks"
+
+
+def test_data(runs):
+    plan = gather(process(timeout=3)(runs)(), never(size=3, token="hunter2")(runs)())
+    first, second = plan.plan().as_data()["tasks"]
+    assert (first["place"], first["asks"], first["calls"]) == (
+        "process",
+        ("timeout=3",),
+        1,
+    )
+    assert (second["target"], second["options"]) == ("never", {"size": 3})
+    assert "hunter2" not in str(second)
+
+
+def test_a_flow(runs):
+    def choose(value):
+        return None
+
+    work = dataflow(runs)
+    flow = work(work(), dataflow(process(runs))(work()), choose)
+    here, there = flow.plan().tasks
+    assert (here.place, here.calls, there.place, there.calls) == (
+        *("thread", 3),
+        *("process", 1),
+    )
+
+
+def test_hostile_text_is_neutralised(runs):
+    named = process(runs)
+    runs.__qualname__ = "\x1b[2Jevil"
+    assert "\x1b" not in str(process(runs)(named()).plan())
 
 
 def test_a_node_that_has_no_tasks():
@@ -413,7 +447,7 @@ def test_the_command_with_replaced_targets(entangle_plan):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        (":VALUE", "is no node, and makes none"),
+        (":VALUE", "is no node or flow, and makes none"),
         (":no_such", "defines no 'no_such'"),
         (":toch", "did you mean 'touch'?"),
     ],
@@ -423,6 +457,22 @@ def test_usage(entangle_plan, name, words):
     assert (code, out) == (2, "")
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.process
+def test_json(entangle_plan):
+    code, out, err = entangle_plan(":refused", "--json")
+    (task,) = json.loads(out)["tasks"]
+    assert (code, err, task["name"], task["calls"]) == (3, "", "refused", 1)
+    assert "cannot honour timeout=3" in task["refused"]
+
+
+@pytest.mark.process
+def test_what_the_file_prints_goes_to_stderr(entangle_plan):
+    source = "print('loud')\n" + PROGRAM
+    code, out, err = entangle_plan("", "--json", source=source)
+    assert (code, err) == (0, "loud\n")
+    assert json.loads(out)["unused"] == {}
 
 
 @pytest.mark.process

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import sysconfig
+import time
 import venv
 import zipfile
 from email.parser import HeaderParser
@@ -109,6 +110,20 @@ def test_graph_runs_alone(alone, tmp_path):
         "print(twice(twice(1))())\n"
     )
     assert run(alone, script) == "4\n"
+
+
+def test_the_first_minute(alone, tmp_path):
+    """Three commands: installed, shown, run. stdout is exactly the result."""
+    entangle = alone.parent / "entangle"
+    begun = time.monotonic()
+    assert run(entangle, "demo", cwd=tmp_path) == "5\n"
+    assert list(tmp_path.iterdir()) == []
+    assert run(entangle, "new", "hello", cwd=tmp_path) == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["hello.py"]
+    assert len((tmp_path / "hello.py").read_text().splitlines()) <= 12
+    assert run(alone, "hello.py", cwd=tmp_path) == "5\n"
+    # It is meant to take five seconds; machines that run tests are busy.
+    assert time.monotonic() - begun < 60
 
 
 def test_every_module_imports_alone(alone):

@@ -22,6 +22,7 @@ __all__ = [
     "FlowError",
     "InternalError",
     "OptionError",
+    "PictureError",
     "PlatformError",
     "PluginError",
     "ProcessRetryException",
@@ -444,6 +445,39 @@ class WorkerStartError(EntangleError):
             "processes and memory (ulimit -a, cgroups)"
         )
         self.detail = detail
+
+
+class PictureError(EntangleError, ValueError):
+    """A graph that is too large for a format of pictures.
+
+    Attributes:
+        format: The format.
+        what: What there is too much of.
+        count: How much there is.
+        most: How much there may be.
+        calls: How many calls the graph has.
+    """
+
+    def __init__(
+        self,
+        format: str,  # noqa: A002 - it is the format
+        *,
+        what: str,
+        count: int,
+        most: int,
+        calls: int,
+    ) -> None:
+        """Build the message from the numbers."""
+        super().__init__(
+            f"a graph of {calls:,} calls would take {count:,} {what} of {format}, and "
+            f"more than {most:,} are not shown; draw a part of it: any node in it has "
+            "a picture of its own, and so has what it is made of, by .graph()"
+        )
+        self.format = format
+        self.what = what
+        self.count = count
+        self.most = most
+        self.calls = calls
 
 
 class PluginError(EntangleError):

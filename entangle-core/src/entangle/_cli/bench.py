@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .exits import NODE_FAILED, OK, UsageError
+from .main import examples
 
 if TYPE_CHECKING:
     import argparse
@@ -19,6 +20,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle bench`."""
     from entangle._bench.run import WORKLOADS
 
+    examples(parser, "bench", "bench --only fanout --rounds 5", "bench --full")
     parser.epilog = (
         "All are measured in interleaved rounds of one run. The table has medians over "
         "the rounds; x4.1 is 4.1 times what Entangle takes. joblib and dask take part "

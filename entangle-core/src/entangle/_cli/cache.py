@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
 from entangle.errors import CacheDirectoryError, OptionError
 
 from .exits import INVALID, OK, UsageError
+from .main import examples
+from .terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +30,13 @@ _NEVER: Final = float("-inf")
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle cache`."""
+    examples(
+        parser,
+        "cache",
+        "cache ls --sort size -n 10",
+        "cache prune --unused-for 30d",
+        "cache clear",
+    )
     parser.epilog = (
         "ls lists, prune removes what was not used for long, what is damaged and what "
         "is nobody's, clear removes everything. Programs may go on meanwhile: one that "
@@ -51,6 +59,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-n", type=int, metavar="N", help="ls: only the first N of them"
     )
+    parser.add_argument("--json", action="store_true", help="ls: print it as JSON")
     parser.add_argument(
         "--size",
         metavar="BYTES",
@@ -72,6 +81,8 @@ def execute(arguments: argparse.Namespace) -> int:
         "ls": ("n",),
         "prune": ("size", "unused_for"),
     }
+    if arguments.json and action != "ls":
+        raise UsageError("--json belongs to `entangle cache ls`")
     for owner, names in given.items():
         for name in names:
             if owner != action and getattr(arguments, name) is not None:
@@ -79,6 +90,9 @@ def execute(arguments: argparse.Namespace) -> int:
                 raise UsageError(f"{option} belongs to `entangle cache {owner}`")
     try:
         folder = directory.existing()
+        if folder is None and arguments.json:
+            _as_data(str(directory.path()), [], 0)
+            return OK
         if folder is None:
             print(f"nothing is kept in {directory.path()}")
             return OK
@@ -87,7 +101,7 @@ def execute(arguments: argparse.Namespace) -> int:
         if action == "prune":
             return _prune(folder, arguments)
     except (CacheDirectoryError, OptionError) as error:
-        print(f"entangle: {error}", file=sys.stderr)
+        say(f"entangle: {error}")
         return INVALID
     return _list(folder, arguments)
 
@@ -98,6 +112,9 @@ def _list(folder: str, arguments: argparse.Namespace) -> int:
     found = list(listing.entries(folder))
     rows = [each for each in found if not isinstance(each, str)]
     rows.sort(key=_SORTS[arguments.sort])  # type: ignore[arg-type] # each is of one kind
+    if arguments.json:
+        _as_data(folder, rows[: arguments.n], len(found) - len(rows))
+        return OK
     now = time.time()
     if rows:
         print(f"{'SIZE':>9} {'AGE':>6} {'USED':>6} {'HITS':>7}  FUNCTION")
@@ -113,6 +130,22 @@ def _list(folder: str, arguments: argparse.Namespace) -> int:
     if damaged:
         print(f"{damaged:,} damaged: `entangle cache prune` removes them")
     return OK
+
+
+def _as_data(folder: str, rows: list[Listed], damaged: int) -> None:
+    from .data import printed
+
+    values = [
+        {
+            "function": row.function,
+            "bytes": row.nbytes,
+            "made": row.made,
+            "used": row.used,
+            "hits": row.hits,
+        }
+        for row in rows
+    ]
+    printed({"folder": folder, "values": values, "damaged": damaged})
 
 
 def _prune(folder: str, arguments: argparse.Namespace) -> int:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from .exits import OK
+from .main import examples
+from .terminal import hint, say
 
 if TYPE_CHECKING:
     import argparse
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle demo`."""
+    examples(parser, "demo")
     parser.epilog = "The explanation goes to stderr, the graph's value to stdout."
 
 
@@ -26,26 +28,18 @@ def execute(arguments: argparse.Namespace) -> int:
 
     source = getsource(demo_graph).partition("# The program\n")[2].strip()
     source = source.replace("\n\n\n", "\n\n")
-    _say(
-        "Five plain functions, decorated. Calling one runs nothing: it makes a node.\n"
-    )
-    _say("\n".join(f"    {line}".rstrip() for line in source.splitlines()))
-    _say("\nresult() runs the graph. What doesn't depend on each other runs at once;")
-    _say("each call prints from the process that it runs in:\n")
+    say("Five plain functions, decorated. Calling one runs nothing: it makes a node.\n")
+    say("\n".join(f"    {line}".rstrip() for line in source.splitlines()))
+    say("\nresult() runs the graph. What doesn't depend on each other runs at once;")
+    say("each call prints from the process that it runs in:\n")
     started = time.monotonic()
     value = demo_graph.result()
     elapsed = time.monotonic() - started
     body = 5 * demo_graph.SECONDS
-    _say(
+    say(
         f"\n5 calls of {demo_graph.SECONDS:g} s = {body:g} s of work in {elapsed:.2f} s"
     )
-    _say(
-        "(its longest path takes 3 calls). No server, no guard, nothing left behind.\n"
-    )
-    _say("Next: decorate functions of yours, and `entangle run FILE`.\n")
+    say("(its longest path takes 3 calls). No server, no guard, nothing left behind.\n")
+    hint("Next: `entangle new hello && python hello.py`, a program of yours.\n")
     print(value, flush=True)
     return OK
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

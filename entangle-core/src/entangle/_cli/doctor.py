@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from entangle._clean import clean
 from entangle._seam.extensions import Finding
 
 from . import checks
 from .exits import INVALID, OK
+from .main import examples
 
 VERDICTS = ("ok", "warn", "fail")
+_FIELDS = ("verdict", "subject", "text", "remedy")
 
 if TYPE_CHECKING:
     import argparse
@@ -19,16 +22,28 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle doctor`."""
+    examples(parser, "doctor", "doctor --json")
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
     parser.epilog = "Exits with 3 when something fails; warnings alone are fine."
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the findings of every check and return the exit code."""
-    del arguments
     count: Counter[str] = Counter()
+    found: list[dict[str, str]] = []
     for finding in findings():
-        count[finding.verdict if finding.verdict in VERDICTS else "warn"] += 1
-        print(line(finding), flush=True)
+        verdict = _verdict(finding)
+        count[verdict] += 1
+        if arguments.json:
+            texts = (str(finding.subject), str(finding.text), str(finding.remedy))
+            found.append(dict(zip(_FIELDS, (verdict, *texts), strict=True)))
+        else:
+            print(clean(line(finding)), flush=True)
+    if arguments.json:
+        from .data import printed
+
+        printed(found)
+        return INVALID if count["fail"] else OK
     print(f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures")
     return INVALID if count["fail"] else OK
 
@@ -54,7 +69,10 @@ def findings() -> Iterator[Finding]:
 
 def line(finding: Finding) -> str:
     """Return a finding as text: verdict, subject, what was found, what to do."""
-    # A plugin may have put anything there.
-    verdict = finding.verdict if finding.verdict in VERDICTS else "warn"
-    text = f"{verdict:5} {finding.subject!s:14} {finding.text}"
+    text = f"{_verdict(finding):5} {finding.subject!s:14} {finding.text}"
     return f"{text}\n{'':21}{finding.remedy}" if finding.remedy else text
+
+
+def _verdict(finding: Finding) -> str:
+    # A plugin may have put anything there.
+    return finding.verdict if finding.verdict in VERDICTS else "warn"

@@ -15,8 +15,6 @@ from .main import suggest
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from entangle._graph.node import Node
-
 
 def split(target: str) -> tuple[Path, str | None]:
     """Split `FILE[:name]`; a colon inside an existing file's path is part of it."""
@@ -37,7 +35,7 @@ def load(path: Path, argv: list[str]) -> ModuleType:
         InvalidError: a module of that name is already in use in this process.
     """
     if not path.is_file():
-        raise UsageError(f"no file {str(path)!r}")
+        raise UsageError(f"no file {str(path)!r}{_meant(path)}")
     name = path.stem
     if not name.isidentifier():
         raise UsageError(
@@ -67,10 +65,20 @@ def load(path: Path, argv: list[str]) -> ModuleType:
     return module
 
 
+def _meant(path: Path) -> str:
+    """Suggest a file of the same folder."""
+    try:
+        there = [str(each) for each in path.parent.glob("*.py")]
+    except OSError:
+        there = []
+    return suggest(str(path), there, others=False)
+
+
 def find(module: ModuleType, name: str | None, path: Path) -> object:
     """Return the node, task or function that a command line means.
 
-    Without a name: the module's only node, else `result`, else `main`.
+    Without a name: the module's only node, else `result`, else `main`, else its only
+    flow.
 
     Raises:
         UsageError: nothing of that name, or no way to choose.
@@ -87,9 +95,13 @@ def find(module: ModuleType, name: str | None, path: Path) -> object:
     for default in ("result", "main"):
         if default in nodes or callable(names.get(default)):
             return names[default]
+    flows = flows_of(module)
+    if not nodes and len(set(map(id, flows.values()))) == 1:
+        return next(iter(flows.values()))
+    nodes = nodes or flows
     if nodes:
         raise UsageError(
-            f"{path.name} has {len(nodes)} nodes ({', '.join(nodes)}): "
+            f"{path.name} has {len(nodes)} graphs ({', '.join(nodes)}): "
             f"say which, as in {path.name}:{next(iter(nodes))}"
         )
     raise UsageError(
@@ -99,7 +111,18 @@ def find(module: ModuleType, name: str | None, path: Path) -> object:
     )
 
 
-def nodes_of(module: ModuleType) -> dict[str, Node[object]]:
+def flows_of(module: ModuleType) -> dict[str, Any]:
+    """Return the module's public names that hold flows, in order of appearance."""
+    from entangle._graph.flow import Flow
+
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Flow) and not name.startswith("_")
+    }
+
+
+def nodes_of(module: ModuleType) -> dict[str, Any]:
     """Return the module's public names that hold nodes, in order of appearance."""
     from entangle._graph.node import Node
 

@@ -9,12 +9,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from functools import partial
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn
 
-from .exits import INTERRUPTED, NODE_FAILED, USAGE, UsageError
+from .exits import (
+    INTERRUPTED,
+    INVALID,
+    NODE_FAILED,
+    OK,
+    USAGE,
+    InvalidError,
+    UsageError,
+)
+from .terminal import say
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +33,12 @@ if TYPE_CHECKING:
 
 COMMANDS = {
     "demo": "run a small graph and show what happens",
+    "new": "write a small program to begin with",
     "run": "run a file's graph and print its value",
+    "runs": "list the runs of which logs are kept",
+    "show": "show a run: what ran when, what failed, what did not run",
+    "logs": "print what the tasks of a run have printed",
+    "graph": "draw a file's graph, without running it",
     "plan": "say what would run where, and what is refused, without running",
     "cache": "list the values that are kept on disk, or make room",
     "plugins": "list the plugins, what each adds, and what is wrong",
@@ -35,23 +50,37 @@ COMMANDS = {
 EXAMPLES = """\
 examples:
   entangle demo
+  entangle new hello                writes hello.py, ready to run
   entangle run pipeline.py          the file's graph: its only node, `result` or `main`
   entangle run pipeline.py:report year=2024
-  entangle plan pipeline.py
+  entangle graph pipeline.py -f svg > pipeline.svg
   entangle doctor
-
+"""
+ABOUT = "Plain functions, decorated, run in parallel as a graph of calls."
+CODES = """\
 exit codes: 0 ok, 1 a node failed, 2 usage, 3 invalid graph or configuration,
 130 interrupted
 """
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that suggests the command that was probably meant."""
+    """An argument parser that suggests the option that was probably meant."""
 
     def error(self, message: str) -> NoReturn:
         """Print a usage error and exit with the code for it."""
-        self.print_usage(sys.stderr)
-        self.exit(USAGE, f"{self.prog}: {message}\n")
+        say(self.format_usage(), end="")
+        say(f"{self.prog}: {message}{self._meant(message)}")
+        self.exit(USAGE)
+
+    def _meant(self, message: str) -> str:
+        unknown = re.search(r"unrecognized arguments: (-[^\s=]+)", message)
+        if unknown is not None:
+            options = [name for name in self._option_string_actions if len(name) > 2]  # noqa: PLR2004 - not those of one letter
+            return suggest(unknown[1], options, others=False)
+        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
+        if wrong is None:
+            return ""
+        return suggest(wrong[1], re.findall(r"[\w.-]+", wrong[2]), others=False)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,18 +92,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         code = _dispatch(arguments)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison]
+            sys.stdout.flush()
     except UsageError as error:
-        print(f"entangle: {error}", file=sys.stderr)
+        say(f"entangle: {error}")
         return USAGE
+    except InvalidError as error:
+        say(f"entangle: {error}")
+        return INVALID
     except KeyboardInterrupt:
-        print("entangle: interrupted", file=sys.stderr)
+        say("entangle: interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output has gone, as in `entangle run f.py | head -1`.
         # Python would complain again when it flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        return OK
     return code
 
 
@@ -82,32 +115,36 @@ def _dispatch(arguments: list[str]) -> int:
     parser = Parser(
         prog="entangle",
         usage="%(prog)s [-h] [--version] COMMAND ...",
-        description="Plain functions, decorated, run in parallel as a graph of calls.",
-        epilog=_listing() + "\n" + EXAMPLES,
+        description=f"{ABOUT}\n\n{EXAMPLES}\n{_listing()}",
+        epilog=CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument(
         "--version", action="store_true", help="print the versions that matter"
     )
-    parser.add_argument("command", nargs="?", metavar="COMMAND", help="see below")
+    parser.add_argument("command", nargs="?", metavar="COMMAND", help="see above")
     parser.add_argument("arguments", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     parsed = parser.parse_args(arguments)
     if parsed.version:
         from .versions import version_line
 
         print(version_line())
-        return 0
+        return OK
     if parsed.command is None:
-        parser.print_help(sys.stderr)
+        say(parser.format_help(), end="")
         return USAGE
     found = _command(parsed.command)
     command = Parser(
         prog=f"entangle {parsed.command}",
         description=found.summary,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     found.configure(command)
-    return found.execute(command.parse_args(parsed.arguments))
+    # With what reports tell how to do it again.
+    given = argparse.Namespace(given=tuple(arguments))
+    return found.execute(command.parse_args(parsed.arguments, given))
 
 
 def _command(name: str) -> Command:
@@ -156,21 +193,33 @@ def _guarded(owner: str, command: Command, arguments: argparse.Namespace) -> int
     """Carry out a plugin's command; what it raises is told with whose it is."""
     try:
         return command.execute(arguments)
-    except (UsageError, BrokenPipeError):
+    except (UsageError, InvalidError, BrokenPipeError):
         raise
     except Exception as error:  # noqa: BLE001 - somebody else's code
-        from traceback import print_exception
+        from traceback import format_exception
 
-        print_exception(error)
-        print(f"entangle: {command.name} of {owner} has failed", file=sys.stderr)
+        say("".join(format_exception(error)), end="")
+        say(f"entangle: {command.name} of {owner} has failed")
         return NODE_FAILED
 
 
-def suggest(name: str, known: Sequence[str]) -> str:
-    """Return " (did you mean …?)" for a misspelt name, or what there is."""
+def examples(parser: argparse.ArgumentParser, *lines: str) -> None:
+    """Have a command's help begin with examples."""
+    listed = "\n".join(f"  entangle {line}" for line in lines)
+    parser.description = f"{parser.description}\n\nexamples:\n{listed}"
+
+
+def suggest(name: str, known: Sequence[str], *, others: bool = True) -> str:
+    """Return " (did you mean …?)" for a misspelt name.
+
+    Args:
+        name: What was given.
+        known: What there is.
+        others: Whether to list what there is where nothing is like it.
+    """
     from difflib import get_close_matches
 
     close = get_close_matches(name, known, n=1)
     if close:
         return f" (did you mean {close[0]!r}?)"
-    return f" (there are: {', '.join(known)})" if known else ""
+    return f" (there are: {', '.join(known)})" if known and others else ""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from entangle._clean import clean
 from entangle._seam.discovery import disabled
 from entangle._seam.extensions import Command
 
 from .exits import INVALID, OK
+from .main import examples
 
 if TYPE_CHECKING:
     import argparse
@@ -18,26 +20,32 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle plugins`."""
+    examples(parser, "plugins", "plugins --json")
     parser.epilog = (
         "Loads every plugin. Exits with 3 when something is wrong with one.\n"
         "ENTANGLE_DISABLE_PLUGINS=name,… switches some off, =1 all."
     )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print a paragraph for each plugin and return the exit code."""
-    del arguments
     from entangle._seam.plugins import plugins
 
     listed = plugins.all()
     adds = added(plugins)
+    broken = sum(bool(plugin.problems) for plugin in listed)
+    if arguments.json:
+        from .data import printed
+
+        printed([data(plugin, adds.get(plugin.name, [])) for plugin in listed])
+        return INVALID if broken else OK
     for plugin in listed:
-        print("\n".join(lines(plugin, adds.get(plugin.name, []))))
+        print("\n".join(map(clean, lines(plugin, adds.get(plugin.name, [])))))
     if disabled() is None:
         print("all others are switched off by ENTANGLE_DISABLE_PLUGINS")
     for name in plugins.off:
         print(f"{name}: switched off by ENTANGLE_DISABLE_PLUGINS")
-    broken = sum(bool(plugin.problems) for plugin in listed)
     print(f"{len(listed)} plugins, {broken} with problems")
     return INVALID if broken else OK
 
@@ -68,6 +76,19 @@ def added(plugins: Plugins) -> dict[str, list[str]]:
             if hook in words:
                 adds.setdefault(plugin.name, []).append(words[hook])
     return adds
+
+
+def data(plugin: Plugin, adds: list[str]) -> dict[str, object]:
+    """Return what there is to say of a plugin, for programs."""
+    return {
+        "name": plugin.name,
+        "distribution": plugin.distribution,
+        "version": plugin.version,
+        "module": plugin.module,
+        "seconds": plugin.seconds,
+        "adds": adds,
+        "problems": list(plugin.problems),
+    }
 
 
 def lines(plugin: Plugin, adds: list[str]) -> Iterator[str]:

@@ -1,43 +1,43 @@
-"""The text that says why something failed, without the frames that are ours."""
+"""What the command line says of a failure, and how to go on."""
 
 from __future__ import annotations
 
-import os
-from traceback import StackSummary, TracebackException
+import shlex
 from typing import TYPE_CHECKING
 
+from .terminal import red, say
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-OURS = f"{os.sep}entangle{os.sep}"
-LOADER = "<frozen importlib"
+    from collections.abc import Iterator, Sequence
 
 
-def describe(error: BaseException) -> str:
-    """Return an error's report: tracebacks of user code, causes, type, message, notes.
+def tell(what: str, error: BaseException, again: Sequence[str] = ()) -> None:
+    """Report an error on stderr; a node's by itself, any other with what was tried.
 
-    With ENTANGLE_FULL_TRACEBACK set, our own frames are shown too.
+    Args:
+        what: What was tried, and failed.
+        error: Why.
+        again: The arguments with which `entangle` would do it once more.
     """
-    report = TracebackException.from_exception(error)
-    if not os.environ.get("ENTANGLE_FULL_TRACEBACK"):
-        for part in _chain(report):
-            part.stack = StackSummary.from_list(
-                [frame for frame in part.stack if not _is_ours(frame.filename)]
-            )
-    return "".join(report.format()).rstrip()
+    from entangle._run.report import failure_report, failures
+
+    members = failures(error)
+    if not members:
+        say(f"entangle: {what}\n{failure_report(error)}")
+        return
+    text = failure_report(error, _hints(members[0], again))
+    lines = [red(line) if line.startswith("✗") else line for line in text.split("\n")]
+    say("\n".join(lines))
 
 
-def _chain(report: TracebackException) -> Iterator[TracebackException]:
-    waiting, seen = [report], set[int]()
-    while waiting:
-        part = waiting.pop()
-        if id(part) not in seen:
-            seen.add(id(part))
-            yield part
-            waiting += [p for p in (part.__cause__, part.__context__) if p is not None]
-            waiting += part.exceptions or []
+def _hints(error: BaseException, again: Sequence[str]) -> Iterator[tuple[str, str]]:
+    from entangle._run import failed
 
-
-def _is_ours(filename: str) -> bool:
-    root, here, _ = __file__.rpartition(f"{OURS}_cli{os.sep}")
-    return filename.startswith((root + OURS if here else OURS, LOADER))
+    if again:
+        command = shlex.join(["entangle", *again])
+        yield "again", command
+        yield "debug", f"ENTANGLE_INLINE=1 {command}   # breakpoint() works there"
+    found = failed.of(error)
+    rest = None if found is None else found.rest
+    if rest is not None and rest.finished > rest.kept:
+        yield "keep", "cache=True on a task: what has finished is not run again"

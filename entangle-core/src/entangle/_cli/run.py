@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import ast
-import sys
+from argparse import BooleanOptionalAction
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from .built import HERE, here
 from .exits import INVALID, NODE_FAILED, OK, InvalidError, UsageError
 from .load import find, load, split
-from .plan import HERE, here
-from .report import describe
+from .main import examples
+from .report import tell
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from entangle._graph.node import Node
 
 EPILOG = """\
 NAME is a module-level node, or a task, workflow or function that makes one; KEY=VALUE
-are its arguments, read as Python literals where they are some, else as strings. Without
-NAME: the file's only node, else `result`, else `main`.
+are its arguments, read as Python literals where they are some, else as strings. A flow
+takes its input in this way, whatever the key. Without NAME: the file's only node, else
+`result`, else `main`, else its only flow.
 
 The value goes to stdout (None prints nothing), everything else to stderr. The file is
 imported under its own name: a block under `if __name__ == "__main__"` is not run.
@@ -30,6 +33,13 @@ imported under its own name: a block under `if __name__ == "__main__"` is not ru
 
 def configure(parser: ArgumentParser) -> None:
     """Declare the arguments of `entangle run`."""
+    examples(
+        parser,
+        "run pipeline.py",
+        "run pipeline.py:report year=2024 regions=\"['north', 'west']\"",
+        "run pipeline.py --here --workers 2",
+        "run pipeline.py --trace trace.json    (ui.perfetto.dev opens it)",
+    )
     parser.epilog = EPILOG
     parser.add_argument("target", metavar="FILE[:NAME]", help="what to run")
     parser.add_argument(
@@ -44,6 +54,20 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--timeout", type=seconds, metavar="S", help="end the run after S seconds"
     )
+    parser.add_argument(
+        "--progress",
+        action=BooleanOptionalAction,
+        help="show how far it is, also where stderr is no terminal; or never",
+    )
+    parser.add_argument(
+        "--trace", metavar="FILE", help="write a trace, in the format of Chrome's"
+    )
+    parser.add_argument(
+        "--log",
+        action=BooleanOptionalAction,
+        default=True,
+        help="keep a log of the run under .entangle/runs (it is kept by default)",
+    )
 
 
 def execute(arguments: Namespace) -> int:
@@ -56,13 +80,11 @@ def execute(arguments: Namespace) -> int:
     try:
         module = load(path, [str(path), *arguments.constants])
         target = find(module, name, path)
-    except (UsageError, KeyboardInterrupt, SystemExit):
+    except (UsageError, InvalidError, KeyboardInterrupt, SystemExit):
         raise
-    except InvalidError as error:
-        print(f"entangle: {error}", file=sys.stderr)
-        return INVALID
     except BaseException as error:  # noqa: BLE001 - whatever the user's file raises
-        return fail(f"{path} can't be loaded", error, INVALID)
+        tell(f"{path} can't be loaded", error)
+        return INVALID
     return _run(target, label, constants, arguments)
 
 
@@ -76,32 +98,63 @@ def _run(
     # Calling a task only builds; calling a plain function may run nodes of its own.
     building = isinstance(target, Task)
     try:
-        made = make()
-        building = False
-        value = _value(made, limits)
-    except (KeyboardInterrupt, SystemExit):
+        with _seen(limits):
+            made = make()
+            building = False
+            value = _value(made, limits)
+    except (KeyboardInterrupt, SystemExit, InvalidError):
         raise
     except (CompositionError, PluginError) as error:
-        return fail(f"{label} can't run", error, INVALID)
+        tell(f"{label} can't run", error)
+        return INVALID
     except BaseException as error:  # noqa: BLE001 - whatever user code raises
         if building:
-            return fail(f"{label} builds no graph", error, INVALID)
-        return fail(f"{label} failed", error, NODE_FAILED)
+            tell(f"{label} builds no graph", error)
+            return INVALID
+        tell(f"{label} failed", error, again=limits.given)
+        return NODE_FAILED
     if value is not None:
         print(value, flush=True)
     return OK
+
+
+@contextmanager
+def _seen(how: Namespace) -> Generator[None, None, None]:
+    """Have what is run seen as the command line says."""
+    from entangle._see.asked import seeing
+    from entangle._see.folder import FOLDER
+    from entangle.errors import OptionError
+
+    progress = {None: True, True: "live", False: False}[how.progress]
+    with ExitStack() as stack:
+        try:
+            views = seeing(progress, how.trace, FOLDER if how.log else None)
+            stack.enter_context(views)
+        except OptionError as error:
+            raise InvalidError(str(error)) from error
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise InvalidError(
+                f"no trace can be written to {how.trace}: {why}"
+            ) from error
+        yield
 
 
 def _maker(
     target: object, label: str, constants: dict[str, object]
 ) -> Callable[[], object]:
     """Return what gives the node, or the value, that the command line names."""
+    from entangle._graph.flow import Flow
     from entangle._graph.node import Node as AnyNode
 
     if isinstance(target, AnyNode):
         if constants:
             raise UsageError(f"{label} is a node and takes no arguments: name a task")
         return partial(_same, cast("object", target))
+    if isinstance(target, Flow):
+        if len(constants) != 1:
+            raise UsageError(f"{label} is a flow and takes one input, as in input=3")
+        return partial(target, *constants.values())
     if callable(target):
         names = {"target": target, "constants": constants}
         # Reports name the line that made a node: this one was made by the user.
@@ -123,12 +176,6 @@ def _value(made: object, limits: Namespace) -> object:
         node = cast("Node[object]", made)
         return node.run(workers=limits.workers, timeout=limits.timeout)
     return made
-
-
-def fail(what: str, error: BaseException, code: int) -> int:
-    """Report an error on stderr and return the exit code for it."""
-    print(f"entangle: {what}\n{describe(error)}", file=sys.stderr)
-    return code
 
 
 def constant(text: str) -> tuple[str, object]:

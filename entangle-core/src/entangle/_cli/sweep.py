@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
 from entangle._seam.extensions import Leftover
 
 from .exits import NODE_FAILED, OK
+from .main import examples
+from .terminal import say
 
 if TYPE_CHECKING:
     import argparse
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle sweep`."""
+    examples(parser, "sweep", "sweep --remove --older-than 3600")
     parser.epilog = (
         "Asks every plugin what is left in its infrastructure. Without --remove it "
         "only lists."
@@ -48,7 +50,7 @@ def execute(arguments: argparse.Namespace) -> int:
             except Exception as error:  # noqa: BLE001 - somebody else's code
                 failed += 1
                 text = f"{plugin.label()} can't remove {leftover.name}: {error}"
-                print(f"entangle: {text}", file=sys.stderr)
+                say(f"entangle: {text}")
                 continue
             done = "removed"
         try:
@@ -58,7 +60,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print(f"{done} {leftover.kind} {leftover.name} ({age}, {plugin.name})")
     for plugin in plugins.all():
         for problem in plugin.problems:
-            print(f"entangle: {plugin.label()}: {problem}", file=sys.stderr)
+            say(f"entangle: {plugin.label()}: {problem}")
             failed += 1
     print(f"{count} leftovers, {failed} problems")
     return NODE_FAILED if failed else OK

@@ -85,6 +85,11 @@ def name_of(fn: Any) -> str:
     return name if isinstance(name, str) else type(fn).__qualname__
 
 
+def short(name: str) -> str:
+    """Shorten a qualified name by where the function is defined."""
+    return name.rpartition("<locals>.")[2]
+
+
 def module_of(fn: object) -> str:
     """Give the name of the module that `fn` was made in."""
     module = getattr(fn, "__module__", None)

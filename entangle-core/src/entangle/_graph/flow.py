@@ -10,13 +10,14 @@ from entangle._graph.naming import own
 from entangle._graph.walk import inputs_first
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Callable, Iterable
+    from collections.abc import AsyncIterable, Callable, Iterable, Mapping
     from types import CodeType
     from typing import Literal
 
     from entangle._graph.flow_task import FlowTask
     from entangle._graph.program import Program
     from entangle._run.future import RunFuture
+    from entangle._run.plan import Plan
     from entangle._run.streams import Stream
 
 _new: Callable[[type[Flow]], Flow] = object.__new__
@@ -186,11 +187,67 @@ class Flow:
 
         return graph_of_flow(self)
 
-    def to_mermaid(self) -> str:
-        """Draw the flow as the text of a Mermaid flowchart; nothing runs."""
-        from entangle._graph.pictures import mermaid_of_flow
+    def to_mermaid(self, *, states: Mapping[Flow, str] | None = None) -> str:
+        """Draw the flow as the text of a Mermaid flowchart; nothing runs.
 
-        return mermaid_of_flow(self)
+        Args:
+            states: What has become of its functions, as `to_svg` takes it.
+
+        Raises:
+            PictureError: If it has more than 500 edges or 50,000 characters, even
+                with the calls of each line drawn as one: renderers refuse that.
+        """
+        from entangle._graph.drawing.formats import as_mermaid
+
+        return as_mermaid(self, states)
+
+    def to_dot(self, *, states: Mapping[Flow, str] | None = None) -> str:
+        """Draw the flow in the language of Graphviz; nothing runs.
+
+        Args:
+            states: What has become of its functions, as `to_svg` takes it.
+        """
+        from entangle._graph.drawing.formats import as_dot
+
+        return as_dot(self, states)
+
+    def to_svg(self, *, states: Mapping[Flow, str] | None = None) -> str:
+        """Draw the flow as an SVG document, light or dark as the page; nothing runs.
+
+        Arrows lead from functions to those that they feed. Above 60 of them,
+        calls that one line has made in the same way are one card.
+
+        Args:
+            states: What has become of its functions: ``'waiting'``, ``'running'``,
+                ``'done'``, ``'failed'``, ``'retry'`` or ``'skipped'``; those of a run
+                are in `RunFuture.states`. Others have no colour.
+
+        Raises:
+            PictureError: If there are too many cards to be seen.
+            ValueError: If a state is none of these.
+        """
+        from entangle._graph.drawing.formats import as_svg
+
+        return as_svg(self, states)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show the picture in a notebook."""
+        from entangle._graph.drawing.formats import as_bundle
+
+        return as_bundle(self)
+
+    def plan(self) -> Plan:
+        """Say what would run where, and what is refused; nothing runs.
+
+        Returns:
+            An entry for each function of the flow; what functions choose at run time
+            is not known before.
+
+        Raises:
+            TypeError: If values and constants don't fit the function they go to.
+            CompositionError: If a function can't run where the flow's root says.
+        """
+        return running.plan(self)
 
     def same_structure(self, other: Flow) -> bool:
         """Tell whether another flow is built of the same functions in the same way.

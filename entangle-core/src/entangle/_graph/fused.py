@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._graph.callables import short
 from entangle._graph.node import build
 from entangle._graph.options import Options
-from entangle._graph.pictures import short
 from entangle._graph.program import Lowered, Program, Stage
 from entangle._graph.spec import Spec
 from entangle._worker.chain import Chain

@@ -9,7 +9,8 @@ from entangle._graph.frames import getframe, position
 from entangle._graph.walk import EDGE_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator
+    from collections.abc import Awaitable, Callable, Generator, Iterable, Mapping
+    from os import PathLike
     from types import CodeType
 
     from entangle._graph.task import Task
@@ -110,12 +111,28 @@ class Node(_Typed[R_co]):
             call_or_item, (self, *args), kwargs or None, frame.f_code, frame.f_lasti
         )
 
-    def run(self, *, workers: int | None = None, timeout: float | None = None) -> R_co:
+    def run(
+        self,
+        *,
+        workers: int | None = None,
+        timeout: float | None = None,
+        progress: bool | str | None = None,
+        trace: str | PathLike[str] | None = None,
+        log: bool | str | PathLike[str] | None = None,
+        observers: Iterable[Callable[[Any], object]] = (),
+    ) -> R_co:
         """Run the graph that ends in this node and wait for the value.
 
         Args:
             workers: How many calls may run at once; None for as many as fit.
             timeout: How many seconds the run may take; None for no limit.
+            progress: Whether, or in which mode, to show on stderr how far it is, as
+                `entangle.run.progress` does; None for what the environment says.
+            trace: A file to write a trace to, as `entangle.run.trace` does.
+            log: True to keep a log of the run under ``.entangle/runs``, or the folder to
+                keep it in, as `entangle.run.log` does.
+            observers: Functions that are called with its events, as those of
+                `entangle.run.observe` are.
 
         Returns:
             The value.
@@ -123,9 +140,19 @@ class Node(_Typed[R_co]):
         Raises:
             BaseException: What a task raised, as itself.
             ProcessTimeoutException: If the run took too long.
+            OSError: If the trace can't be written.
             EntangleError: What else Entangle has to say about the run.
         """
-        value: R_co = running.run(self, workers=workers, timeout=timeout)
+        seen: dict[str, Any] = {}
+        if progress is not None:
+            seen["progress"] = progress
+        if trace is not None:
+            seen["trace"] = trace
+        if log is not None:
+            seen["log"] = log
+        if observers:
+            seen["observers"] = observers
+        value: R_co = running.run(self, workers=workers, timeout=timeout, **seen)
         return value
 
     def submit(
@@ -155,11 +182,54 @@ class Node(_Typed[R_co]):
 
         return graph_of_node(self)
 
-    def to_mermaid(self) -> str:
-        """Draw the graph as the text of a Mermaid flowchart; nothing runs."""
-        from entangle._graph.pictures import mermaid_of_node
+    def to_mermaid(self, *, states: Mapping[Any, str] | None = None) -> str:
+        """Draw the graph as the text of a Mermaid flowchart; nothing runs.
 
-        return mermaid_of_node(self)
+        Args:
+            states: What has become of its nodes, as `to_svg` takes it.
+
+        Raises:
+            PictureError: If it has more than 500 edges or 50,000 characters, even
+                with the calls of each line drawn as one: renderers refuse that.
+        """
+        from entangle._graph.drawing.formats import as_mermaid
+
+        return as_mermaid(self, states)
+
+    def to_dot(self, *, states: Mapping[Any, str] | None = None) -> str:
+        """Draw the graph in the language of Graphviz; nothing runs.
+
+        Args:
+            states: What has become of its nodes, as `to_svg` takes it.
+        """
+        from entangle._graph.drawing.formats import as_dot
+
+        return as_dot(self, states)
+
+    def to_svg(self, *, states: Mapping[Any, str] | None = None) -> str:
+        """Draw the graph as an SVG document, light or dark as the page; nothing runs.
+
+        Arrows lead from arguments to the calls that take them. Above 60 of them,
+        calls that one line has made in the same way are one card.
+
+        Args:
+            states: What has become of its nodes: ``'waiting'``, ``'running'``,
+                ``'done'``, ``'failed'``, ``'retry'`` or ``'skipped'``; those of a run
+                are in `RunFuture.states`. Others have no colour.
+
+        Raises:
+            PictureError: If there are too many cards to be seen.
+            ValueError: If a state is none of these.
+        """
+        from entangle._graph.drawing.formats import as_svg
+
+        return as_svg(self, states)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show the picture in a notebook."""
+        from entangle._graph.drawing.formats import as_bundle
+
+        return as_bundle(self)
 
     def plan(self) -> Plan:
         """Say what would run where, and what is refused; nothing runs.

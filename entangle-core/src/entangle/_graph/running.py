@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
 
+    from entangle._graph.flow import Flow
     from entangle._graph.node import Node
     from entangle._run.future import RunFuture
     from entangle._run.plan import Plan
@@ -20,10 +21,13 @@ def _api() -> Any:
 
 
 def run(
-    node: Node[Any], workers: int | None = None, timeout: float | None = None
+    node: Node[Any],
+    workers: int | None = None,
+    timeout: float | None = None,
+    **seen: Any,
 ) -> Any:
     """Run a graph and wait for its value."""
-    return _api().run(node, workers=workers, timeout=timeout)
+    return _api().run(node, workers=workers, timeout=timeout, **seen)
 
 
 def submit(
@@ -57,11 +61,11 @@ def flows() -> Any:
     return import_module("entangle._run.flows")
 
 
-def plan(node: Node[Any]) -> Plan:
+def plan(root: Node[Any] | Flow) -> Plan:
     """Say what would run where."""
     from importlib import import_module
 
-    planned: Plan = import_module("entangle._run.plan").plan(node)
+    planned: Plan = import_module("entangle._run.plan").plan(root)
     return planned
 
 

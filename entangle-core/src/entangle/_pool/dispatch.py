@@ -278,9 +278,8 @@ class Dispatcher:
                 self.withdraw(worker)
         # Until one call is left: what was about to begin, and is answered, has to be
         # seen, too.
-        if worker.watch is None and (
-            worker.waiting() or (not stuck and _is_observed(worker.outstanding))
-        ):
+        unsure = not stuck and _is_observed(worker.outstanding)
+        if (worker.waiting() or unsure) and worker.watch is None:
             self._watch(worker)
 
     def _tell_start(self, job: Job, entered: int, moment: int) -> None:

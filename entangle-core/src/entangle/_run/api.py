@@ -9,7 +9,7 @@ from entangle._log import Log
 from entangle._pool import pool as pools
 from entangle.errors import WorkerStartError
 
-from . import current
+from . import current, failed
 from .discover import discover
 from .replaced import inline
 from .run import Run
@@ -29,9 +29,24 @@ __all__ = ["as_completed", "awaited", "run", "shutdown", "submit"]
 
 
 def run(
-    node: Node[Any], workers: int | None = None, timeout: float | None = None
+    node: Node[Any],
+    workers: int | None = None,
+    timeout: float | None = None,
+    **seen: Any,
 ) -> Any:
-    """Run a graph and return its value; see `Node.run`."""
+    """Run a graph and return its value; see `Node.run`.
+
+    Args:
+        node: The node that is asked for.
+        workers: How many calls may run at once.
+        timeout: How many seconds the run may take.
+        **seen: How it is to be seen: progress, trace, log, observers.
+    """
+    if seen:
+        from entangle._see.asked import seeing
+
+        with seeing(**seen):
+            return run(node, workers, timeout)
     pool = current_pool()
     return waited(pool, *_made(pool, node, workers, timeout))
 
@@ -39,10 +54,12 @@ def run(
 def waited(pool: Any, under_way: Run, item: Item) -> Any:
     """Run what is built, and return the value of one of its roots."""
     pool.admit(under_way)
-    _wait_for(pool, under_way)
-    pool.printer.flush()
-    if under_way.watch is not None:
-        under_way.watch.settle()
+    try:
+        _wait_for(pool, under_way)
+        pool.printer.flush()
+    finally:
+        if under_way.watch is not None and under_way.finished:
+            under_way.watch.settle()
     try:
         return under_way.result(item)
     finally:
@@ -65,7 +82,7 @@ def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
 
     from .future import RunFuture
 
-    future: RunFuture[Any] = RunFuture(under_way)
+    future: RunFuture[Any] = RunFuture(under_way, item)
     under_way.submitted = True
     pool.unsettled.add(under_way)
 
@@ -186,5 +203,7 @@ def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> N
         future.settle_cancelled()
     else:
         future.settle(item, under_way.failure)
+        if under_way.failure is not None:
+            failed.note_rest(under_way.failure, under_way, item)
         if under_way.failure is None:
             item.value = None  # as `Run.result` does

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from entangle._engine_moves import HOW
 from entangle._seam.call import Call, printed
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from .spans import Seen
 
 
+TAIL: Final = 4_096  # characters of what a call prints that its failure may show
+
+
 class NodeCall(Call):
     """Reports what becomes of an attempt to the run that it belongs to."""
 
@@ -44,12 +47,14 @@ class NodeCall(Call):
         "queued",
         "run",
         "slot",
+        "tail",
         "task",
         "then",
         "told",
     )
 
     place: Place  # where it is started
+    tail: str  # the last that it has printed; not set before it prints
 
     def __init__(self, run: Run, item: Item, node: Node[Any]) -> None:
         # As fast as can be: one is made for every call.
@@ -108,6 +113,7 @@ class NodeCall(Call):
         if not self.run.is_open(self):
             return
         stream, text = printed(stream, text)
+        self.tail = (getattr(self, "tail", "") + text)[-TAIL:]
         self.run.pool.printer.take(stream, self, text)
         if self.run.watch is not None:
             self.run.watch.printed(self, stream, text)

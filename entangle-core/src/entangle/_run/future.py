@@ -27,9 +27,10 @@ class RunFuture(concurrent.futures.Future[T]):
     thread of the pool.
     """
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, root: Item | None = None) -> None:
         super().__init__()
         self._run = run
+        self.root = root  # whose outcome this is; None as long as it is not known
 
     def cancel(self) -> bool:
         """End the run, unless it is over.
@@ -82,6 +83,28 @@ class RunFuture(concurrent.futures.Future[T]):
             return None
         how: str = self._run.engine.how
         return how
+
+    def states(self) -> dict[Any, str]:
+        """Return what has become of the nodes, for their pictures.
+
+        Returns:
+            For each node of the graph ``'waiting'``, ``'running'``, ``'done'``,
+            ``'failed'``, ``'retry'`` (waits for its next attempt) or ``'skipped'`` (not
+            run, or ended, since nobody needs it any more), as of now:
+            ``node.to_svg(states=future.states())``. A run of a flow has none.
+        """
+        from .states import picture_of
+
+        root = self.root
+        if root is None or self._run.pushes:
+            return {}
+        return {**picture_of(self._run, root)[1]}
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        """Show the run in a notebook: how it stands, and its picture."""
+        from .display import bundle
+
+        return bundle(self)
 
     @property
     def run_of_future(self) -> Run:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import sys
 import time
 import warnings
 from collections import deque
@@ -236,6 +237,8 @@ class InlinePlace:
             # There is one thread, and the program's user wants it back.
             raise
         except BaseException as error:
+            if _quits(error):
+                raise
             call.failed(told(error))
         else:
             call.succeeded(value)
@@ -250,6 +253,12 @@ class InlinePlace:
             kwargs = {**kwargs, **handles(self._share, self._find)}
         value = call.function(*args, **kwargs)
         return _result(value) if options.is_async else value
+
+
+def _quits(error: BaseException) -> bool:
+    """Tell whether a debugger was left: no failure, and nothing to try again."""
+    bdb: Any = sys.modules.get("bdb")
+    return bdb is not None and isinstance(error, bdb.BdbQuit)
 
 
 def _result(awaitable: Any) -> Any:

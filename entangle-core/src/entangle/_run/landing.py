@@ -127,11 +127,13 @@ class Landing:
         futures = self._futures.get(run.items.get(node))
         if futures is not None:
             futures.append(future)
+            future.root = run.items.get(node)
         elif not run.finished:
             run.add_root(node, lambda item: self._expect(item, future))
 
     def _expect(self, item: Item, future: RunFuture[Any]) -> None:
         self._futures[item] = [future]
+        future.root = item
 
     def _next(self) -> Landed | None:
         """Wait for the next root; None if the run was ended."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from entangle._log import Log
 from entangle._seam.events import RunEnded
 
-from .telling import ALL, Teller
+from .telling import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -50,7 +50,7 @@ class Lane:
             wants |= ALL if observer.only is None else observer.only
         self._wants = wants
         self._run = run
-        self._teller = Teller(run, epoch, wants, numbers)
+        self._teller = observers[0].teller(run, epoch, wants, numbers)
         self._notes: deque[Note] = deque()
         self._noted = 0  # events, about; written where notes are taken
         self._told = 0  # written on the observers' thread
@@ -61,11 +61,11 @@ class Lane:
         """Tell whether any of them wants events of a type."""
         return kind in self._wants
 
-    def note(self, tell: Any, what: Any, count: int = 1) -> None:
+    def note(self, tell: str, what: Any, count: int = 1) -> None:
         """Take a note, unless too many wait. Thread-safe.
 
         Args:
-            tell: The method of `Teller` that makes events of it.
+            tell: The name of the method of `Teller` that makes events of it.
             what: What it is given.
             count: How many events that are; 0 for what must not be dropped.
         """
@@ -89,7 +89,7 @@ class Lane:
     def finish(self, outcome: str, error: str, moment: float) -> None:
         """Take the last note, with how many were dropped."""
         ended = RunEnded(self._run, moment, outcome, error, self._dropped)
-        self._notes.append((Teller.finished, ended, 0))
+        self._notes.append(("finished", ended, 0))
         self.flush()
 
     def _tell(self) -> None:
@@ -100,18 +100,19 @@ class Lane:
                 tell, what, count = notes.popleft()
                 self._told += count
                 try:
-                    tell(teller, what)
+                    getattr(teller, tell)(what)
                 except Exception:
                     log.exception("what was noted of a run can't be told")
             events, teller.events = teller.events, []
             for observer in self._observers:
                 try:
-                    observer.take(events)
+                    observer.take(self._run, events)
                 except Exception:
                     log.exception("a view of a run has failed")
             if teller.over:
                 observers, self._observers = self._observers, ()
                 for observer in observers:
+                    observer.over(self._run)
                     observer.release()
             if notes:
                 # Let go of the interpreter: this thread is in no hurry.

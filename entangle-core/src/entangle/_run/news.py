@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._engine_items import ISSUED, RUNNING, SUCCEEDED
 from entangle.errors import CacheKeyError, TaskError, UnpicklableError
 
+from . import failed
 from .calls import Expansion, node_of
 from .discover import discover
 
@@ -144,6 +145,7 @@ class News:
             self._feed(self._failed, call, error)
 
     def _failed(self, call: NodeCall, error: BaseException) -> None:
+        failed.remember(error, call)
         self._left(call, "failed", error)
         # What doesn't pickle doesn't pickle the next time either.
         final = isinstance(error, (UnpicklableError, CacheKeyError))
@@ -165,6 +167,8 @@ class News:
             self.engine.failed(item, call.attempt, error, now)
         else:
             self.engine.ended(item, call.attempt, how, now)
+            if item.error is not None:
+                failed.remember(item.error, call)
 
     def call_expanded(self, call: NodeCall, value: Any) -> None:
         """A body returned nodes, which are prepared."""

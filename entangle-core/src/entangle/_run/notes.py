@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from entangle._engine_items import failure_path
 
+from . import failed
+
 if TYPE_CHECKING:
     from entangle._engine_items import Item
 
@@ -16,12 +18,13 @@ def note_path(error: BaseException, root: Item) -> None:
     """Add the note for one failed root, once."""
     from .calls import node_of
 
-    path = [node_of(item) for item in failure_path(root)]
-    nodes = [node for node in path if hasattr(node, "task")]
+    items = failure_path(root)
+    nodes = [node for node in map(node_of, items) if hasattr(node, "task")]
     if not nodes:
         return
-    failed = nodes[-1]
-    lines = [f"in node {failed.name} ({failed.where})"]
+    last = nodes[-1]
+    failed.note_path(error, last, nodes[-2::-1], items[-1].attempt)
+    lines = [f"in node {last.name} ({last.where})"]
     callers = list(reversed(nodes[:-1]))
     shown = callers
     if len(callers) > _LONGEST_PATH:

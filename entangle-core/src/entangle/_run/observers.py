@@ -21,14 +21,14 @@ from .calls import node_of
 from .lanes import PAUSE, Lane
 from .observing import SETTLING, Called, Observer, asked, from_environment
 from .spans import Seen
-from .telling import Shown, Teller, described
+from .telling import Shown, described
 from .values import Encoded
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from .run import Run
-    from .telling import Ended
+    from .telling import Ended, Teller
 
 _TEXTS: Final = frozenset((str, bytes))
 # Its body is over, or it has none.
@@ -96,15 +96,14 @@ class Watch:
         self._waits = waits
         # Where nothing else runs what is noted is told at once.
         self._direct = run.pool.inline
-        serial = run.pool.serial
         self._numbers: dict[Any, int] = {}
+        groups: dict[tuple[str, type[Teller]], list[Observer]] = {}
+        for each in observers:
+            thread = "views" if each.ours else "observers"
+            groups.setdefault((thread, each.teller), []).append(each)
         self._lanes = [
-            Lane(group, serial(thread), begun.run, self.epoch, self._numbers)
-            for thread, group in (
-                ("observers", [each for each in observers if not each.ours]),
-                ("views", [each for each in observers if each.ours]),
-            )
-            if group
+            Lane(group, run.pool.serial(thread), begun.run, self.epoch, self._numbers)
+            for (thread, _), group in groups.items()
         ]
         self._flushing = False
         # What was added before the run has begun.
@@ -121,10 +120,13 @@ class Watch:
         """The run begins."""
         for observer in self._observers:
             observer.hold()
-        self._note(Teller.whole, self._begun, 1)
+        self._note("whole", self._begun, 1)
         early, self._early = self._early, None
         for noted in early or ():
-            self._note(Teller.added, noted, 0)
+            self._note("added", noted, 0)
+        # At once: runs that its tasks begin come after it.
+        for lane in self._lanes:
+            lane.flush()
 
     def added(self, items: list[Any], parent: Any = None) -> None:
         """Nodes were added, those that a body has returned with whose body that was."""
@@ -143,7 +145,7 @@ class Watch:
         if self._early is not None:
             self._early.append(noted)
         else:
-            self._note(Teller.added, noted, 0)
+            self._note("added", noted, 0)
 
     def _apart(self, row: tuple[Any, Any, Any]) -> Any:
         """Note of a node what is needed, and not the node."""
@@ -168,7 +170,7 @@ class Watch:
         call.told = True
         number, began = self._number(call.item), call.began or self._clock()
         self._note(
-            Teller.started,
+            "started",
             (began, number, call.name, call.attempt, call.options, call.pid),
         )
 
@@ -176,7 +178,7 @@ class Watch:
         """A call has printed lines. Thread-safe."""
         self.started(call)  # its output may be read first
         number = self._number(call.item)
-        self._note(Teller.printed, (self._clock(), number, call.name, stream, text))
+        self._note("printed", (self._clock(), number, call.name, stream, text))
 
     def succeeded(
         self, calls: list[Any], ended: list[tuple[Any, int, Any]], now: float
@@ -205,7 +207,7 @@ class Watch:
                 )
             )
         count = sum([1 if row[8] else 2 for row in rows])
-        self._note(Teller.succeeded, (now, rows), count)
+        self._note("succeeded", (now, rows), count)
 
     def ended(
         self,
@@ -224,11 +226,12 @@ class Watch:
         if outcome not in {"succeeded", "expanded"}:
             self._unlucky.add(row[0])
         noted = self._clock(), row, outcome, text, cached
-        self._note(Teller.ended, noted, 1 + (not call.told))
+        self._note("ended", noted, 1 + (not call.told))
 
     def _row(self, call: Any, value: Any) -> Ended:
         """Note of a call that is over what is needed, and nothing large."""
-        kind, size = type(value), 0
+        kind: type[Any] = type(value)
+        size = 0
         if kind is Encoded:
             size = value.parcel.nbytes
             value = Shown(value.parcel.shown)
@@ -254,25 +257,26 @@ class Watch:
     def retried(self, call: Any) -> None:
         """A call has failed, and its node will be tried again."""
         noted = self._clock(), self._number(call.item), call.name, call.attempt + 1
-        self._note(Teller.retried, noted)
+        self._note("retried", noted)
 
     def skipped(self, item: Any, name: str) -> None:
         """A node of a flow does not run, since nothing reaches it."""
         number = self._number(item)
         self.forget(item)
-        self._note(Teller.skipped, (self._clock(), number, name))
+        self._note("skipped", (self._clock(), number, name))
 
     def span(self, event: Any) -> None:
         """A call has told of a part of it. Thread-safe."""
-        self._note(Teller.span, event)
+        self._note("span", event)
 
     def finished(self, outcome: str, error: BaseException | None) -> None:
         """The run is over."""
         text = "" if error is None else one_line(error)
         if outcome != "succeeded":
             self._note_not_run()
+        now = self.epoch + self._clock()
         for lane in self._lanes:
-            lane.finish(outcome, text, self.epoch + self._clock())
+            lane.finish(outcome, text, now)
         self._ready.clear()
 
     def _note_not_run(self) -> None:
@@ -287,7 +291,7 @@ class Watch:
             and item.options.how != "assemble"
         ]
         if rows:
-            self._note(Teller.not_run, (self._clock(), rows), 0)
+            self._note("not_run", (self._clock(), rows), 0)
 
     def seen(self, call: Any) -> Seen:
         """Return what a call that runs in this process is known by. Thread-safe."""
@@ -317,7 +321,7 @@ class Watch:
             self._numbers[item] = number
         return number
 
-    def _note(self, tell: Any, what: Any, count: int = 1) -> None:
+    def _note(self, tell: str, what: Any, count: int = 1) -> None:
         for lane in self._lanes:
             lane.note(tell, what, count)
         if self._direct:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
@@ -15,8 +16,12 @@ if TYPE_CHECKING:
 
     from entangle._seam.events import Event
 
+    from .telling import Teller
+
 log = Log("entangle.run")
 
+TRACE = "ENTANGLE_TRACE"
+PROGRESS = "ENTANGLE_PROGRESS"
 SETTLING = 10.0  # seconds that a caller waits for observers that it has asked for
 
 
@@ -38,9 +43,19 @@ class Observer:
         self._users = 1
         self._over = False
 
-    def take(self, events: Sequence[Event]) -> None:
-        """Take events of one run; on the observers' thread, and never raises."""
+    def take(self, run: str, events: Sequence[Any]) -> None:
+        """Take what the teller has made of one run; on the observers' thread."""
         raise NotImplementedError
+
+    @property
+    def teller(self) -> type[Teller]:
+        """What makes for it what it takes: events, unless it has something else."""
+        from .telling import Teller as Usual
+
+        return Usual
+
+    def over(self, run: str) -> None:
+        """A run is over: nothing of it will come any more."""
 
     def closed(self) -> None:
         """Nothing will come any more."""
@@ -74,10 +89,10 @@ class Called(Observer):
         self._trouble = trouble or _logged
         self._broken: set[str] = set()  # the runs in which it has raised
 
-    def take(self, events: Sequence[Event]) -> None:
+    def take(self, run: str, events: Sequence[Any]) -> None:
         """Pass events on, until it raises."""
         function, only = self._function, self.only
-        if self._broken and events and events[0].run in self._broken:
+        if run in self._broken:
             return
         for event in events:
             if only is not None and type(event) not in only:
@@ -85,7 +100,7 @@ class Called(Observer):
             try:
                 function(event)
             except BaseException as error:
-                self._broken.add(event.run)
+                self._broken.add(run)
                 self._trouble("an observer failed", error)
                 return
 
@@ -102,9 +117,21 @@ def wanted() -> bool:
     return bool(asked.get()) or bool(from_environment())
 
 
+# Whether the environment's wish for progress is met, or overruled, by the program.
+progress_asked: ContextVar[bool] = ContextVar("entangle_progress", default=False)
+
+
 def from_environment() -> tuple[Observer, ...]:
     """Return the views that the environment asks for."""
-    return ()
+    trace, progress = os.environ.get(TRACE), os.environ.get(PROGRESS)
+    if not trace and not progress:
+        return ()
+    if progress_asked.get():
+        progress = None
+    # Imported here: most runs are seen by nobody.
+    from entangle._see.asked import by_environment
+
+    return by_environment(trace or "", progress or "")
 
 
 @contextlib.contextmanager

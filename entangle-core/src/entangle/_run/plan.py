@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
+from entangle._clean import clean
 from entangle._graph import rules
+from entangle._graph.flow import Flow
 from entangle._graph.target import Target
 from entangle._graph.walk import edges
 from entangle._seam.planned import PlannedTask
@@ -17,7 +20,7 @@ from .replaced import ANY, TARGETS, inline, replacements
 from .resolved import HERE, Resolved, name_of, refuse_to_replace, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from entangle._graph.node import Node
     from entangle._graph.task import Task
@@ -49,24 +52,53 @@ class Plan:
         """The tasks that can't run where they say; the run would fail at its start."""
         return tuple(task for task in self.tasks if task.refused)
 
+    @property
+    def calls(self) -> int:
+        """How many calls there would be."""
+        return sum(task.calls for task in self.tasks)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data, as ``entangle plan --json`` prints it."""
+        return {
+            "tasks": [
+                {each.name: getattr(task, each.name) for each in fields(task)}
+                for task in self.tasks
+            ],
+            "unused": dict(self.unused),
+        }
+
     def __str__(self) -> str:
-        """Show it as text, a paragraph for each task."""
-        lines = [line for task in self.tasks for line in _lines(task)]
+        """Show it as text: a paragraph for each task, then what they come to."""
+        lines = [clean(line) for task in self.tasks for line in _lines(task)]
         for name, meant in self.unused.items():
             hint = f"; did you mean {meant!r}?" if meant else ""
             lines.append(f"{TARGETS}: {name!r} replaces nothing here{hint}")
+        if len(self.tasks) > 1:
+            lines.append(self._total())
         return "\n".join(lines)
+
+    def _total(self) -> str:
+        cached = sum(task.cached or 0 for task in self.tasks)
+        parts = [f"{self.calls:,} calls of {len(self.tasks):,} tasks"]
+        parts += [f"{cached:,} kept already"] * bool(cached)
+        parts += [f"{len(self.refused):,} refused"] * bool(self.refused)
+        return ", ".join(parts)
 
     def __repr__(self) -> str:
         """Show how much there is."""
         return f"<plan of {len(self.tasks)} tasks, {len(self.refused)} refused>"
 
 
-def plan(node: Node[Any]) -> Plan:
-    """Say what would run where; see `Node.plan`."""
+def plan(root: Node[Any] | Flow) -> Plan:
+    """Say what would run where; see `Node.plan` and `Flow.plan`."""
     targets = replacements()
     nodes: dict[Task[..., Any], list[Node[Any]]] = {}
-    for edge in discover(node).order:
+    calls: Iterable[Any]
+    if isinstance(root, Flow):
+        calls = [stage.node for stage in root.program.stages if not stage.chooses]
+    else:
+        calls = discover(root).order
+    for edge in calls:
         if is_node(edge) and edge.task.options.how != "assemble":
             nodes.setdefault(edge.task, []).append(edge)
     return Plan(
@@ -92,11 +124,9 @@ def _planned(
     entry = _cached(_entry(task, calls, targets), task, calls)
     if entry.refused:
         return entry
-    notes = _ahead(task, entry)
-    if entry.target:
-        told = plugins.each("entangle_estimate", str, task=entry)
-        notes += tuple(text for _, text in told)
-    return _replaced(entry, notes=notes)
+    told = plugins.each("entangle_estimate", str, task=entry)
+    notes = (*_ahead(task, entry), *[text for _, text in told])
+    return replace(entry, notes=notes)
 
 
 def _ahead(task: Task[..., Any], entry: PlannedTask) -> tuple[str, ...]:
@@ -111,7 +141,7 @@ def _cached(
     entry: PlannedTask, task: Task[..., Any], calls: list[Node[Any]]
 ) -> PlannedTask:
     """Add how many of the calls are kept on disk; looking is no use of them."""
-    if task.options.cache is not True or entry.refused:
+    if task.options.cache is not True or task.options.push or entry.refused:
         return entry
     from entangle._cache import keys, store
 
@@ -124,8 +154,8 @@ def _cached(
             if not edges(node)
         )
     except EntangleError as error:
-        return _replaced(entry, refused=str(error))
-    return _replaced(entry, cached=found)
+        return replace(entry, refused=str(error))
+    return replace(entry, cached=found)
 
 
 def _entry(
@@ -147,9 +177,9 @@ def _entry(
     try:
         resolved = resolve(task, targets)
     except EntangleError as error:
-        return _replaced(own, place=_shown(place), refused=str(error))
+        return replace(own, place=_shown(place), refused=str(error))
     if resolved.make is None:
-        return _replaced(own, instead_of=_shown(place))
+        return replace(own, instead_of=_shown(place))
     return _elsewhere(own, place, resolved)
 
 
@@ -159,12 +189,12 @@ def _inline(task: Task[..., Any], own: PlannedTask) -> PlannedTask:
     try:
         refuse_to_replace(task, "ENTANGLE_INLINE runs all in the calling thread")
     except EntangleError as error:
-        return _replaced(own, place=asked_for, refused=str(error))
+        return replace(own, place=asked_for, refused=str(error))
     why = "the calling thread cannot honour it"
     relaxed = tuple(
         f"{name}: {why}" for name in left_out(task.options) if name != "executor"
     )
-    return _replaced(own, place="inline", instead_of=asked_for, relaxed=relaxed)
+    return replace(own, place="inline", instead_of=asked_for, relaxed=relaxed)
 
 
 def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
@@ -178,7 +208,7 @@ def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
             if name not in secret
         }
     replaced = name_of(place) not in {"", resolved.name}
-    return _replaced(
+    return replace(
         own,
         place=_shown(target or resolved.name or place),
         target="" if resolved.name in HERE else resolved.name,
@@ -201,12 +231,6 @@ def _asked(task: Task[..., Any]) -> Iterator[str]:
     for facet in task.spec.facets:
         if facet.key not in said and rules.asked(facet.value):
             yield facet.summary()
-
-
-def _replaced(entry: PlannedTask, **changes: Any) -> PlannedTask:
-    from dataclasses import replace
-
-    return replace(entry, **changes)
 
 
 def _lines(task: PlannedTask) -> Iterator[str]:

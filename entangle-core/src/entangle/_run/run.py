@@ -25,7 +25,7 @@ from entangle.errors import (
     InternalError,
 )
 
-from . import current
+from . import current, failed
 from .alarms import Alarms
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
@@ -33,10 +33,10 @@ from .checks import check
 from .discover import discover, is_node
 from .news import News
 from .notes import note_path
+from .observing import wanted
 from .outcomes import Outcomes
 from .pins import Pins
 from .places import Places
-from .observing import wanted
 from .values import objects
 
 if TYPE_CHECKING:
@@ -204,6 +204,7 @@ class Run(News):
         error = self.failure
         if error is not None:
             note_path(error, item)
+            failed.note_rest(error, self, item)
             try:
                 raise error
             finally:
@@ -459,6 +460,10 @@ class Run(News):
     def unstarted(self, call: NodeCall) -> None:
         """A call was cancelled before any place had it."""
         self.hub.post(self.call_cancelled, call, "already done")
+
+    def handed_out(self, item: Item) -> bool:
+        """Tell whether a place has the item's call, as far as is known. Thread-safe."""
+        return item in self._calls
 
     def wanted(self, call: NodeCall) -> bool:
         """Tell whether a call that waited for its turn is still to be started."""

@@ -86,7 +86,7 @@ def span(
     name: str,
     started: float,
     ended: float | None = None,
-    **attributes: str | int | float | bool,
+    **attributes: str | float | bool,
 ) -> None:
     """Tell of a part of the running call: it becomes a slice of the trace.
 

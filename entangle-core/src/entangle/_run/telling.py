@@ -27,12 +27,13 @@ from entangle._worker.preview import preview
 from .calls import Expansion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping
+    from collections.abc import Container, Mapping
     from types import CodeType
 
     from entangle._graph.options import Options
 
-    Note = tuple[Callable[["Teller", Any], None], Any, int]
+    # The name of a method of `Teller`, what it is given, and how many events that are.
+    Note = tuple[str, Any, int]
 
 ALL: Final[frozenset[type]] = frozenset(
     (
@@ -49,7 +50,7 @@ ALL: Final[frozenset[type]] = frozenset(
 # Values whose `repr` is short whatever they are.
 _SHORT: Final = frozenset((bool, float, type(None)))
 _LARGE: Final = 1 << 64
-_ended: Final = tuple.__new__  # as fast as can be: most events are of this type
+_ended: Final[Any] = tuple.__new__  # as fast as can be: most events are of this type
 
 
 # What is noted of a call that is over: node, name, attempt, options; since when it was
@@ -59,6 +60,10 @@ _ended: Final = tuple.__new__  # as fast as can be: most events are of this type
 Ended: TypeAlias = (
     "tuple[int, str, int, Options, float, float, int, int, bool, Any, int]"
 )
+
+
+# What is noted of a node: the name of its task, the code that has built it.
+Described: TypeAlias = "tuple[str, CodeType | str, int]"
 
 
 class Shown(str):
@@ -87,7 +92,7 @@ class Teller:
         """
         self.run = run
         self.epoch = epoch
-        self.events: list[Event] = []
+        self.events: list[Any] = []
         self._numbers = numbers
         self._wants_added = NodeAdded in wants
         self._wants_started = NodeStarted in wants
@@ -112,7 +117,8 @@ class Teller:
         run, moment, numbers = self.run, self.epoch + now, self._numbers
         place, line, tell = self._place, self._line, self.events.append
         for node, inputs, options in rows:
-            name, code, lasti = node if type(node) is tuple else described(node)
+            known: Described = node if type(node) is tuple else described(node)
+            name, code, lasti = known
             if inputs and type(inputs[0]) is not int:
                 inputs = tuple([numbers.get(each, 0) for each in inputs])  # noqa: PLW2901
             tell(
@@ -160,9 +166,19 @@ class Teller:
         place = shown = ""
         # From behind, since each has ended when the next one began.
         for row in reversed(rows):
-            node, name, attempt, options, queued, began, took, pid, told, value, size = (
-                row
-            )
+            (
+                node,
+                name,
+                attempt,
+                options,
+                queued,
+                began,
+                took,
+                pid,
+                told,
+                value,
+                size,
+            ) = row
             if options is not of:
                 of, place = options, self._place(options)
             if began:
@@ -172,7 +188,7 @@ class Teller:
                 later[pid] = began = ended - took * 1e-9
             begun = epoch + began
             if ends:
-                kind = type(value)
+                kind: type[Any] = type(value)
                 if kind is Shown:
                     shown = value
                 elif kind in _SHORT or (kind is int and -_LARGE < value < _LARGE):
@@ -299,14 +315,15 @@ class Teller:
         return known[1]
 
 
-def described(node: Any) -> tuple[str, CodeType | str, int]:
+def described(node: Any) -> Described:
     """Return the name of a node's task, and the code that has built the node."""
     if type(node) is Expansion:
         node = node.node
     if type(node) is not Node:
         return "a run under way", "", 0
-    name = choice_name(node) if is_choice(node) else node.task.name
-    return name, node.code, node.lasti
+    built: Node[Any] = node
+    name = choice_name(built) if is_choice(built) else built.task.name
+    return name, built.code, built.lasti
 
 
 def shown_place(options: Options) -> str:
@@ -319,4 +336,5 @@ def shown_place(options: Options) -> str:
     try:
         return str(place)
     except Exception:
-        return type(place).__name__
+        kind: type[Any] = type(place)
+        return kind.__name__

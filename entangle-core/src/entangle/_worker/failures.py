@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 TRACEBACK = "__entangle_traceback__"
+FAILURE = "__entangle_failure__"  # what the caller keeps of the call: it stays there
 MOST_EXCEPTIONS = 2_000
 
 _LONGEST_MESSAGE = 100_000
@@ -213,6 +214,7 @@ class _Writer:
         attributes = dict(parts.attributes_of(error))
         earlier = attributes.pop(TRACEBACK, "")
         earlier = earlier if type(earlier) is str else ""
+        attributes.pop(FAILURE, None)
         given: Any = attributes.get(_NOTES)
         notes: list[str] = []
         if type(given) is list:

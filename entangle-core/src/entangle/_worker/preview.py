@@ -26,39 +26,37 @@ def preview(value: Any) -> str:
         text = _shown(value, 0)
         return text if len(text) <= MOST else _summary(value)
     except Exception:  # noqa: BLE001 - it is being changed by another thread, say
-        return _name(type(value))
+        kind: type[Any] = type(value)
+        return _name(kind)
 
 
 def _shown(value: Any, depth: int) -> str:
-    kind = type(value)
+    kind: type[Any] = type(value)
     if kind is int and value.bit_length() > _MOST_BITS:
         return f"int of {value.bit_length()} bits"
-    if kind in _ATOMS:
+    if kind in _ATOMS or (kind in _TEXTS and len(value) <= MOST):
         return repr(value)
-    if kind in _TEXTS:
-        if len(value) > MOST:
-            return _summary(value)
-        return repr(value)
-    if kind in _SEVERAL:
-        if len(value) > _SHORT or depth:
-            return _summary(value)
-        inner = depth + 1
-        if kind is dict:
-            pairs = [f"{_shown(k, inner)}: {_shown(v, inner)}" for k, v in value.items()]
-            return "{" + ", ".join(pairs) + "}"
-        items = ", ".join([_shown(each, inner) for each in value])
-        if kind is list:
-            return f"[{items}]"
-        if kind is tuple:
-            return f"({items},)" if len(value) == 1 else f"({items})"
-        if not value:
-            return f"{kind.__name__}()"
-        return "{" + items + "}" if kind is set else f"frozenset({{{items}}})"
+    if kind in _SEVERAL and len(value) <= _SHORT and not depth:
+        return _together(value, kind)
     return _summary(value)
 
 
+def _together(value: Any, kind: type) -> str:
+    """Show what holds few values."""
+    if kind is dict:
+        pairs = [f"{_shown(k, 1)}: {_shown(v, 1)}" for k, v in value.items()]
+        return "{" + ", ".join(pairs) + "}"
+    items = ", ".join([_shown(each, 1) for each in value])
+    if kind is tuple:
+        return f"({items},)" if len(value) == 1 else f"({items})"
+    if kind is list:
+        return f"[{items}]"
+    inner = "{" + items + "}" if items else ""
+    return inner if kind is set and inner else f"{kind.__name__}({inner})"
+
+
 def _summary(value: Any) -> str:
-    kind = type(value)
+    kind: type[Any] = type(value)
     name = _name(kind)
     if kind in _TEXTS:
         unit = "characters" if kind is str else "bytes"
@@ -66,7 +64,9 @@ def _summary(value: Any) -> str:
     if kind in _SEVERAL:
         return f"{name} of {len(value):,}"
     if kind.__module__.partition(".")[0] in _ARRAYS:
-        shape = getattr(value, "shape", None)
+        shape: Any = getattr(value, "shape", None)
+        if shape == () and kind.__module__ == "numpy":
+            return repr(value)[:MOST]
         if isinstance(shape, tuple):
             dtype = getattr(value, "dtype", None)
             sort = "" if dtype is None else f" {str(dtype)[:24]}"

@@ -1,0 +1,78 @@
+"""What is said on stderr: whatever stderr is, or whether it is there."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from typing import TextIO
+
+_RED: Final = "\x1b[31m"
+_PLAIN: Final = "\x1b[0m"
+# For streams that can't write what people read best.
+_ASCII: Final = str.maketrans(
+    {"✗": "x", "✓": "+", "·": "-", "…": "...", "×": "x", "–": "-", "─": "-", "│": "|"}
+    | {"├": "|", "└": "`", "●": "*", "↻": "~", "↺": "~"}
+)
+
+
+def say(text: str, *, end: str = "\n") -> None:
+    """Write to stderr; that it is closed, or its reader gone, matters to nobody."""
+    stream: TextIO | None = sys.stderr
+    if stream is None:
+        return
+    try:
+        stream.write(fitting(text + end, stream))
+        stream.flush()
+    except (OSError, ValueError):
+        # What is left in its buffer would fail again at exit.
+        sys.stderr = None  # type: ignore[assignment] # as Python has it itself
+
+
+def put(text: str) -> None:
+    """Write a line of ours to stdout, in the characters that it can write.
+
+    Raises:
+        BrokenPipeError: its reader has gone.
+    """
+    stream: TextIO | None = sys.stdout
+    if stream is not None:
+        stream.write(fitting(text + "\n", stream))
+
+
+def fitting(text: str, stream: TextIO) -> str:
+    """Return a text in the characters that a stream can write."""
+    encoding = getattr(stream, "encoding", None) or "ascii"
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        return text.translate(_ASCII).encode("ascii", "backslashreplace").decode()
+    return text
+
+
+def hint(text: str) -> None:
+    """Say how to go on, to people: not in scripts, not in CI."""
+    if _terminal() and not os.environ.get("CI"):
+        say(text)
+
+
+def coloured() -> bool:
+    """Tell whether stderr is a terminal that shows colours to who wants them."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb":
+        return False
+    return _terminal()
+
+
+def _terminal() -> bool:
+    stream: TextIO | None = sys.stderr
+    try:
+        return stream is not None and stream.isatty()
+    except (OSError, ValueError):
+        return False
+
+
+def red(text: str) -> str:
+    """Return a text in red, where that is wanted."""
+    return f"{_RED}{text}{_PLAIN}" if coloured() else text

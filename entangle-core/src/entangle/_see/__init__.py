@@ -1,0 +1,1 @@
+"""What people see of runs: logs, displays, traces, all made of their events."""
