@@ -795,6 +795,28 @@ def test_options_are_checked():
         backend.source(dict)
 
 
+def test_calls_like_a_function():
+    """Checked as its calls would be, and by the source."""
+
+    def like(value, /, *, limit=1):
+        """Stand for what calls look like."""
+
+    likely = backend.source(DeskSource, name="likely", calls_like=like)
+
+    class Here:
+        @thread
+        @likely
+        def method(self, data):
+            return said(data)
+
+    made = thread(likely(said))
+    assert made(1, limit=2)() == ("", (1,), {"limit": 2})
+    assert Here().method(3)() == ("", (3,), {})
+    for wrong in (lambda: made(), lambda: made(1, 2), lambda: made(1, more=1)):
+        with pytest.raises(TypeError, match=r"said\(\)"):
+            wrong()
+
+
 def test_the_default_takes_keywords_only():
     """A source that says nothing of its calls."""
     made = logged(path="/nowhere")(length)

@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
+import entangle.http
 import entangle.process
 
 HERE = Path(__file__).parent
-SOURCES = Path(entangle.process.__file__).parents[1]
-FILES = ("accepted.py", "refused.py")
+SOURCES = [
+    Path(entangle.process.__file__).parents[1],
+    Path(entangle.http.__file__).parents[2],
+]
+ACCEPTED = ("accepted.py", "accepted_sources.py")
+REFUSED = ("refused.py", "refused_sources.py")
+FILES = ACCEPTED + REFUSED
 
 pytestmark = [pytest.mark.static, pytest.mark.timeout(300)]
 
@@ -22,8 +28,12 @@ def mypy(tmp_path):
     """Run mypy over this folder; messages by file name and line."""
     pytest.importorskip("mypy")
     # A folder of installed packages is found anyway, and refused as a source tree.
-    installed = SOURCES.name in ("site-packages", "dist-packages")
-    environment = dict(os.environ, MYPYPATH="" if installed else str(SOURCES))
+    trees = [
+        str(path)
+        for path in SOURCES
+        if path.name not in ("site-packages", "dist-packages")
+    ]
+    environment = dict(os.environ, MYPYPATH=os.pathsep.join(trees))
     config = tmp_path / "mypy.ini"
     config.write_text(
         "[mypy]\nstrict = true\npretty = false\n"
@@ -59,7 +69,7 @@ def pyright(tmp_path):
         json.dumps(
             {
                 "include": [os.path.relpath(HERE / name, tmp_path) for name in FILES],
-                "extraPaths": [str(SOURCES)],
+                "extraPaths": [str(path) for path in SOURCES],
                 "typeCheckingMode": "strict",
                 # These files are made of expressions that only their types matter of.
                 "reportUnusedExpression": False,
@@ -108,24 +118,25 @@ def expected(name, pattern):
     return {number: match.group(1) for number, match in found if match}
 
 
-def test_types_are_kept(messages):
+@pytest.mark.parametrize("file", ACCEPTED)
+def test_types_are_kept(messages, file):
     revealed = {
         line: plain(text)
         for name, line, error, text in messages
-        if name == "accepted.py" and not error and text.startswith(("Revealed", "Type"))
+        if name == file and not error and text.startswith(("Revealed", "Type"))
     }
-    assert revealed == expected("accepted.py", r"reveal_type\(.*\)  # (.+)$")
+    assert revealed == expected(file, r"reveal_type\(.*\)  # (.+)$")
 
 
-def test_good_programs_have_no_errors(messages):
-    errors = [each for each in messages if each[0] == "accepted.py" and each[2]]
+@pytest.mark.parametrize("file", ACCEPTED)
+def test_good_programs_have_no_errors(messages, file):
+    errors = [each for each in messages if each[0] == file and each[2]]
     assert errors == []
 
 
-def test_mistakes_are_found_and_nothing_else(messages):
-    found = {
-        line for name, line, error, _ in messages if name == "refused.py" and error
-    }
-    wanted = expected("refused.py", r"# (refused)$").keys()
-    texts = [each for each in messages if each[0] == "refused.py" and each[2]]
+@pytest.mark.parametrize("file", REFUSED)
+def test_mistakes_are_found_and_nothing_else(messages, file):
+    found = {line for name, line, error, _ in messages if name == file and error}
+    wanted = expected(file, r"# (refused)$").keys()
+    texts = [each for each in messages if each[0] == file and each[2]]
     assert sorted(found) == sorted(wanted), texts

@@ -36,7 +36,7 @@ class Secret(ABC):
 
     def __init__(self, name: str) -> None:
         """Refer to a secret; it need not be there yet, nor in this process."""
-        given: object = name
+        given: Any = name
         if not isinstance(given, str) or not given or "\0" in given:
             raise ValueError(f"{name!r} names no secret")
         self.name = name

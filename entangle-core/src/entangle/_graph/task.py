@@ -216,11 +216,11 @@ class Task(Generic[P, R_co]):
 
     def _check(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Check the arguments of a call against the function's parameters."""
+        if isinstance(self.body, Supplied):
+            self._check_supplied(self.body, args, kwargs)
+            return
         arity = self._arity
         if arity is None:
-            if isinstance(self.body, Supplied):
-                self._check_supplied(self.body, args, kwargs)
-                return
             place = self.options.executor
             like = place.of.calls_like if type(place) is Target else None
             given = SHARED_MEMORY if self.options.shared_memory else ()
@@ -233,8 +233,13 @@ class Task(Generic[P, R_co]):
     def _check_supplied(
         self, body: Supplied, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> None:
-        if not caching.PLAIN.isdisjoint(facet.key for facet in self.spec.facets):
-            caching.check(self.spec, _anything, self.name)
+        if self._arity is None:
+            if not caching.PLAIN.isdisjoint(facet.key for facet in self.spec.facets):
+                caching.check(self.spec, _anything, self.name)
+            like = getattr(body.source.of, "calls_like", None)
+            # Each call comes here: what a source says of it is not remembered.
+            self._arity = Arity(like or _anything, self.name)
+        self._arity.check(args[body.leading :], kwargs)
         body.check(args, kwargs)
 
     @property

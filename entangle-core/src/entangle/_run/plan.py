@@ -125,10 +125,8 @@ def _planned(
     entry = _cached(_entry(task, calls, targets), task, calls)
     if entry.refused:
         return entry
-    notes = _ahead(task, entry)
-    if entry.target:
-        told = plugins.each("entangle_estimate", str, task=entry)
-        notes += tuple(text for _, text in told)
+    told = plugins.each("entangle_estimate", str, task=entry)
+    notes = (*_ahead(task, entry), *[text for _, text in told])
     return replace(entry, notes=notes)
 
 

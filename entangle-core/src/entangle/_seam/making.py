@@ -104,6 +104,7 @@ def infrastructure(
     return made
 
 
+@overload
 def source(
     kind: Callable[Q, Source],
     /,
@@ -111,7 +112,26 @@ def source(
     name: str = "",
     excludes: Iterable[str] = (),
     secrets: Iterable[str] = (),
-) -> Supplying[Q]:
+) -> Supplying[Q, ...]: ...
+@overload
+def source(
+    kind: Callable[Q, Source],
+    /,
+    *,
+    name: str = "",
+    excludes: Iterable[str] = (),
+    secrets: Iterable[str] = (),
+    calls_like: Callable[S, object],
+) -> Supplying[Q, S]: ...
+def source(
+    kind: Any,
+    /,
+    *,
+    name: str = "",
+    excludes: Iterable[str] = (),
+    secrets: Iterable[str] = (),
+    calls_like: Callable[..., Any] | None = None,
+) -> Any:
     """Make the decorator that says where the argument of a function comes from.
 
     The keyword-only parameters of the class's constructor are the decorator's options,
@@ -129,6 +149,8 @@ def source(
             always excluded.
         secrets: Names of options that no message may show, and that keys of kept
             values leave out.
+        calls_like: A callable whose parameters the calls have, for their check and for
+            type checkers; what else is to be said of calls, `Source.check_call` says.
 
     Returns:
         The decorator, to be bound to `name` in the calling module, which is how other
@@ -139,13 +161,15 @@ def source(
     """
     if not (isinstance(kind, type) and issubclass(kind, Source)):
         raise TypeError(f"{kind!r} is no subclass of entangle.backend.Source")
-    return Supplying(
+    made: Supplying[..., ...] = Supplying(
         name or kind.__name__.lower().removesuffix("source"),
         kind,
         module=str(getframe(1).f_globals.get("__name__", "")),
         excludes=excludes,
         secrets=secrets,
     )
+    made.calls_like = calls_like
+    return made
 
 
 def context(

@@ -39,4 +39,13 @@ __all__ = [
     "request",
 ]
 
-request: Final = source(RequestSource, name="request")
+def _call(
+    value: object = None, after: object = None, /, **parameters: object
+) -> object:
+    """Stand for what calls look like: one value, or parameters by name.
+
+    There are two values, since a method's instance is the first one to checkers.
+    """
+
+
+request: Final = source(RequestSource, name="request", calls_like=_call)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
 from string import Formatter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
 from entangle.secrets import Secret, known
 
 from ._forms import is_mapping, is_several
 from ._shown import is_secret, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 _CONTROL: Final = re.compile(r"[\x00-\x20\x7f]")
 _SCHEMES: Final = ("http", "https")
@@ -120,13 +122,10 @@ def _quoted(name: str, value: Any) -> str:
         text = quote(value.value(), safe="")
         known(text)
         return text
-    if (
-        value is None
-        or isinstance(value, (bytes, set))
-        or is_mapping(value)
-        or is_several(value)
-    ):
-        kind = _kind_of(value).__qualname__
+    given: Any = value
+    plain = isinstance(value, (bytes, set, type(None)))
+    if plain or is_mapping(given) or is_several(given):
+        kind = _kind_of(given).__qualname__
         raise TypeError(f"{{{name}}} of the URL can't be filled with {kind}")
     text = str(value)
     if text in {"", ".", ".."}:
