@@ -194,6 +194,35 @@ def test_attempts_that_follow():
 
 
 @pytest.mark.process
+def test_what_took_too_long(tmp_path):
+    slow = process(time.sleep, timeout=0.05, retry=1)
+    events = []
+    with observe(events.append), pytest.raises(TimeoutError):
+        slow(60)()
+    ended = of(events, NodeEnded)
+    assert [(event.attempt, event.outcome) for event in ended] == [
+        (1, "killed"),
+        (2, "killed"),
+    ]
+    assert all("ProcessTimeoutException" in event.error for event in ended)
+    assert [event.attempt for event in of(events, NodeRetried)] == [2]
+
+
+@pytest.mark.process
+def test_who_asks_in_a_task_is_told_of_the_runs_there():
+    def work():
+        events = []
+        with observe(events.append):
+            thread(one)()()
+        return [type(event).__name__ for event in events]
+
+    names, outer = observed(process(work)())
+    assert names[0] == "RunStarted"
+    assert names[-1] == "RunEnded"
+    assert len(of(outer, RunStarted)) == 1
+
+
+@pytest.mark.process
 def test_output_is_told_of_with_its_node(capfd):
     def say(text):
         print(text)
@@ -446,6 +475,23 @@ def test_arrays_show_their_shapes():
     assert preview(numpy.zeros((1000, 3))) == "ndarray float64 (1000, 3)"
     assert preview(numpy.float32(2)) == "np.float32(2.0)"
     assert preview(pandas.DataFrame({"a": [1, 2]})) == "DataFrame (2, 1)"
+
+
+@pytest.mark.process
+def test_values_that_stay_encoded_are_named_by_their_workers():
+    numpy = pytest.importorskip("numpy")
+
+    def make():
+        return numpy.zeros((300, 100))
+
+    def chain(array):
+        return float(array.sum())
+
+    _, events = observed(process(chain)(process(make)()))
+    first, second = of(events, NodeEnded)
+    assert first.value == "ndarray float64 (300, 100)"
+    assert first.size > 240_000
+    assert (second.value, second.size) == ("0.0", 0)
 
 
 def test_nothing_of_the_users_is_called():

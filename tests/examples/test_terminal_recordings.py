@@ -54,9 +54,7 @@ def test_a_run_and_what_is_known_of_it_afterwards(tmp_path):
     folder = os.getcwd()
     os.chdir(tmp_path)
     try:
-        seen = Terminal(columns=88).run(
-            "-m", "entangle", "run", "examples/weather.py"
-        )
+        seen = Terminal(columns=88).run("-m", "entangle", "run", "examples/weather.py")
     finally:
         os.chdir(folder)
     assert seen.code == 0

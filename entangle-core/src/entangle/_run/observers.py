@@ -8,11 +8,13 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._engine_items import ASSEMBLING, EXPANDING, SKIPPED, SUCCEEDED
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._seam import discovery
 from entangle._seam.events import NodeAdded, RunStarted
 from entangle._seam.plugins import plugins
 from entangle._worker import codec
+from entangle._worker import main as worker
 from entangle._worker.preview import MOST, preview
 from entangle.errors import one_line
 
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 _TEXTS: Final = frozenset((str, bytes))
 # Its body is over, or it has none.
 _OVER: Final = frozenset((EXPANDING, ASSEMBLING, SUCCEEDED, SKIPPED))
-FEW: Final = 64
+FEW: Final = 64  # nodes that are added at once
 _SMALL: Final = frozenset((bool, int, float, type(None)))
 _NOTHING: Final = Shown()  # where there is no value
 
@@ -48,7 +50,10 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
     """
     scope = current.scope.get()
     seen = None if scope is None else scope.seen
-    given = (*asked.get(), *from_environment())
+    given = asked.get()
+    alone = worker.current is not None  # who asks elsewhere means runs there
+    if not alone:
+        given += from_environment()
     traces = any(observer.traces for observer in given)
     begun = RunStarted(
         _new_name(),
@@ -59,7 +64,7 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
         os.urandom(16).hex() if traces else "",
     )
     observers: list[Observer] = []
-    if discovery.wanted():
+    if not alone and discovery.wanted():
         observers += [
             Called(function, None, plugin.trouble)
             for plugin, function in plugins.ask("entangle_observe", run=begun)
@@ -230,7 +235,7 @@ class Watch:
 
     def _row(self, call: Any, value: Any) -> Ended:
         """Note of a call that is over what is needed, and nothing large."""
-        kind: type[Any] = type(value)
+        kind = kind_of(value)
         size = 0
         if kind is Encoded:
             size = value.parcel.nbytes

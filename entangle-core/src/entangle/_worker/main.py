@@ -35,6 +35,7 @@ from . import (
     native,
     page,
     pieces,
+    preview,
     space,
 )
 
@@ -59,6 +60,7 @@ TOKEN = 1  # may be taken back until its token is taken
 NOTIFY = 2  # its start is to be told
 ASYNC = 4  # what the function returns is to be awaited
 RICH = 8  # its arguments are an encoded value
+SHOWN = 16  # what it returns is to be said in a few words, too
 
 # A process can't be forked and waited for in less: 30 us is a third of a fork.
 LEAST_FORK_NS = 30_000
@@ -346,6 +348,8 @@ class Worker:
             if self._forked:
                 end_forked_child(None)
             kind, body, buffers = self.answer(number, took, value)
+            if flags & SHOWN and kind == frames.RESULT:
+                body += preview.preview(value).encode(errors="replace")
             value = args = kwargs = run = None
             space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
