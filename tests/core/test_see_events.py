@@ -448,6 +448,23 @@ def test_arrays_show_their_shapes():
     assert preview(pandas.DataFrame({"a": [1, 2]})) == "DataFrame (2, 1)"
 
 
+@pytest.mark.process
+def test_values_that_stay_encoded_are_named_by_their_workers():
+    numpy = pytest.importorskip("numpy")
+
+    def make():
+        return numpy.zeros((300, 100))
+
+    def chain(array):
+        return float(array.sum())
+
+    _, events = observed(process(chain)(process(make)()))
+    first, second = of(events, NodeEnded)
+    assert first.value == "ndarray float64 (300, 100)"
+    assert first.size > 240_000
+    assert (second.value, second.size) == ("0.0", 0)
+
+
 def test_nothing_of_the_users_is_called():
     class Loud:
         def __repr__(self):

@@ -184,3 +184,8 @@ def test_sales():
         code=1,
     )
     assert "amounts = []   from load('west', 2023)" in err
+
+
+def test_weather():
+    """What is to be looked at while it runs; its progress is recorded elsewhere."""
+    assert example("weather.py") == ["3 stations", "6.0 degrees on average"]

@@ -269,24 +269,20 @@ class Dispatcher:
         if worker.killed or not worker.outstanding:
             return
         entered, moment = worker.begun()
-        stuck = entered == worker.watched
-        if stuck:
-            if _is_observed(worker.outstanding):
-                self._tell_start(worker.outstanding[0], entered, moment)
+        observed = _is_observed(worker.outstanding)
+        if entered == worker.watched:
+            if observed and worker.outstanding[0].number == entered:
+                _tell_start(worker, moment)
+                observed = False
             if worker.waiting():
                 self._read_all(worker)
                 self.withdraw(worker)
         # Until one call is left: what was about to begin, and is answered, has to be
-        # seen, too.
-        unsure = not stuck and _is_observed(worker.outstanding)
-        if (worker.waiting() or unsure) and worker.watch is None:
+        # seen, too. Who observes it is to hear of the start of that one.
+        if (worker.waiting() or (observed and worker.outstanding)) and (
+            worker.watch is None
+        ):
             self._watch(worker)
-
-    def _tell_start(self, job: Job, entered: int, moment: int) -> None:
-        """Tell of the start of a call that was expected to end sooner."""
-        if job.number == entered and job.worker is not None:
-            job.call.pid = job.worker.pid
-            job.call.started(moment / 1e9)
 
     def withdraw(self, worker: WorkerProcess) -> None:
         """Take back all calls whose token the worker has not taken."""
@@ -304,3 +300,10 @@ class Dispatcher:
 def _is_observed(jobs: Sequence[Job]) -> bool:
     """Tell whether the start of the first of some calls is to be told of."""
     return bool(jobs) and jobs[0].call.captures and jobs[0].call.wants_start
+
+
+def _tell_start(worker: WorkerProcess, moment: int) -> None:
+    """Tell of the start of a call that was expected to end sooner."""
+    call = worker.outstanding[0].call
+    call.pid = worker.pid
+    call.started(moment / 1e9)

@@ -119,6 +119,8 @@ class Job:
         if call.wants_start and (call.alone or not tiny(prepared)):
             # Who only observes hears of a quick call's start when it has ended.
             flags |= protocol.NOTIFY
+        if call.captures and call.wants_start:
+            flags |= protocol.SHOWN
         if prepared.is_async:
             flags |= protocol.ASYNC
         payload = prepared.payload

@@ -493,7 +493,9 @@ class Processes:
             return
         parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
         if kind == frames.RESULT:
-            parcel.shown = bytes(body[protocol.ANSWER.size :]).decode()
+            shown = body[protocol.ANSWER.size :]
+            if shown:
+                parcel.shown = bytes(shown).decode()
             call.succeeded(parcel)
         else:
             call.returned_graph(parcel)

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._engine_items import ASSEMBLING, EXPANDING, SKIPPED, SUCCEEDED
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._seam import discovery
 from entangle._seam.events import NodeAdded, RunStarted
@@ -230,7 +231,7 @@ class Watch:
 
     def _row(self, call: Any, value: Any) -> Ended:
         """Note of a call that is over what is needed, and nothing large."""
-        kind: type[Any] = type(value)
+        kind = kind_of(value)
         size = 0
         if kind is Encoded:
             size = value.parcel.nbytes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from entangle._seam.events import NodeSpan
 from entangle._worker import main as worker
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from .observers import Watch
 
     Attributes = dict[str, str | int | float | bool]
+
+
+_PLAIN: Final = frozenset((str, int, float, bool))
 
 
 class Seen:
@@ -96,11 +99,16 @@ def span(
         name: What the part is called.
         started: When it began, in seconds since the epoch, as `time.time` says.
         ended: When it ended; now where left out.
-        **attributes: What else is to be known of it.
+        **attributes: What else is to be known of it; what is no text, number or truth
+            value as its text.
     """
     end = time.time() if ended is None else ended
+    known: Attributes = {
+        key: value if type(value) in _PLAIN else str(value)
+        for key, value in attributes.items()
+    }
     scope = current.scope.get()
     if scope is not None and scope.seen is not None:
-        scope.seen.span(name, started, end, attributes)
+        scope.seen.span(name, started, end, known)
     elif worker.current is not None and worker.current.running:
-        worker.current.space.span(name, started, end, attributes)
+        worker.current.space.span(name, started, end, known)

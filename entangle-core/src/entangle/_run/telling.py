@@ -6,8 +6,9 @@ here, on a thread that no run waits for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
+from entangle._graph.callables import kind_of
 from entangle._graph.frames import position
 from entangle._graph.node import Node
 from entangle._graph.program import choice_name, is_choice
@@ -50,7 +51,8 @@ ALL: Final[frozenset[type]] = frozenset(
 # Values whose `repr` is short whatever they are.
 _SHORT: Final = frozenset((bool, float, type(None)))
 _LARGE: Final = 1 << 64
-_ended: Final[Any] = tuple.__new__  # as fast as can be: most events are of this type
+# As fast as can be: most events are of this type.
+_ended: Final[Any] = tuple.__new__  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
 
 
 # What is noted of a call that is over: node, name, attempt, options; since when it was
@@ -117,8 +119,7 @@ class Teller:
         run, moment, numbers = self.run, self.epoch + now, self._numbers
         place, line, tell = self._place, self._line, self.events.append
         for node, inputs, options in rows:
-            known: Described = node if type(node) is tuple else described(node)
-            name, code, lasti = known
+            name, code, lasti = described(node)
             if inputs and type(inputs[0]) is not int:
                 inputs = tuple([numbers.get(each, 0) for each in inputs])  # noqa: PLW2901
             tell(
@@ -188,7 +189,7 @@ class Teller:
                 later[pid] = began = ended - took * 1e-9
             begun = epoch + began
             if ends:
-                kind: type[Any] = type(value)
+                kind = kind_of(value)
                 if kind is Shown:
                     shown = value
                 elif kind in _SHORT or (kind is int and -_LARGE < value < _LARGE):
@@ -316,12 +317,18 @@ class Teller:
 
 
 def described(node: Any) -> Described:
-    """Return the name of a node's task, and the code that has built the node."""
-    if type(node) is Expansion:
+    """Return the name of a node's task, and the code that has built the node.
+
+    Args:
+        node: A node, what has taken its place in the run, or what this has returned.
+    """
+    if kind_of(node) is tuple:
+        return cast("Described", node)
+    if kind_of(node) is Expansion:
         node = node.node
-    if type(node) is not Node:
+    if kind_of(node) is not Node:
         return "a run under way", "", 0
-    built: Node[Any] = node
+    built = cast("Node[Any]", node)
     name = choice_name(built) if is_choice(built) else built.task.name
     return name, built.code, built.lasti
 
@@ -336,5 +343,4 @@ def shown_place(options: Options) -> str:
     try:
         return str(place)
     except Exception:
-        kind: type[Any] = type(place)
-        return kind.__name__
+        return kind_of(place).__name__

@@ -8,8 +8,9 @@ can be read without it.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
+from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.program import is_choice
 from entangle._run.telling import Shown, Teller, described
@@ -29,7 +30,6 @@ from entangle._worker.preview import preview
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from entangle._run.telling import Described
     from entangle._seam.events import Event
 
     Fields = dict[str, Any]
@@ -127,7 +127,7 @@ def line_of(event: Event, began: float) -> str:
     """Return the line of an event of a run that began at some time."""
     kind: type[Any] = type(event)
     fields: Fields = {"event": _NAMES[kind]}
-    known: Fields = event._asdict()
+    known = cast("Fields", event._asdict())
     for name, value in known.items():
         if name == "run" or (value in _EMPTY and name not in {"time", "node"}):
             continue
@@ -192,7 +192,8 @@ class Lines:
 
     def _made(self, kind: Any, fields: Fields) -> Iterator[Event]:
         for name, value in fields.items():
-            if type(value) is not _TYPES.get(name, type(value)):
+            given = kind_of(value)
+            if given is not _TYPES.get(name, given):
                 raise TypeError(name)
         for name in _TIMES:
             if name in fields:
@@ -299,8 +300,7 @@ def _parsed(text: bytes) -> Fields | None:
         fields: Any = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    made: Fields | None = fields if type(fields) is dict else None
-    return made
+    return cast("Fields", fields) if kind_of(fields) is dict else None
 
 
 class Scribe(Teller):
@@ -340,7 +340,7 @@ class Scribe(Teller):
                 self._write_added(moment, number, count, first, parent)
                 number += count
             first, count, code = row, 1, None
-            if type(node) is Node and not is_choice(node):
+            if kind_of(node) is Node and not is_choice(node):
                 task, code, at, of, inputs_of = (
                     node.task,
                     node.code,
@@ -355,8 +355,7 @@ class Scribe(Teller):
         self, moment: int, number: int, count: int, row: Any, parent: int
     ) -> None:
         node, inputs, options = row
-        known: Described = node if type(node) is tuple else described(node)
-        name, code, lasti = known
+        name, code, lasti = described(node)
         if inputs and type(inputs[0]) is not int:
             inputs = [self._numbers.get(each, 0) for each in inputs]
         fields: Fields = {"event": "added", "time": moment, "node": number}

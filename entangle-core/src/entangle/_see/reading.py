@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Self, TypeGuard
+from typing import TYPE_CHECKING, Self
 
 from entangle._seam.events import RunEnded, RunStarted
 
@@ -47,13 +47,12 @@ class Recorded:
             self._file.close()
             raise
         self.header: dict[str, Any] = header or {}
-        parent = self.header.get("parent")
         self.begun = RunStarted(
             run,
             float(self.header.get("time", 0.0)),
             int(self.header.get("nodes", 0)),
             str(self.header.get("name", "")),
-            (str(parent[0]), int(parent[1])) if _is_parent(parent) else None,
+            _parent(self.header.get("parent")),
             str(self.header.get("trace", "")),
         )
         self._lines = Lines(run, self.begun.time)
@@ -117,5 +116,10 @@ def ending(folder: str, run: str, begun: RunStarted) -> RunEnded | None:
     return None
 
 
-def _is_parent(value: Any) -> TypeGuard[list[Any]]:
-    return type(value) is list and [*map(type, value)] == [str, int]
+def _parent(value: Any) -> tuple[str, int] | None:
+    """Return what has begun a run, as its log says; None if it doesn't."""
+    try:
+        run, node = value
+    except (TypeError, ValueError):
+        return None
+    return (run, node) if isinstance(run, str) and isinstance(node, int) else None

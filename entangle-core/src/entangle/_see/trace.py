@@ -13,6 +13,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._graph.callables import kind_of
 from entangle._log import Log
 from entangle._run.observing import Observer, observed
 from entangle._run.spans import span_id
@@ -160,7 +161,7 @@ class _Run:
         """Draw what some events show."""
         moment = 0
         for event in events:
-            kind: type[Any] = type(event)
+            kind = kind_of(event)
             moment = max(moment, self._ns(event.time))
             if kind is NodeAdded:
                 self._added[event.node] = event

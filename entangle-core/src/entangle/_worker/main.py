@@ -35,6 +35,7 @@ from . import (
     native,
     page,
     pieces,
+    preview,
     space,
 )
 
@@ -57,6 +58,7 @@ TOKEN = 1  # may be taken back until its token is taken
 NOTIFY = 2  # its start is to be told
 ASYNC = 4  # what the function returns is to be awaited
 RICH = 8  # its arguments are an encoded value
+SHOWN = 16  # what it returns is to be said in a few words, too
 
 # A process can't be forked and waited for in less: 30 us is a third of a fork.
 LEAST_FORK_NS = 30_000
@@ -341,7 +343,7 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 end_forked_child(None)
-            kind, body, buffers = _answer(number, took, value)
+            kind, body, buffers = _answer(number, took, value, flags & SHOWN)
             value = args = kwargs = run = None
             space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
@@ -415,8 +417,16 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
+def _answer(
+    number: int, took: int, value: Any, shown: int
+) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
+
+    Args:
+        number: The call's.
+        took: How many nanoseconds the body took.
+        value: What it returned.
+        shown: Whether it is to be said in a few words, too, however small it is.
 
     Returns:
         The kind of the frame, its body, its buffers.
@@ -434,11 +444,10 @@ def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[An
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
     body = ANSWER.pack(number, took)
-    if kind == frames.RESULT and len(blob.data) + blob.nbytes > attach.SMALL:
-        # Who has it does not look into it, and does not keep it longer than it must.
-        from .preview import preview
-
-        body += preview(value).encode(errors="replace")
+    # Who has what is large does not look into it, nor keep it longer than it must.
+    words = shown or len(blob.data) + blob.nbytes > attach.SMALL
+    if words and kind == frames.RESULT:
+        body += preview.preview(value).encode(errors="replace")
     parts = attach.in_memory((blob.data, *blob.buffers))
     return kind, body, parts
 

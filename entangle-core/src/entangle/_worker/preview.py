@@ -26,12 +26,11 @@ def preview(value: Any) -> str:
         text = _shown(value, 0)
         return text if len(text) <= MOST else _summary(value)
     except Exception:  # noqa: BLE001 - it is being changed by another thread, say
-        kind: type[Any] = type(value)
-        return _name(kind)
+        return _name(_kind(value))
 
 
 def _shown(value: Any, depth: int) -> str:
-    kind: type[Any] = type(value)
+    kind = _kind(value)
     if kind is int and value.bit_length() > _MOST_BITS:
         return f"int of {value.bit_length()} bits"
     if kind in _ATOMS or (kind in _TEXTS and len(value) <= MOST):
@@ -41,7 +40,7 @@ def _shown(value: Any, depth: int) -> str:
     return _summary(value)
 
 
-def _together(value: Any, kind: type) -> str:
+def _together(value: Any, kind: type[object]) -> str:
     """Show what holds few values."""
     if kind is dict:
         pairs = [f"{_shown(k, 1)}: {_shown(v, 1)}" for k, v in value.items()]
@@ -56,7 +55,7 @@ def _together(value: Any, kind: type) -> str:
 
 
 def _summary(value: Any) -> str:
-    kind: type[Any] = type(value)
+    kind = _kind(value)
     name = _name(kind)
     if kind in _TEXTS:
         unit = "characters" if kind is str else "bytes"
@@ -64,16 +63,20 @@ def _summary(value: Any) -> str:
     if kind in _SEVERAL:
         return f"{name} of {len(value):,}"
     if kind.__module__.partition(".")[0] in _ARRAYS:
-        shape: Any = getattr(value, "shape", None)
+        shape: object = getattr(value, "shape", None)
         if shape == () and kind.__module__ == "numpy":
             return repr(value)[:MOST]
         if isinstance(shape, tuple):
             dtype = getattr(value, "dtype", None)
             sort = "" if dtype is None else f" {str(dtype)[:24]}"
-            lengths = ", ".join([str(int(each)) for each in shape])
+            lengths = ", ".join(map(str, shape))
             return f"{name}{sort} ({lengths})"[:MOST]
     return name
 
 
-def _name(kind: type) -> str:
+def _kind(value: object) -> type[object]:
+    return type(value)
+
+
+def _name(kind: type[object]) -> str:
     return kind.__qualname__.rpartition("<locals>.")[2][:MOST]
