@@ -44,7 +44,9 @@ def become(
     worker.serve(made)
 
 
-def _plain_answer(number: int, took: int, value: Any) -> tuple[int, bytes, tuple[()]]:
+def _plain_answer(
+    number: int, took: int, value: Any, _shown: int
+) -> tuple[int, bytes, tuple[()]]:
     """Write a value for a caller that unpickles nothing of ours."""
     body = worker.ANSWER.pack(number, took) + plain.encode(value)
     return frames.PLAIN, body, ()
