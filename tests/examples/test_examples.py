@@ -170,3 +170,12 @@ def test_vectors():
     (line,) = example("vectors.py")
     one, two = map(float, re.findall(r"\d+\.\d+", line))
     assert one == two > 0
+
+
+def test_http_requests():
+    """What passes is tried again, what does not is told."""
+    lines = example("http_requests.py")
+    assert lines == [
+        "40 stations, at most 28 degrees",
+        "GET /stations/nowhere: 404",
+    ]
