@@ -21,7 +21,7 @@ class Weather(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     asked = 0
 
-    def do_GET(self) -> None:  # noqa: N802 - what the base class calls
+    def do_GET(self) -> None:
         """Answer a request."""
         Weather.asked += 1
         station = self.path.rpartition("/")[2]
