@@ -1,5 +1,7 @@
 """The chores: everything that is not the test matrix, which is tox.ini."""
 
+from pathlib import Path
+
 import nox
 
 nox.needs_version = ">=2024.10"
@@ -7,12 +9,13 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["static"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-CORE = ("--editable", "./entangle-core")
+DISTRIBUTIONS = sorted(path.parent for path in Path().glob("entangle-*/pyproject.toml"))
+EDITABLE = [arg for path in DISTRIBUTIONS for arg in ("--editable", f"./{path}")]
 
 
 def install(session: nox.Session, *groups: str) -> None:
     """Install the distributions and the dependency groups named."""
-    session.install(*CORE, *nox.project.dependency_groups(PROJECT, *groups))
+    session.install(*EDITABLE, *nox.project.dependency_groups(PROJECT, *groups))
 
 
 @nox.session
@@ -59,4 +62,5 @@ def bench(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build sdist and wheel of every distribution into dist/."""
     session.install("build")
-    session.run("python", "-m", "build", "--outdir", "dist", "entangle-core")
+    for path in DISTRIBUTIONS:
+        session.run("python", "-m", "build", "--outdir", "dist", str(path))

@@ -189,3 +189,12 @@ def test_sales():
 def test_weather():
     """What is to be looked at while it runs; its progress is recorded elsewhere."""
     assert example("weather.py") == ["3 stations", "6.0 degrees on average"]
+
+
+def test_http_requests():
+    """What passes is tried again, what does not is told."""
+    lines = example("http_requests.py")
+    assert lines == [
+        "40 stations, at most 28 degrees",
+        "GET /stations/nowhere: 404",
+    ]

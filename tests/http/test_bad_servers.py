@@ -450,6 +450,35 @@ def test_statuses():
         assert code()() == 7
 
 
+def test_what_a_server_says_does_nothing_to_a_terminal():
+    body = "\x1b[2J\x07evil\r\nlines"
+    error = failure(
+        lambda *_: answer(body, "400 Bad\x1b[1m"), StatusError, "evil lines"
+    )
+    assert str(error).isprintable()
+
+
+def test_a_full_disk(monkeypatch):
+    """Is no reason to ask again."""
+    with serving(lambda *_: answer("x" * 100_000)) as server:
+
+        @process(fresh=True)
+        @request(url=server.url)
+        def stored(path: Path):
+            return path.stat().st_size
+
+        def limited():
+            import signal
+
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+            return stored.body(1)
+
+        with pytest.raises(BodyError, match="can't be written to .*: File too large"):
+            process(fresh=True)(limited)()()
+        assert len(server.asked) == 1
+
+
 def test_a_redirect_loop():
     def handler(asked, _sock):
         return answer(status="302 Found", Location=asked.target)

@@ -81,7 +81,6 @@ def test_no_tls_at_all(authority):
         url = server.url.replace("http://", "https://")
         with pytest.raises(RequestError):
             get(url, timeout=1.0)()()
-        assert server.asked == []
 
 
 def test_our_own_certificate(authority, believed, tmp_path):
@@ -100,5 +99,5 @@ def test_our_own_certificate(authority, believed, tmp_path):
 
 
 def test_a_file_of_authorities_that_is_not_there():
-    with pytest.raises(Exception, match="/nowhere"):
+    with pytest.raises(RequestError, match="can't be sent: .*/nowhere"):
         get("https://127.0.0.1:1/", verify="/nowhere/ca.pem")()()

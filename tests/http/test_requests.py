@@ -13,7 +13,7 @@ from http_kit import answer, serving
 
 from entangle.dataflow import dataflow
 from entangle.errors import CompositionError, FlowError, OptionError
-from entangle.http import request
+from entangle.http import RequestError, request
 from entangle.process import process
 from entangle.secrets import env
 from entangle.task import gather
@@ -104,8 +104,9 @@ def test_files(server, tmp_path):
 
 def test_a_missing_file(server, tmp_path):
     task = asked(server, method="POST", files={"one": str(tmp_path / "none")})
-    with pytest.raises(Exception, match="No such file"):
+    with pytest.raises(RequestError, match=r"none can't be read: No such file") as got:
         task()()
+    assert got.value.retries == 0
 
 
 def test_headers_and_agent(server):
@@ -484,12 +485,14 @@ def test_rates(text, interval):
     assert rate.interval == pytest.approx(interval)
 
 
-def test_one_connection_for_many_calls(server):
-    """Each worker keeps its own; cookies of one call are not the next one's."""
-    task = asked(server)
-    for number in range(10):
-        task(n=number)()
-    assert server.connections <= 2
+def test_one_connection_for_many_calls(server, monkeypatch):
+    """Each worker thread keeps its own: here there is one."""
+    monkeypatch.setenv("ENTANGLE_INLINE", "1")
+    asked(server).map([{"n": number} for number in range(10)])()
+    assert server.connections == 1
+    from entangle._graph import supplied
+
+    supplied.close_all()  # no pool will do it
 
 
 def test_cookies_do_not_outlive_their_call():
@@ -524,6 +527,21 @@ def test_a_session_of_the_users(server):
         assert found()() == "yes"
     finally:
         del os.environ["TOKEN_OF_TESTS"]
+
+
+def test_secrets_among_the_arguments_of_calls(server, monkeypatch):
+    """They travel by name, into queries, bodies and URLs; kept values are known by it."""
+    monkeypatch.setenv("TOKEN_OF_TESTS", "abc/def")
+    secret = env("TOKEN_OF_TESTS")
+    made = process(request(url=server.url + "/{part}", as_="json")(target_of))
+    assert made(part=secret, q=[secret])() == "/abc%2Fdef?q=abc%2Fdef"
+    kept = thread(cache="run")(request(url=server.url, as_="json")(target_of))
+    assert gather(kept(q=secret), kept(q=secret))() == ["/?q=abc%2Fdef"] * 2
+    assert len(server.asked) == 2
+
+
+def target_of(data):
+    return data["target"]
 
 
 def test_proxies(server):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -255,7 +256,16 @@ def is_empty(fn: Any) -> bool:
 
 
 _sources: dict[Settings, Any] = {}
-making: Final = threading.Lock()
+making = threading.Lock()
+
+
+def _in_forked_child() -> None:
+    global making  # noqa: PLW0603 - it may have been held at the fork
+    making = threading.Lock()
+    _sources.clear()  # what they hold is the parent's
+
+
+os.register_at_fork(after_in_child=_in_forked_child)
 
 
 def made(settings: Settings) -> Any:

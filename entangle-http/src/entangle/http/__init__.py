@@ -39,6 +39,7 @@ __all__ = [
     "request",
 ]
 
+
 def _call(
     value: object = None, after: object = None, /, **parameters: object
 ) -> object:

@@ -137,8 +137,13 @@ def on_disk(response: requests.Response, exchange: Exchange) -> Generator[Path]:
     remove_abandoned()
     with _locked_file() as (path, file):
         for chunk in chunks(response, exchange):
-            file.write(chunk)
-        file.flush()
+            try:
+                file.write(chunk)
+                file.flush()
+            except OSError as error:
+                raise BodyProblemError(
+                    f"the body can't be written to {path.parent}: {error.strerror}"
+                ) from None
         response.close()
         exchange.clock.stop()
         yield path

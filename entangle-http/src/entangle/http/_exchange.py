@@ -240,9 +240,12 @@ def _opened(value: Any, stack: ExitStack) -> Any:
 
 
 def _content(value: Any, stack: ExitStack) -> Any:
-    if is_path(value):
+    if not is_path(value):
+        return bytes(value)
+    try:
         return stack.enter_context(Path(value).open("rb"))
-    return bytes(value)
+    except OSError as error:
+        raise ValueError(f"the file {value} can't be read: {error.strerror}") from None
 
 
 def _excerpt(response: requests.Response) -> str:

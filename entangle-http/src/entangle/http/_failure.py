@@ -108,7 +108,7 @@ class Exchange:
                 if isinstance(made, TooLargeError):
                     made.limit = int(self.limit)
                 return made
-        if isinstance(error, (ValueError, TypeError)):
+        if isinstance(error, (ValueError, TypeError)) or _is_local(error):
             return self._made(RequestError, f"it can't be sent: {_said(error)}")
         reason = f"the connection broke: {_said(error)}"
         again = self.method in IDEMPOTENT
@@ -119,7 +119,7 @@ class Exchange:
     ) -> StatusError:
         """Return what to raise for a status that is an error."""
         self.status = status
-        excerpt = " ".join(scrub(body).split())[:_EXCERPT]
+        excerpt = printable(" ".join(scrub(body).split()))[:_EXCERPT]
         said = f": {excerpt}" if excerpt else ""
         again = status in _PASSING and self.method in IDEMPOTENT
         made = self._made(StatusError, f"{status} {phrase}{said}", again=again)
@@ -144,7 +144,7 @@ class Exchange:
 
     def _made(self, kind: type[Kind], reason: str, *, again: bool = False) -> Kind:
         made = kind(
-            scrub(reason),
+            printable(scrub(reason)),
             method=self.method,
             url=self.url,
             status=self.status,
@@ -175,6 +175,19 @@ def retry_after(text: str, now: float) -> float | None:
         return None
 
 
+def _is_local(error: BaseException) -> bool:
+    """Tell whether it is about something of this machine: a file of authorities, say."""
+    wrapped = (requests.RequestException, below.HTTPError, ConnectionError)
+    return isinstance(error, OSError) and not isinstance(error, wrapped)
+
+
+def printable(text: str) -> str:
+    """Return a text that does nothing to a terminal: a server may have written it."""
+    return "".join(
+        [each if each.isprintable() else "\N{REPLACEMENT CHARACTER}" for each in text]
+    )
+
+
 def _chain(error: BaseException) -> list[BaseException]:
     """Return an exception with all that it was made of, the innermost one last."""
     chain: list[BaseException] = []
@@ -184,7 +197,9 @@ def _chain(error: BaseException) -> list[BaseException]:
         if isinstance(each, BaseException) and each not in chain:
             chain.append(each)
             waiting += [*each.args, getattr(each, "reason", None)]
-            waiting += [each.__cause__, each.__context__]
+            waiting.append(each.__cause__)
+            if not each.__suppress_context__:
+                waiting.append(each.__context__)
     return chain
 
 
