@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from entangle._seam.plugins import Plugin
 
 
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle sweep`."""
     parser.epilog = (
