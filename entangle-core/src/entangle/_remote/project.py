@@ -1,4 +1,8 @@
-"""The caller's own modules: those beside the program, which no place has installed."""
+"""The caller's own modules: those beside the program, which no place has installed.
+
+The framework counts among them, and so do the packages that its decorators are made in:
+a module with a task in it imports them, and needs no more of them than that.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import sys
 import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from entangle._seam import making
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +29,7 @@ class Project:
     """Finds modules that are neither the standard library's nor installed."""
 
     def __init__(self) -> None:
-        self._known: tuple[list[str], int] | None = None
+        self._known: tuple[list[str], int, int] | None = None
         self._names: frozenset[str] = frozenset()
         self._installed = tuple(
             {os.path.realpath(path) for path in _installed() if path}
@@ -31,10 +37,12 @@ class Project:
 
     def names(self) -> frozenset[str]:
         """Return the top-level names of all that may be asked for."""
-        known = list(sys.path), len(sys.modules)
+        known = list(sys.path), len(sys.modules), len(making.modules)
         if known != self._known:
             self._known = known
             found = {_FRAMEWORK}
+            found.update(name.partition(".")[0] for name in making.modules)
+            found.discard("__main__")
             for folder in sys.path:
                 found.update(self._in_folder(folder))
             for name, module in list(sys.modules.items()):
@@ -94,17 +102,24 @@ class Project:
 
     def _own(self, spec: Any) -> bool:
         origin = getattr(spec, "origin", None)
-        if type(origin) is not str or not origin.endswith(".py"):
+        places = [origin]
+        if origin is None:
+            # Of a namespace, which has no file.
+            places = list(getattr(spec, "submodule_search_locations", None) or ())
+        elif type(origin) is not str or not origin.endswith(".py"):
             return False
-        return not self._is_installed(os.path.realpath(origin))
+        return any(not self._is_installed(os.path.realpath(each)) for each in places)
 
     def _is_installed(self, path: str) -> bool:
         return path.startswith(self._installed)
 
 
 def _is_package(entry: os.DirEntry[str]) -> bool:
-    # There may be many.
-    return os.path.exists(f"{entry.path}/__init__.py")  # noqa: PTH110
+    """Tell whether modules are in a folder; it needs no ``__init__.py``."""
+    return entry.is_dir() and any(
+        name.endswith(".py")
+        for name in os.listdir(entry.path)  # noqa: PTH208 - there may be many
+    )
 
 
 def _entry(name: str, spec: Any) -> Entry | str | None:

@@ -59,17 +59,28 @@ class StreamExecutor(Executor):
         trust: bool = True,
     ) -> None:
         super().__init__()
-        for name, number in (("places", places), ("calls", calls)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name}={number}: it must be at least 1")
-        if idle is not None and not idle >= 0:
-            raise ValueError(f"idle={idle}: it must be a number of seconds")
+        self.check_terms(places=places, calls=calls, idle=idle)
         self.idle = idle
         self.__settings = places, calls, once, trust
         self.__lock = threading.Lock()
         self.__crew: Crew | None = None
         self.__relays: dict[Call, Relayed] = {}
         self.__shut = False
+
+    @staticmethod
+    def check_terms(
+        *, places: int = 1, calls: int | None = None, idle: float | None = None
+    ) -> None:
+        """Refuse settings that make no sense, for a `check_options` of the author's.
+
+        Raises:
+            ValueError: there is one; says which.
+        """
+        for name, number in (("places", places), ("calls", calls)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number}")
+        if idle is not None and not idle >= 0:
+            raise ValueError(f"idle must be a number of seconds, not {idle}")
 
     @abstractmethod
     def open(self, command: Sequence[str]) -> Stream:

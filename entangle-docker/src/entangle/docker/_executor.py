@@ -140,13 +140,10 @@ class DockerExecutor(StreamExecutor):
         }
         if "image" in own:
             check(Settings(**own))
-        for name in ("containers", "calls"):
-            number = options.get(name)
-            if number is not None and number < 1:
-                raise ValueError(f"{name}={number}: it must be at least 1")
-        idle = options.get("idle")
-        if idle is not None and not idle >= 0:
-            raise ValueError(f"idle={idle}: it must be a number of seconds")
+        containers = options.get("containers", 1)
+        if containers < 1:
+            raise ValueError(f"containers must be at least 1, not {containers}")
+        cls.check_terms(calls=options.get("calls"), idle=options.get("idle"))
 
     @property
     def label(self) -> str:
