@@ -9,7 +9,6 @@ from entangle.task import shutdown
 
 pytestmark = [pytest.mark.process, pytest.mark.integration]
 
-FACTOR = 3
 OTHERS = [
     minor
     for minor in ("3.9", "3.10", "3.11", "3.12", "3.13")
@@ -17,13 +16,14 @@ OTHERS = [
 ]
 
 
-def times(value: int) -> int:
-    return value * FACTOR
-
-
 @pytest.mark.parametrize("minor", OTHERS)
 def test_functions_travel_by_source(client, image, minor):
-    """With the helpers and plain globals that they use; errors come back as themselves."""
+    """With the helpers and plain values that they use; errors come back as themselves."""
+    factor = 3
+
+    def times(value: int) -> int:
+        return value * factor
+
     place = docker(image=image(f"python:{minor}"), network="none")
 
     @place
