@@ -442,7 +442,7 @@ class Lock:
     def __init__(self, name: str) -> None:
         name = name.replace(":", "-")
         # Not in TMPDIR, which each process of the tests has for itself.
-        self.path = Path("/tmp") / f"entangle-test-image-{name}-{os.getuid()}.lock"  # noqa: S108
+        self.path = Path("/tmp") / f"entangle-test-image-{name}-{os.getuid()}.lock"
 
     def __enter__(self) -> None:
         self.file = self.path.open("w")

@@ -14,8 +14,9 @@ import docker
 import docker_images
 import pytest
 from docker.errors import DockerException
-from entangle.docker import _labels
 from leaks import shutdown_pool
+
+from entangle.docker import _labels
 
 GRACE = 10.0
 
@@ -85,7 +86,12 @@ class PrivateEngine:
     def start(self):
         """Start it, and wait until it answers."""
         command = ["dockerd", "--data-root", f"{self.folder}/data"]
-        command += ["--exec-root", f"{self.folder}/exec", "--pidfile", f"{self.folder}/pid"]
+        command += [
+            "--exec-root",
+            f"{self.folder}/exec",
+            "--pidfile",
+            f"{self.folder}/pid",
+        ]
         # It must not touch what belongs to another engine of this machine.
         command += ["--bridge=none", "--iptables=false", "-H", self.address]
         with open(f"{self.folder}/log", "ab") as log:
@@ -138,12 +144,20 @@ class PrivateEngine:
         self.process.wait(30)
 
     def close(self):
-        """End it and all that it has started."""
+        """End it and all that it has started, and remove what it has mounted."""
         if self.process.poll() is None:
             self.stop()
-        for name in ("containerd/containerd.pid",):
-            with contextlib.suppress(OSError, ValueError):
-                os.kill(int(Path(self.folder, "exec", name).read_text()), signal.SIGTERM)
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                # What keeps its containers is given its folder as an argument.
+                if self.folder.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    os.kill(int(pid), signal.SIGKILL)
+        mounted = [
+            line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()
+        ]
+        for path in reversed(mounted):
+            if path.startswith(f"{self.folder}/"):
+                subprocess.run(["umount", "--lazy", path], check=False)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,9 @@
 import os
 
 import pytest
+
 from entangle.docker import DockerExecutor
 from entangle.docker._engine import Engine
-
 from entangle.testing import StreamConformance
 
 pytestmark = [pytest.mark.process, pytest.mark.integration]

@@ -7,9 +7,9 @@ from concurrent.futures import CancelledError
 
 import pytest
 from docker_kit import ours
-from entangle.docker import docker
 from life_kit import SOON, until, within
 
+from entangle.docker import _labels, docker
 from entangle.errors import (
     CompositionError,
     ProcessTimeoutException,
@@ -116,6 +116,42 @@ def test_several_containers(client, image):
     shutdown()
 
 
+def test_a_container_for_each_call(client, image):
+    """Nothing that one does is to be seen by another; none outlives its call."""
+
+    @docker(image=image(), network="none", fresh=True, containers=2)
+    def mark(number):
+        import os
+        import socket
+
+        found = os.path.exists("/tmp/mark")
+        with open("/tmp/mark", "w") as file:
+            file.write("x")
+        return socket.gethostname(), found
+
+    found = gather(*(mark(n) for n in range(4)))()
+    assert len({name for name, _ in found}) == 4
+    assert not any(marked for _, marked in found)
+    until(lambda: not running(client))
+
+
+def test_what_a_container_is_labelled_with(client, image):
+    """Whose it is, what it was made for, until when."""
+
+    def body():
+        return 1
+
+    body.__name__ = body.__qualname__ = 'it\'s a "task"'
+    assert docker(image=image(), network="none")(body)()() == 1
+    (found,) = client.api.containers(filters={"id": [*ours(client)]})
+    labels = found["Labels"]
+    assert labels[_labels.TASK] == body.__name__
+    assert labels[_labels.CALLER] == _labels.caller_here()
+    assert float(labels[_labels.EXPIRES]) > float(labels[_labels.CREATED])
+    assert labels[_labels.FOLDER].endswith("/door")
+    shutdown()
+
+
 def test_nothing_is_left_on_the_disk_here(place):
     """Not even while a container runs: the folder is gone as soon as it connected."""
     import tempfile
@@ -184,7 +220,7 @@ def test_no_network(place):
 
 
 def test_what_is_asked_for_is_there(image, tmp_path):
-    source = tmp_path / "it's a \"dir\""
+    source = tmp_path / 'it\'s a "dir"'
     source.mkdir()
     (source / "in.txt").write_text("hello")
     out = tmp_path / "out"

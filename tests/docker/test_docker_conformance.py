@@ -3,8 +3,8 @@
 import os
 
 import pytest
-from entangle.docker import DockerExecutor
 
+from entangle.docker import DockerExecutor
 from entangle.testing import StreamConformance
 
 pytestmark = [pytest.mark.process, pytest.mark.integration]

@@ -8,10 +8,9 @@ import time
 
 import pytest
 from docker_kit import ours, private_engine
-from entangle.docker import EngineError, docker
-from entangle.docker import _labels
 from life_kit import SOON, program, until, within
 
+from entangle.docker import EngineError, _labels, docker
 from entangle.errors import ProcessTerminatedException, ProcessTimeoutException
 from entangle.process import process
 from entangle.task import gather, shutdown
@@ -81,9 +80,7 @@ def test_a_container_that_is_killed_and_tried_again(place, client, capfd, tmp_pa
     assert future.result(20) == "awake"
 
 
-def test_a_paused_container_goes_on_when_it_is_unpaused(
-    place, client, capfd, caplog
-):
+def test_a_paused_container_goes_on_when_it_is_unpaused(place, client, capfd, caplog):
     @place
     def sleep():
         import time
@@ -182,9 +179,7 @@ def test_a_flood_of_output(place, capfd):
         os.dup2(write, 1)
         os.close(write)
         try:
-            counter = subprocess.Popen(
-                ["wc", "-c"], stdin=read, stdout=subprocess.PIPE
-            )
+            counter = subprocess.Popen(["wc", "-c"], stdin=read, stdout=subprocess.PIPE)
             os.close(read)
             sys_stdout, sys.stdout = sys.stdout, os.fdopen(os.dup(1), "w")
             try:
@@ -248,9 +243,7 @@ def test_a_task_that_forks_and_exits(place):
         import os
 
         me = os.getpid()
-        return [
-            int(n) for n in os.listdir("/proc") if n.isdigit() and int(n) > me
-        ]
+        return [int(n) for n in os.listdir("/proc") if n.isdigit() and int(n) > me]
 
     until(lambda: not others()())
 
@@ -426,9 +419,7 @@ def test_an_engine_that_refuses_this_user(monkeypatch, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*unclosed <socket:ResourceWarning")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
-def test_an_engine_that_stops_in_the_middle_of_a_run(
-    image, monkeypatch, how, caplog
-):
+def test_an_engine_that_stops_in_the_middle_of_a_run(image, monkeypatch, how, caplog):
     """The right value, or within a second an error that says so; then the next engine.
 
     Stopped in good order it ends its containers; killed, these run on without it, and

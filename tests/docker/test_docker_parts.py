@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+
+from entangle.backend import Call
 from entangle.docker import (
     ContainerError,
     EngineError,
@@ -21,8 +23,6 @@ from entangle.docker._abort import Aborted, Aborts
 from entangle.docker._attached import Tail
 from entangle.docker._door import CONNECT, NAME, Door
 from entangle.docker._sizes import in_bytes, shown
-
-from entangle.backend import Call
 from entangle.errors import EntangleError, PlaceError
 
 
@@ -68,9 +68,9 @@ def test_errors_pickle_with_what_they_know():
 
 
 def test_a_container_of_this_process_is_not_abandoned():
-    labels = _labels.made_now(Call(len, name="it's a \"task\""))
+    labels = _labels.made_now(Call(len, name='it\'s a "task"'))
     assert not _labels.abandoned(labels, 0)
-    assert labels[_labels.TASK] == "it's a \"task\""
+    assert labels[_labels.TASK] == 'it\'s a "task"'
     assert labels[_labels.RUN] == ""
     assert not _labels.abandoned(labels, 1e12), "while its caller lives"
 

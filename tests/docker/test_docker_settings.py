@@ -3,10 +3,11 @@
 import os
 
 import pytest
+
 from entangle.docker import docker
+from entangle.docker._checks import check
 from entangle.docker._images import Image
 from entangle.docker._settings import NOBODY, Settings, request, user_of
-
 from entangle.errors import OptionError
 
 
@@ -18,7 +19,7 @@ def an_image(**changes):
 def asked(image=None, *, folder="/private", granted=False, **options):
     """Return what the engine is asked for."""
     settings = Settings("python:3.12", **options)
-    settings.check()
+    check(settings)
     return request(
         settings,
         image or an_image(),

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from entangle._seam.plugins import Plugin
 
 
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle sweep`."""
     examples(parser, "sweep", "sweep --dry-run", "sweep docker --older-than 3600")

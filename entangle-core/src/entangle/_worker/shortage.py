@@ -15,7 +15,7 @@ def kills() -> int:
     """Return the number; 0 where the system doesn't tell."""
     for path in _COUNTERS:
         try:
-            with open(path, "rb") as file:
+            with open(path, "rb") as file:  # noqa: PTH123 - pathlib would be an import only for that
                 lines = file.read().splitlines()
         except OSError:
             continue

@@ -7,11 +7,16 @@ from typing import Final
 _ADVICE: Final = (
     (
         ("could not select device driver", "nvidia", "[[gpu]]"),
-        "it has no GPUs to give (the NVIDIA Container Toolkit brings them): leave "
-        "consume_gpu= and gpus= out, or use an engine that has some",
+        (
+            "it has no GPUs to give (the NVIDIA Container Toolkit brings them): leave "
+            "consume_gpu= and gpus= out, or use an engine that has some"
+        ),
     ),
     (("bind source path does not exist", "invalid mount"), "look at mounts="),
-    (("unable to find user", "unable to find group", "no matching entries"), "look at user="),
+    (
+        ("unable to find user", "unable to find group", "no matching entries"),
+        "look at user=",
+    ),
     (("network",), "look at network=: `docker network ls` lists those that there are"),
     (("memory",), "look at memory="),
     (("cpus",), "look at cpus="),

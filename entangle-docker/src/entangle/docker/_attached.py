@@ -31,7 +31,9 @@ class Tail:
         """Return it as text that a terminal can't be harmed by."""
         text = self._text.decode(errors="replace").replace("\r\n", "\n").strip()
         return "".join(
-            char if char.isprintable() or char in "\n\t" else "\N{REPLACEMENT CHARACTER}"
+            char
+            if char.isprintable() or char in "\n\t"
+            else "\N{REPLACEMENT CHARACTER}"
             for char in text
         )
 

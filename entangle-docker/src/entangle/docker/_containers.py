@@ -112,7 +112,11 @@ class Containers:
         with self._preparing:
             if aborts.aborted:
                 raise Aborted
-            if self._engine is not None and self._watch is not None and self._watch.lost:
+            if (
+                self._engine is not None
+                and self._watch is not None
+                and self._watch.lost
+            ):
                 # It was started anew, perhaps.
                 self._watch.close()
                 self._watch = None
@@ -295,5 +299,3 @@ def grants_gpus(engine: Engine, image: Image) -> bool:
     with engine.asked():
         runtimes: Any = engine.api.info().get("Runtimes") or {}
     return _GPU_RUNTIME in runtimes
-
-

@@ -8,6 +8,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -45,13 +46,14 @@ class Door:
     """
 
     def __init__(self) -> None:
-        self._outer = tempfile.mkdtemp(prefix="entangle-docker-")
+        self._outer = Path(tempfile.mkdtemp(prefix="entangle-docker-"))
         # Whoever the processes in the container are, they may pass; others on this
         # machine are kept out by the folder around it.
-        self.folder = os.path.join(self._outer, "door")
+        inner = self._outer / "door"
+        self.folder = str(inner)
         try:
-            os.mkdir(self.folder)
-            os.chmod(self.folder, 0o755)  # noqa: S103 - see above
+            inner.mkdir()
+            inner.chmod(0o755)
             self._socket = socket.socket(socket.AF_UNIX)
             self._bind()
         except BaseException:
@@ -66,7 +68,7 @@ class Door:
         try:
             path = f"/proc/self/fd/{folder}/{NAME}"
             self._socket.bind(path)
-            os.chmod(path, 0o666)  # noqa: S103 - see above
+            Path(path).chmod(0o666)
         finally:
             os.close(folder)
         self._socket.listen(1)

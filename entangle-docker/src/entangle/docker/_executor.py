@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from entangle.backend import StreamExecutor
 
+from ._checks import check
 from ._settings import Pull, Settings
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class DockerExecutor(StreamExecutor):
             not, nothing that comes out of it is unpickled.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is an option of the decorator
         self,
         *,
         image: str,
@@ -121,7 +122,7 @@ class DockerExecutor(StreamExecutor):
             pull=pull,
             entrypoint=entrypoint,
         )
-        self._settings.check()
+        check(self._settings)
         self._making = threading.Lock()
         self._containers: Containers | None = None
 
@@ -138,14 +139,11 @@ class DockerExecutor(StreamExecutor):
             if name not in _OF_THE_STREAM and value is not None
         }
         if "image" in own:
-            Settings(**own).check()
-        for name in ("containers", "calls"):
-            number = options.get(name)
-            if number is not None and number < 1:
-                raise ValueError(f"{name}={number}: it must be at least 1")
-        idle = options.get("idle")
-        if idle is not None and not idle >= 0:
-            raise ValueError(f"idle={idle}: it must be a number of seconds")
+            check(Settings(**own))
+        containers = options.get("containers", 1)
+        if containers < 1:
+            raise ValueError(f"containers must be at least 1, not {containers}")
+        cls.check_terms(calls=options.get("calls"), idle=options.get("idle"))
 
     @property
     def label(self) -> str:

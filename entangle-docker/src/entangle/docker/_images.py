@@ -121,8 +121,7 @@ def _pull(engine: Engine, name: str, platform: str, aborts: Aborts) -> None:
             aborts.by(steps.close),
         ):
             for step in steps:
-                if "error" in step:
-                    raise ImageError(str(step["error"]), image=name)
+                _require_well(step, name)
                 progress.add(step)
                 now = time.monotonic()
                 if now - told > _EVERY:
@@ -131,6 +130,11 @@ def _pull(engine: Engine, name: str, platform: str, aborts: Aborts) -> None:
     except (ImageError, ContainerError) as error:
         raise ImageError(_why(name, error.reason), image=name) from error
     log.info("pulled the image %s in %.1f s", name, time.monotonic() - begun)
+
+
+def _require_well(step: Mapping[str, Any], name: str) -> None:
+    if "error" in step:
+        raise ImageError(str(step["error"]), image=name)
 
 
 def split(name: str) -> tuple[str, str]:
@@ -150,9 +154,14 @@ def split(name: str) -> tuple[str, str]:
 def _why(name: str, said: str) -> str:
     """Say what a registry's refusal means for the user."""
     lower = said.lower()
-    registry = name.split("/", maxsplit=1)[0] if "." in name.split("/")[0] else ""
+    registry = (
+        name.split("/", maxsplit=1)[0] if "." in name.split("/", maxsplit=1)[0] else ""
+    )
     login = f"`docker login {registry}`".replace(" `", "`")
-    if "no matching manifest" in lower or "does not match the specified platform" in lower:
+    if (
+        "no matching manifest" in lower
+        or "does not match the specified platform" in lower
+    ):
         advice = "it is not built for this platform: choose another tag, or platform="
     elif "no such host" in lower or "connection refused" in lower or "timeout" in lower:
         advice = (

@@ -44,7 +44,7 @@ def made_now(call: Call | None = None, folder: str = "") -> dict[str, str]:
     now = time.time()
     labels = {
         CALLER: caller_here(),
-        PROGRAM: os.path.basename(sys.argv[0]) if sys.argv else "",
+        PROGRAM: Path(sys.argv[0]).name if sys.argv else "",
         TASK: call.name if call is not None else "",
         RUN: _run_of(call),
         CREATED: f"{now:.3f}",
@@ -86,8 +86,10 @@ def machine() -> str:
     A process id means something only among the processes that share its numbers.
     """
     try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        boot += os.readlink("/proc/self/ns/pid").strip("pid:")
+        boot = (
+            Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        )
+        boot += str(Path("/proc/self/ns/pid").readlink()).removeprefix("pid:")
     except OSError:
         boot = "?"
     return f"{socket.gethostname()}/{boot}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 import time
@@ -55,5 +54,5 @@ def _remove(container: str, labels: dict[str, str]) -> None:
     door = Path(labels.get(_labels.FOLDER, ""))
     # What a label says is not to be trusted with just any folder.
     ours = door.parent.name.startswith("entangle-docker-") and door.name == "door"
-    if ours and os.path.abspath(door.parent.parent) == tempfile.gettempdir():
+    if ours and door.parent.parent == Path(tempfile.gettempdir()):
         shutil.rmtree(door.parent, ignore_errors=True)

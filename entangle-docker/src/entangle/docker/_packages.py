@@ -109,10 +109,9 @@ def provide(
 @contextmanager
 def _alone(tag: str, aborts: Aborts) -> Iterator[None]:
     """Let one process of this user at a time build an image, and one thread in it."""
-    cache = os.environ.get("ENTANGLE_CACHE_DIR") or os.path.join(
-        os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "entangle"
-    )
-    folder = Path(cache, "docker")
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    own = os.environ.get("ENTANGLE_CACHE_DIR") or Path(cache, "entangle")
+    folder = Path(own, "docker")
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # The lock lies in memory and dies with its process; the empty file stays.
     with (folder / f"{tag.rpartition(':')[2]}.lock").open("w") as file:

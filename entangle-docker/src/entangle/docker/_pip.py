@@ -12,20 +12,22 @@ from urllib.parse import unquote, urlsplit
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_OPTIONS: Final = frozenset({
-    "extra-index-url",
-    "find-links",
-    "index-url",
-    "no-binary",
-    "no-index",
-    "only-binary",
-    "pre",
-    "prefer-binary",
-    "proxy",
-    "retries",
-    "timeout",
-    "trusted-host",
-})
+_OPTIONS: Final = frozenset(
+    {
+        "extra-index-url",
+        "find-links",
+        "index-url",
+        "no-binary",
+        "no-index",
+        "only-binary",
+        "pre",
+        "prefer-binary",
+        "proxy",
+        "retries",
+        "timeout",
+        "trusted-host",
+    }
+)
 """What is passed on as it is; pip takes it from variables of the environment, too."""
 _FILES: Final = frozenset({"cert", "client-cert", "constraint"})
 """What names files of this machine, whose text is passed on."""
@@ -113,7 +115,7 @@ def _paths() -> Iterator[Path]:
     for base in os.environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":"):
         yield Path(base, "pip", "pip.conf")
     yield Path("/etc/pip.conf")
-    home = Path(os.path.expanduser("~"))
+    home = Path.home()
     yield home / ".pip" / "pip.conf"
     yield Path(os.environ.get("XDG_CONFIG_HOME") or home / ".config", "pip", "pip.conf")
     yield Path(sys.prefix, "pip.conf")
@@ -134,11 +136,11 @@ def _folder(place: str) -> Iterator[str]:
     if parts.scheme not in {"", "file"}:
         return
     local = unquote(parts.path) if parts.scheme else place
-    path = os.path.abspath(os.path.expanduser(local))
-    if os.path.isdir(path):
-        yield path
-    elif os.path.isfile(path):
-        yield os.path.dirname(path)
+    path = Path(local).expanduser().absolute()
+    if path.is_dir():
+        yield str(path)
+    elif path.is_file():
+        yield str(path.parent)
 
 
 def _host(place: str) -> str:

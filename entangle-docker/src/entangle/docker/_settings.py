@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from ._sizes import in_bytes
@@ -30,12 +31,6 @@ GPU_WISH: Final = "NVIDIA_VISIBLE_DEVICES"
 
 _ROOT: Final = frozenset({"", "0", "root", "0:0", "root:root", "0:root", "root:0"})
 _VOLUME: Final = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_PLATFORM: Final = re.compile(r"[a-z0-9_]+(/[a-z0-9_]+){0,2}", re.IGNORECASE)
-_REFERENCE: Final = re.compile(
-    r"(?:[a-zA-Z0-9.-]+(?::\d+)?/)?"
-    r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*"
-    r"(?::[\w][\w.-]{0,127})?(?:@[a-zA-Z0-9_+.-]+:[0-9a-fA-F]{32,})?"
-)
 
 
 class Settings(NamedTuple):
@@ -60,75 +55,13 @@ class Settings(NamedTuple):
     pull: Pull = "missing"
     entrypoint: bool = True
 
-    def check(self) -> None:
-        """Refuse what types can't say.
-
-        Raises:
-            ValueError: an option has a value that can't be meant.
-        """
-        if not _REFERENCE.fullmatch(self.image):
-            raise ValueError(
-                f"image={self.image!r} is no name of an image, as 'python:3.12-slim' is"
-            )
-        _check_packages(self.packages)
-        if self.platform and not _PLATFORM.fullmatch(self.platform):
-            raise ValueError(
-                f"platform={self.platform!r} is none, as 'linux/arm64' is"
-            )
-        for option in ("memory", "shm_size"):
-            size = getattr(self, option)
-            if size is not None:
-                in_bytes(size, option)
-        if self.cpus is not None and not self.cpus > 0:
-            raise ValueError(f"cpus={self.cpus!r} must be more than none")
-        if isinstance(self.gpus, int) and self.gpus < 1:
-            raise ValueError(f"gpus={self.gpus!r}: say how many, 'all', or leave it out")
-        if not self.network:
-            raise ValueError("network='' is none: 'none' is a container without one")
-        for path, size in self.tmpfs.items():
-            _absolute(path, "tmpfs")
-            in_bytes(size, f"tmpfs[{path!r}]")
-        for source, target in self.mounts.items():
-            if not source:
-                raise ValueError("mounts: '' is neither a folder nor a volume")
-            _absolute(_mode(target)[0], f"mounts[{source!r}]")
-        if self.workdir:
-            _absolute(self.workdir, "workdir")
-        for name in self.environment:
-            if not name or "=" in name or "\0" in name:
-                raise ValueError(f"environment: {name!r} is no name of a variable")
-
     @property
     def wants_gpus(self) -> bool:
         """Whether it asks for GPUs, whatever the image says."""
         return self.gpus is not None or self.consume_gpu is not None
 
 
-def _check_packages(packages: Sequence[str]) -> None:
-    """Refuse what is no requirement.
-
-    Raises:
-        ValueError: one is an option of pip's or a path; the message says which.
-    """
-    for package in packages:
-        if not package.strip() or package.strip().startswith("-"):
-            raise ValueError(
-                f"packages: {package!r} is no requirement, as 'numpy' or 'numpy>=2' is; "
-                "options belong into pip's own configuration"
-            )
-        if package.startswith((".", "/", "~")):
-            raise ValueError(
-                f"packages: {package!r} is a path: build an image with it, or a wheel "
-                "in a folder that find-links of pip's configuration names"
-            )
-
-
-def _absolute(path: str, option: str) -> None:
-    if not path.startswith("/"):
-        raise ValueError(f"{option}: {path!r} must be an absolute path in the container")
-
-
-def _mode(target: str) -> tuple[str, bool]:
+def split_mode(target: str) -> tuple[str, bool]:
     """Split the end off a mount's target that says whether it may be written to."""
     path, _, mode = target.rpartition(":")
     if path and mode in {"ro", "rw"}:
@@ -226,12 +159,13 @@ def _limits(settings: Settings, folder: str, *, gpus: bool) -> dict[str, Any]:
 
 
 def _mount(source: str, target: str) -> dict[str, Any]:
-    path, writable = _mode(target)
+    path, writable = split_mode(target)
     made: dict[str, Any] = {"Target": path, "ReadOnly": not writable}
     if _VOLUME.fullmatch(source):
         return made | {"Type": "volume", "Source": source}
-    here = os.path.abspath(os.path.expanduser(source))
-    return made | {"Type": "bind", "Source": here}
+    # Links stay links: the engine may see another file system.
+    here = Path(source).expanduser().absolute()
+    return made | {"Type": "bind", "Source": os.path.normpath(here)}
 
 
 def _gpus(wanted: int | str | tuple[str, ...] | None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Final
 
 _UNITS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SIZE: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?b?)", re.IGNORECASE)
+_STEP: Final = 1000
 
 
 def in_bytes(size: float | str, option: str) -> int:
@@ -31,10 +32,8 @@ def in_bytes(size: float | str, option: str) -> int:
 
 def shown(size: float) -> str:
     """Show a size for people, in decimal units as Docker does."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:  # noqa: PLR2004 - the step between units
-            break
-        size /= 1000
-    else:
-        unit = "TB"
+    units = ["TB", "GB", "MB", "kB", "B"]
+    unit = units.pop()
+    while size >= _STEP and units:
+        size, unit = size / _STEP, units.pop()
     return f"{size:.3g} {unit}"

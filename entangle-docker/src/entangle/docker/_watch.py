@@ -139,5 +139,3 @@ class Watch:
             )
         elif action == "unpause":
             log.warning("%s goes on", name)
-
-
