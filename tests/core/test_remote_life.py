@@ -410,3 +410,33 @@ def test_coroutine_functions(here):
 
     assert task(executor=here)(later)(1)() == 2
     assert here.submit(later, 2).result(20) == 3
+
+
+def test_a_place_that_takes_too_long():
+    """Whatever waits for it fails; what comes later is ended unused."""
+    gate = threading.Event()
+
+    class Slow(HereExecutor):
+        patience = 0.2
+
+        def open(self, command):
+            gate.wait(30)
+            return super().open(command)
+
+    with Slow() as executor:
+        with pytest.raises(ProcessTimeoutException) as caught:
+            task(executor=executor)(abs)(1)()
+        assert (caught.value.phase, caught.value.seconds) == ("start", 0.2)
+        gate.set()
+        until(lambda: executor.streams)
+        assert gone(executor.streams[0].pid)
+
+
+def test_a_place_that_says_nothing_for_too_long():
+    class Silent(HereExecutor):
+        patience = 0.2
+
+    with Silent([sys.executable, "-c", "import sys; sys.stdin.read()"]) as executor:
+        with pytest.raises(ProcessTimeoutException):
+            executor.submit(abs, 1).result(20)
+        assert gone(executor.streams[0].pid)
