@@ -22,6 +22,7 @@ from entangle.errors import (
 )
 from entangle.process import process
 from entangle.task import gather, shutdown, task
+from entangle.testing import RecordedCall
 
 pytestmark = pytest.mark.process
 
@@ -440,3 +441,51 @@ def test_a_place_that_says_nothing_for_too_long():
         with pytest.raises(ProcessTimeoutException):
             executor.submit(abs, 1).result(20)
         assert gone(executor.streams[0].pid)
+
+
+# -- output
+
+
+def test_output_is_there_while_the_body_runs(here, tmp_path):
+    """Of Python, of C, of other programs; each whole, and apart."""
+
+    def speak(folder):
+        import ctypes
+
+        print("from Python", flush=True)
+        print("as an error", file=sys.stderr)
+        libc = ctypes.CDLL(None)
+        libc.puts(b"from C")
+        libc.fflush(None)
+        os.system("echo from a program")
+        end = time.monotonic() + 30
+        while not Path(folder, "seen").exists() and time.monotonic() < end:
+            time.sleep(0.005)
+        print("at the end", end="")
+
+    call = RecordedCall(speak, str(tmp_path))
+    here.start(call)
+    lines = ["from Python", "from C", "from a program"]
+    until(lambda: call.text("stdout").splitlines() == lines)
+    until(lambda: call.text("stderr") == "as an error\n")
+    assert not call.ends()
+    (tmp_path / "seen").touch()
+    assert call.end().kind == "succeeded"
+    assert call.text("stdout").splitlines() == [*lines, "at the end"]
+
+
+def test_output_of_several_calls_is_apart():
+    """Each call gets its own lines, although they run at the same time."""
+
+    def speak(name):
+        for number in range(500):
+            print(name, number)
+
+    with HereExecutor(calls=3) as executor:
+        calls = [RecordedCall(speak, name) for name in "abc"]
+        for call in calls:
+            executor.start(call)
+        for call, name in zip(calls, "abc", strict=True):
+            call.end()
+            expected = [f"{name} {number}" for number in range(500)]
+            assert call.text("stdout").splitlines() == expected

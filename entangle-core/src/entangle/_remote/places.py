@@ -160,9 +160,13 @@ class Places:
         command, marker = bootstrap.command()
         stream: Stream | None = None
         error: BaseException | None = None
+        # What the place will most likely need is made while it starts.
+        tag = sys.implementation.cache_tag or ""
+        ahead = threading.Thread(target=bootstrap.payload, args=(tag,), daemon=True)
         try:
-            bootstrap.payload(sys.implementation.cache_tag or "")  # ahead of its answer
+            ahead.start()
             stream = self._opener(command)
+            ahead.join()
         except BaseException as trouble:
             error = trouble
         self._hub.post(self._opened, opening, stream, marker, error)
