@@ -5,9 +5,9 @@ of this machine; `ssh host python3` or `docker exec -i name python3` would do as
 Nothing has to be installed there.
 """
 
-import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from entangle.backend import CommandStream, Stream, StreamExecutor, infrastructure
 from entangle.process import process
@@ -38,8 +38,8 @@ elsewhere = infrastructure(ElsewhereExecutor)
 @elsewhere(calls=2)
 def count(text: str) -> tuple[int, str]:
     """Count words; what is printed there appears here."""
-    print("counting in", os.getcwd())
-    return len(text.split()), os.getcwd()
+    print("counting in", Path.cwd())
+    return len(text.split()), str(Path.cwd())
 
 
 @process
