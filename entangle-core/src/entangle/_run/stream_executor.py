@@ -44,7 +44,7 @@ class StreamExecutor(Executor):
             as `TaskError`, returned nodes are refused.
 
     Attributes:
-        idle: As the argument; for places that are opened from now on.
+        idle: As the argument; read at the first call.
         silence: Seconds that a place may take to answer when a call there is to be
             ended; then the place is.
         patience: Seconds that a place may take from being opened until it takes calls;
@@ -123,7 +123,9 @@ class StreamExecutor(Executor):
             ) from error
         packed = None
         if not plain(call):
-            packed = payload(call.args, call.kwargs, call.function, call.name)
+            # Memory of this machine is of no use there.
+            args, kwargs = call.args, call.kwargs
+            packed = payload(args, kwargs, call.function, call.name, shared=False)
         snapshot = pool.snapshots.now()
         prepared = prepare(call.options, shipped, snapshot, pool, call.name)
         prepared = prepared._replace(payload=packed)
