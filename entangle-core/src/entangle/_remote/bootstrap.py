@@ -122,7 +122,8 @@ def payload(tag: str, *, library: bool = True) -> bytes:
 @functools.cache
 def _payload(*, compiled: bool, library: bool) -> bytes:
     entries: dict[str, Any] = dict(_entries(compiled=compiled))
-    entries[""] = dict(_compiled_library()) if library else {}
+    if library:
+        entries[""] = dict(_compiled_library())
     data = zlib.compress(marshal.dumps(entries, 2), 1)
     return _LOADER + b"%09d" % len(data) + data
 

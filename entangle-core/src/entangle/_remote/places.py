@@ -185,8 +185,15 @@ class Places:
         # What the place will most likely need is made while it starts.
         tag = sys.implementation.cache_tag or ""
         ahead = threading.Thread(target=bootstrap.payload, args=(tag,), daemon=True)
+        # That takes longer, and only some places need it.
+        further = threading.Thread(
+            target=partial(bootstrap.payload, tag, library=False),
+            name="entangle-ahead",
+            daemon=True,
+        )
         try:
             ahead.start()
+            further.start()
             opened_for.set(opening.call)
             stream = self._opener.open(command)
             ahead.join()
