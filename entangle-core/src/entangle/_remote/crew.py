@@ -389,14 +389,14 @@ class Crew:
                 job.deaths += unasked
                 again.append(job)
             else:
-                error = endings.of_worker(
+                death = endings.of_worker(
                     self._terms.label,
                     job,
                     worker,
                     status,
                     for_memory=for_memory and unasked,
                 )
-                self._fail(job, error)
+                self._fail(job, death)
         self._put_back(again)
 
     def _bury(self, worker: FarWorker) -> None:

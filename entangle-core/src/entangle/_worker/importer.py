@@ -142,7 +142,7 @@ class _Compiled(SourceFileLoader):
         import marshal
 
         code: CodeType = marshal.loads(self._code)  # noqa: S302 - sent by the caller
-        _imp._fix_co_filename(code, self.path)  # noqa: SLF001 - as importlib does
+        _imp._fix_co_filename(code, self.path)  # type: ignore[attr-defined]  # noqa: SLF001 - as importlib does
         return code
 
 
