@@ -19,7 +19,7 @@ from .stream import Ended
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from entangle._pool.hub import Hub
+    from entangle._pool.hub import Hub, Timer
     from entangle._pool.jobs import Job
     from entangle._seam.call import Call
 
@@ -41,6 +41,8 @@ class Terms(NamedTuple):
         once: Whether each runs one call alone.
         idle: Seconds after which an unused one is closed.
         trust: Whether pickles of theirs are decoded.
+        silence: Seconds that one may take to answer when a worker is to be ended.
+        patience: Seconds that one may take from being opened to its answer.
     """
 
     label: str
@@ -49,36 +51,8 @@ class Terms(NamedTuple):
     once: bool
     idle: float
     trust: bool
-
-
-class Opening:
-    """A place that is being opened.
-
-    Attributes:
-        call: The call that it is first needed for.
-        wanted: Whether anybody waits for it still.
-    """
-
-    __slots__ = ("call", "wanted")
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-        self.wanted = True
-
-
-class Opener(Protocol):
-    """Who opens places; on threads for that."""
-
-    def open(self, command: Sequence[str]) -> Stream:
-        """Open one; it may block."""
-        ...
-
-    def unwanted(self) -> None:
-        """Have what is being opened return or raise soon."""
-
-
-opened_for: ContextVar[Call | None] = ContextVar("entangle_opened_for", default=None)
-"""The call that the place which this thread opens is first needed for."""
+    silence: float
+    patience: float
 
 
 class Owner(Protocol):
@@ -97,12 +71,40 @@ class Owner(Protocol):
     def none_opens(self, error: BaseException) -> None:
         """No place is there, and none could be opened."""
 
+    def none_answers(self, seconds: float) -> None:
+        """No place is there, and none has answered in time."""
+
     def wanted(self) -> bool:
         """Tell whether calls wait."""
         ...
 
     def all_gone(self) -> None:
         """No place is left, nor one being opened or closed."""
+
+
+class Opener(Protocol):
+    """Who opens places; on threads for that."""
+
+    def open(self, command: Sequence[str]) -> Stream:
+        """Open one; it may block."""
+        ...
+
+    def unwanted(self) -> None:
+        """Have what is being opened return or raise soon."""
+
+
+opened_for: ContextVar[Call | None] = ContextVar("entangle_opened_for", default=None)
+"""The call that the place which this thread opens is first needed for."""
+
+
+class Opening:
+    """A place that does not take calls yet."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call  # that it is first needed for
+        self.given_up = False  # whether nobody waits for it
+        self.host: PlaceHost | None = None  # once there is a stream
+        self.deadline: Timer | None = None
 
 
 class Places:
@@ -124,8 +126,8 @@ class Places:
         self._terms = terms
         self._opener = opener
         self._owner = owner
-        self._openings: set[Opening] = set()
-        self._given_up = 0  # openings that nobody waits for, and that are not over
+        self._openings: set[Opening] = set()  # without a stream yet
+        self._given_up = 0  # of those that nobody waits for, and that are not over
         self._closing = 0  # streams that are being closed, on threads
         self._failed = False  # whether one could not be opened
         self._ended = False  # whether none is opened any more
@@ -162,14 +164,17 @@ class Places:
         """Open as many more places as help calls that wait."""
         if self._failed and self.hosts:
             return  # one more was not to be had: those that are there have to do
-        opening = len(self._openings)
-        coming = opening + sum(host.hello is None for host in self.hosts)
-        room = self._terms.places - len(self.hosts) - opening
+        going_on = len(self._openings)
+        coming = going_on + sum(host.hello is None for host in self.hosts)
+        room = self._terms.places - len(self.hosts) - going_on
         for _ in range(min(room, len(waiting) - coming)):
-            one = Opening(waiting[coming].call)
-            self._openings.add(one)
+            opening = Opening(waiting[coming].call)
+            self._openings.add(opening)
+            late = partial(self._late, opening)
+            until = time.monotonic() + self._terms.patience
+            opening.deadline = self._hub.at(until, late)
             threading.Thread(
-                target=self._open, args=(one,), name="entangle-opening", daemon=True
+                target=self._open, args=(opening,), name="entangle-opening", daemon=True
             ).start()
 
     def _open(self, opening: Opening) -> None:
@@ -177,10 +182,21 @@ class Places:
         command, marker = bootstrap.command()
         stream: Stream | None = None
         error: BaseException | None = None
+        # What the place will most likely need is made while it starts.
+        tag = sys.implementation.cache_tag or ""
+        ahead = threading.Thread(target=bootstrap.payload, args=(tag,), daemon=True)
+        # That takes longer, and only some places need it.
+        further = threading.Thread(
+            target=partial(bootstrap.payload, tag, library=False),
+            name="entangle-ahead",
+            daemon=True,
+        )
         try:
-            bootstrap.payload(sys.implementation.cache_tag or "")  # ahead of its answer
+            ahead.start()
+            further.start()
             opened_for.set(opening.call)
             stream = self._opener.open(command)
+            ahead.join()
         except BaseException as trouble:
             error = trouble
         self._hub.post(self._opened, opening, stream, marker, error)
@@ -195,16 +211,14 @@ class Places:
         marker: bytes,
         error: BaseException | None,
     ) -> None:
-        if not opening.wanted:
-            self._given_up -= 1
-            if stream is not None:
-                self._dispose(stream.kill)
-            self._tell_if_gone()
-            return
-        self._openings.remove(opening)
-        if stream is not None:
+        self._openings.discard(opening)
+        self._given_up -= opening.given_up
+        if stream is not None and opening.given_up:
+            self._dispose(stream.kill)
+        elif stream is not None:
             try:
-                host = PlaceHost(self._hub, stream, marker, self)
+                host = PlaceHost(self._hub, stream, marker, self, self._terms.silence)
+                opening.host, host.deadline = host, opening.deadline
                 host.start()
             except Exception as trouble:
                 error = trouble
@@ -213,8 +227,26 @@ class Places:
                 self.hosts.append(host)
                 if self._ended or not self._owner.wanted():
                     self.end(host, kill=True)
-        if error is not None:
+        if error is not None and not opening.given_up:
+            if opening.deadline is not None:
+                opening.deadline.cancel()
             self._not_opened(error)
+        self._tell_if_gone()
+
+    def _late(self, opening: Opening) -> None:
+        """Give a place up that still takes no calls."""
+        host = opening.host
+        if host is not None:
+            if host.hello is not None or host.over:
+                return
+            self.end(host, kill=True)
+        elif opening.given_up:
+            return
+        else:
+            self._give_up([opening])
+        self._failed = True
+        if not self.hosts and not self._openings:
+            self._owner.none_answers(self._terms.patience)
         self._tell_if_gone()
 
     def _not_opened(self, error: BaseException) -> None:
@@ -229,11 +261,16 @@ class Places:
         for host in self:
             if host.hello is None:
                 self.end(host, kill=True)
-        if self._openings:
-            for opening in self._openings:
-                opening.wanted = False
-            self._given_up += len(self._openings)
-            self._openings.clear()
+        self._give_up(list(self._openings))
+
+    def _give_up(self, openings: list[Opening]) -> None:
+        for opening in openings:
+            opening.given_up = True
+            if opening.deadline is not None:
+                opening.deadline.cancel()
+        self._openings.difference_update(openings)
+        self._given_up += len(openings)
+        if openings and not self._openings:
             self._dispose(self._opener.unwanted)
 
     # -- closing -----------------------------------------------------------------

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
 
 class Aborted(Exception):  # noqa: N818 - told to nobody but us
@@ -26,7 +26,7 @@ class Aborts:
         self._aborted = False
 
     @contextmanager
-    def by(self, end: Callable[[], object]) -> Iterator[None]:
+    def by(self, end: Callable[[], object]) -> Generator[None]:
         """Have something ended by a function, called on whichever thread aborts.
 
         Raises:

@@ -20,7 +20,7 @@ from ._streams import AttachedStream, Container, SocketStream
 from ._watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from entangle.backend import Call, Stream
 
@@ -239,7 +239,7 @@ def _connected(
 
 
 @contextmanager
-def _refusals(engine: Engine, image: Image) -> Iterator[None]:
+def _refusals(engine: Engine, image: Image) -> Generator[None]:
     """Have it said what is to be done about what the engine refuses."""
     try:
         with engine.asked(image.name):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ._errors import ContainerError, DockerError, EngineError, ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Generator, Mapping
 
 _TIMEOUT: Final = 60
 _SOCKET: Final = "unix://"
@@ -54,7 +54,7 @@ class Engine:
         self._heard.response = response
 
     @contextmanager
-    def pulling(self, repository: str, tag: str, platform: str) -> Iterator[Any]:
+    def pulling(self, repository: str, tag: str, platform: str) -> Generator[Any]:
         """Pull an image; what is given yields steps, and may be closed by any thread.
 
         The engine ends a pull whose reader is gone.
@@ -89,7 +89,7 @@ class Engine:
         return f"{about.get('Os')}/{about.get('Arch')}"
 
     @contextmanager
-    def asked(self, image: str = "") -> Iterator[None]:
+    def asked(self, image: str = "") -> Generator[None]:
         """Have what the engine says raised as our errors.
 
         Args:
@@ -183,7 +183,6 @@ def _sdk() -> Any:
     """Import the SDK, which takes a tenth of a second."""
     with _importing:
         import docker
-        import docker.errors
 
     return docker
 

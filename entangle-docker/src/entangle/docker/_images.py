@@ -44,8 +44,9 @@ class Image(NamedTuple):
 
 def as_image(name: str, found: Mapping[str, Any]) -> Image:
     """Return what is of use of an engine's description."""
-    config = found.get("Config") or {}
-    pairs = (entry.partition("=") for entry in config.get("Env") or ())
+    config: Mapping[str, Any] = found.get("Config") or {}
+    variables: list[str] = config.get("Env") or []
+    pairs = (entry.partition("=") for entry in variables)
     variant = found.get("Variant")
     parts = [str(found.get("Os")), str(found.get("Architecture"))]
     return Image(
@@ -189,7 +190,7 @@ class Progress:
     def add(self, step: Mapping[str, Any]) -> None:
         """Take in one step that the engine told."""
         layer = str(step.get("id") or "")
-        detail = step.get("progressDetail") or {}
+        detail: Mapping[str, Any] = step.get("progressDetail") or {}
         status = step.get("status")
         if status == "Downloading" and "current" in detail:
             self._done[layer] = int(detail["current"])

@@ -18,7 +18,7 @@ from ._images import Image, as_image
 from ._log import log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
     from ._abort import Aborts
     from ._engine import Engine
@@ -107,7 +107,7 @@ def provide(
 
 
 @contextmanager
-def _alone(tag: str, aborts: Aborts) -> Iterator[None]:
+def _alone(tag: str, aborts: Aborts) -> Generator[None]:
     """Let one process of this user at a time build an image, and one thread in it."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     own = os.environ.get("ENTANGLE_CACHE_DIR") or Path(cache, "entangle")

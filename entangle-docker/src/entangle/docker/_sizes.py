@@ -24,10 +24,12 @@ def in_bytes(size: float | str, option: str) -> int:
             raise ValueError(
                 f"{option}={size!r} is no size: write bytes, or a text like '512m' or '2GB'"
             )
-        size = float(match[1]) * 1024 ** _UNITS[match[2].lower()]
-    if not size > 0:
+        count = float(match[1]) * 1024.0 ** _UNITS[match[2].lower()]
+    else:
+        count = size
+    if not count > 0:
         raise ValueError(f"{option}={size!r} must be more than nothing")
-    return int(size)
+    return int(count)
 
 
 def shown(size: float) -> str:

@@ -114,7 +114,7 @@ class Watch:
             log.warning("the Docker Engine does not answer any more")
 
     def _take(self, event: dict[str, Any]) -> None:
-        actor = event.get("Actor") or {}
+        actor: dict[str, Any] = event.get("Actor") or {}
         container = str(actor.get("ID") or event.get("id") or "")
         action = str(event.get("Action") or event.get("status") or "")
         with self._changed:
