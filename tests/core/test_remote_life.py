@@ -21,7 +21,7 @@ from entangle.errors import (
     ProcessTimeoutException,
 )
 from entangle.process import process
-from entangle.task import gather, shutdown, task
+from entangle.task import as_completed, gather, shutdown, task
 from entangle.testing import RecordedCall
 
 pytestmark = pytest.mark.process
@@ -489,3 +489,45 @@ def test_output_of_several_calls_is_apart():
             call.end()
             expected = [f"{name} {number}" for number in range(500)]
             assert call.text("stdout").splitlines() == expected
+
+
+# -- tiny calls in batches
+
+
+def mostly_tiny(number, slow, gate):
+    """Return at once, but for one number, which waits for a file."""
+    end = time.monotonic() + 30
+    while number == slow and not os.path.exists(gate) and time.monotonic() < end:
+        time.sleep(0.005)
+    return number
+
+
+@pytest.mark.parametrize("slow", [0, 7, 39])
+def test_a_slow_call_keeps_no_other_waiting(tmp_path, slow):
+    """Results before it in its batch are told, calls behind it run elsewhere."""
+    gate = str(tmp_path / "gate")
+    with HereExecutor(calls=2) as executor:
+        call = task(executor=executor)(mostly_tiny)
+        gather(*[call(n, -1, gate) for n in range(300)])()
+        landed = []
+        for _, future in as_completed([call(n, slow, gate) for n in range(40)]):
+            landed.append(future.result())
+            if len(landed) == 39:
+                assert slow not in landed
+                Path(gate).touch()
+        assert sorted(landed) == list(range(40))
+
+
+def test_a_timeout_counts_for_its_own_call_alone(tmp_path):
+    """Tiny calls beside it, of the same function, are not taken along."""
+    gate = str(tmp_path / "gate")
+    with HereExecutor(calls=1) as executor:
+        call = task(executor=executor)(mostly_tiny)
+        gather(*[call(n, -1, gate) for n in range(300)])()
+        late = task(executor=executor, timeout=0.3)(mostly_tiny)
+        pairs = as_completed(
+            [late(1, 1, gate), *[call(n, -1, gate) for n in range(50)]]
+        )
+        outcomes = [future.exception() for _, future in pairs]
+        assert [type(error) for error in outcomes if error] == [ProcessTimeoutException]
+        assert len(executor.streams) == 1
