@@ -5,7 +5,6 @@ import os
 import re
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
@@ -13,6 +12,7 @@ import pytest
 from entangle._cli.main import main
 from entangle._see import folder as folders
 from entangle._see.format import FORMAT, header, line, line_of
+from entangle.process import process
 from entangle.run import (
     NodeAdded,
     NodeEnded,
@@ -22,7 +22,6 @@ from entangle.run import (
     RunStarted,
     log,
 )
-from entangle.thread import thread
 
 RUN = "20260101-120000-0123abcd"
 NAME = 'e\x1b[2Jvil\x07<b>"🎉'
@@ -302,30 +301,40 @@ def test_a_log_that_cannot_be_kept(tmp_path, monkeypatch):
 
 
 @pytest.mark.process
-def test_a_run_is_followed(tmp_path):
+def test_a_run_is_followed(tmp_path, capfd):
     """What is printed while it is looked at is printed, till the run is over."""
-    go = threading.Event()
-    with log(tmp_path):
-        future = thread(go.wait)(60).submit()
-        (run_name,) = wait_for_run(tmp_path)
-        follower = subprocess.Popen(
-            [sys.executable, "-m", "entangle", "logs", "-f", "--folder", str(tmp_path)],
+    go = str(tmp_path / "go")
+
+    def work():
+        print("first")
+        while not os.path.exists(go):
+            time.sleep(0.001)
+        print("second")
+
+    folder = str(tmp_path / "runs")
+    with log(folder):
+        future = process(work)().submit()
+        (run_name,) = wait_for_run(folder)
+        with subprocess.Popen(
+            [sys.executable, "-m", "entangle", "logs", "-f", "--folder", folder],
             stdout=subprocess.PIPE,
-        )
-        assert folders.under_way(str(tmp_path), run_name)
-        assert follower.poll() is None
-        go.set()
-        future.result(60)
-    assert follower.wait(60) == 0
-    follower.stdout.close()
+            text=True,
+        ) as follower:
+            assert follower.stdout.readline().endswith("work 1 │ first\n")
+            assert folders.under_way(folder, run_name)
+            open(go, "w").close()
+            future.result(60)
+            assert follower.stdout.read().endswith("work 1 │ second\n")
+    assert follower.returncode == 0
+    assert capfd.readouterr().out == "first\nsecond\n"
 
 
 def wait_for_run(folder):
     deadline = time.monotonic() + 20
-    while not folders.runs(str(folder)):
+    while not folders.runs(folder):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    return folders.runs(str(folder))
+    return folders.runs(folder)
 
 
 @pytest.mark.process

@@ -194,6 +194,35 @@ def test_attempts_that_follow():
 
 
 @pytest.mark.process
+def test_what_took_too_long(tmp_path):
+    slow = process(time.sleep, timeout=0.05, retry=1)
+    events = []
+    with observe(events.append), pytest.raises(TimeoutError):
+        slow(60)()
+    ended = of(events, NodeEnded)
+    assert [(event.attempt, event.outcome) for event in ended] == [
+        (1, "killed"),
+        (2, "killed"),
+    ]
+    assert all("ProcessTimeoutException" in event.error for event in ended)
+    assert [event.attempt for event in of(events, NodeRetried)] == [2]
+
+
+@pytest.mark.process
+def test_who_asks_in_a_task_is_told_of_the_runs_there():
+    def work():
+        events = []
+        with observe(events.append):
+            thread(one)()()
+        return [type(event).__name__ for event in events]
+
+    names, outer = observed(process(work)())
+    assert names[0] == "RunStarted"
+    assert names[-1] == "RunEnded"
+    assert len(of(outer, RunStarted)) == 1
+
+
+@pytest.mark.process
 def test_output_is_told_of_with_its_node(capfd):
     def say(text):
         print(text)

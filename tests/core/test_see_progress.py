@@ -91,8 +91,9 @@ def test_stdout_is_the_users(tmp_path):
 
 @pytest.mark.process
 def test_short_runs_are_not_shown(tmp_path):
-    text = GRAPH.replace("rest()", "rest(0)").replace("sleep(0.3)", "sleep(0)")
-    seen = Terminal().run(program(tmp_path, text))
+    patient = "from entangle._see.progress import Progress\n"
+    patient += "Progress.__init__.__kwdefaults__['patience'] = 60\n"
+    seen = Terminal().run(program(tmp_path, patient + GRAPH))
     assert seen.lines() == ["2"]
     assert b"\x1b" not in seen.raw
 
@@ -235,7 +236,12 @@ def test_a_run_that_is_interrupted_leaves_the_terminal_clean(tmp_path):
         HEAD
         + """
 import _thread, threading
-threading.Timer(0.8, _thread.interrupt_main).start()
+from entangle._see import live
+def later():
+    while not any(display._height for display in live._active):
+        time.sleep(0.01)
+    _thread.interrupt_main()
+threading.Thread(target=later).start()
 try:
     process(rest)(30).run(progress=True)
 except KeyboardInterrupt:

@@ -25,6 +25,7 @@ from . import death
 from .dispatch import Dispatcher
 from .fleet import Fleet
 from .jobs import Job, Prepared
+from .seen import SEEN, seen
 from .shared_names import SharedByName
 
 log = Log("entangle.pool")
@@ -536,8 +537,8 @@ class Processes:
     def _space(self, worker: WorkerProcess, item: Any) -> None:
         """Give a worker shared memory to write to, or note why it could not use it."""
         request, what, detail = pickle.loads(item.body)
-        if what in {space.TRACEPARENT, space.SPAN}:
-            self._traced(worker, request, what, detail)
+        if what in SEEN:
+            seen(worker, request, what, detail)
             return
         if what == space.FAILED:
             self._segments.refused(detail)
@@ -553,19 +554,6 @@ class Processes:
         if answer is not None and type(answer) is not str:
             answer = (answer[0].fields(), *answer[1:])
         worker.send(frames.pack(frames.GRANTED, pickle.dumps((request, answer), 4)))
-
-    def _traced(
-        self, worker: WorkerProcess, request: int, what: int, detail: Any
-    ) -> None:
-        """Tell a call by what name it is traced, or pass on a part of it."""
-        seen = worker.outstanding[0].call.seen() if worker.outstanding else None
-        if what == space.SPAN:
-            if seen is not None:
-                seen.span(*detail)
-            return
-        name = None if seen is None else seen.traceparent()
-        answer = request, None if name is None else (name,)
-        worker.send(frames.pack(frames.GRANTED, pickle.dumps(answer, 4)))
 
     def run_over(self, run: object) -> None:
         """Let go of the memory that the tasks of a run have shared."""

@@ -187,6 +187,8 @@ class Channel:
             run.hub.post(run.no_more if self.empty else run.cancel)
             if wait:
                 self._pool.finish(run)
+        if wait and run.finished and run.watch is not None:
+            run.watch.settle()
 
 
 def _shown(value: Any) -> str:

@@ -159,14 +159,18 @@ class News:
             self._feed(self._ended, call, how)
 
     def _ended(self, call: NodeCall, how: str) -> None:
-        self._left(call, how)
         item, now = call.item, self.clock()
+        # Why it was to be ended, if it was too slow.
+        overrun = None if item.extra is None else item.extra.overrun
+        self._left(call, how, overrun)
         if item.status in {ISSUED, RUNNING}:
             # Somebody else's executor was shut down, say.
             error = TaskError("CancelledError", f"the place ended {call.name} unasked")
             self.engine.failed(item, call.attempt, error, now)
         else:
             self.engine.ended(item, call.attempt, how, now)
+            if self.watch is not None and item.status < SUCCEEDED:
+                self.watch.retried(call)
             if item.error is not None:
                 failed.remember(item.error, call)
 

@@ -14,6 +14,7 @@ from entangle._seam import discovery
 from entangle._seam.events import NodeAdded, RunStarted
 from entangle._seam.plugins import plugins
 from entangle._worker import codec
+from entangle._worker import main as worker
 from entangle._worker.preview import MOST, preview
 from entangle.errors import one_line
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 _TEXTS: Final = frozenset((str, bytes))
 # Its body is over, or it has none.
 _OVER: Final = frozenset((EXPANDING, ASSEMBLING, SUCCEEDED, SKIPPED))
-FEW: Final = 64
+FEW: Final = 64  # nodes that are added at once
 _SMALL: Final = frozenset((bool, int, float, type(None)))
 _NOTHING: Final = Shown()  # where there is no value
 
@@ -49,7 +50,10 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
     """
     scope = current.scope.get()
     seen = None if scope is None else scope.seen
-    given = (*asked.get(), *from_environment())
+    given = asked.get()
+    alone = worker.current is not None  # who asks elsewhere means runs there
+    if not alone:
+        given += from_environment()
     traces = any(observer.traces for observer in given)
     begun = RunStarted(
         _new_name(),
@@ -60,7 +64,7 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
         os.urandom(16).hex() if traces else "",
     )
     observers: list[Observer] = []
-    if discovery.wanted():
+    if not alone and discovery.wanted():
         observers += [
             Called(function, None, plugin.trouble)
             for plugin, function in plugins.ask("entangle_observe", run=begun)

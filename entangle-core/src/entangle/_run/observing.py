@@ -9,6 +9,8 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 from entangle._log import Log
+from entangle._seam import discovery
+from entangle._worker import main as worker
 from entangle.errors import one_line
 
 if TYPE_CHECKING:
@@ -113,8 +115,13 @@ asked: ContextVar[tuple[Observer, ...]] = ContextVar("entangle_observers", defau
 
 
 def wanted() -> bool:
-    """Tell whether the runs of this context are observed; not by plugins."""
-    return bool(asked.get()) or bool(from_environment())
+    """Tell whether somebody may want to observe the runs of this context.
+
+    In a worker that is who has asked there: others observe the call that it runs.
+    """
+    if asked.get():
+        return True
+    return worker.current is None and (bool(from_environment()) or discovery.wanted())
 
 
 # Whether the environment's wish for progress is met, or overruled, by the program.

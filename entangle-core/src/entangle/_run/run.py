@@ -18,8 +18,6 @@ from entangle._engine_items import ISSUED
 from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
 from entangle._graph.walk import edges
-from entangle._seam import discovery
-from entangle._worker import main as worker
 from entangle.errors import (
     EntangleError,
     InternalError,
@@ -129,7 +127,7 @@ class Run(News):
             nodes: How many nodes its graph has.
             name: The task whose value is asked for; empty if there are several.
         """
-        if worker.current is None and (wanted() or discovery.wanted()):
+        if wanted():
             # Imported here: most runs are observed by nobody.
             from .observers import watch
 

@@ -127,12 +127,15 @@ def line_of(event: Event, began: float) -> str:
     """Return the line of an event of a run that began at some time."""
     kind: type[Any] = type(event)
     fields: Fields = {"event": _NAMES[kind]}
-    known = cast("Fields", event._asdict())
-    for name, value in known.items():
-        if name == "run" or (value in _EMPTY and name not in {"time", "node"}):
+    for name, value in event._asdict().items():
+        if name == "run" or (_is_empty(value) and name not in {"time", "node"}):
             continue
         fields[name] = round((value - began) * 1e6) if name in _TIMES else value
     return line(fields)
+
+
+def _is_empty(value: object) -> bool:
+    return value in _EMPTY
 
 
 def read_header(text: bytes) -> Fields | None:
@@ -192,8 +195,8 @@ class Lines:
 
     def _made(self, kind: Any, fields: Fields) -> Iterator[Event]:
         for name, value in fields.items():
-            given = kind_of(value)
-            if given is not _TYPES.get(name, given):
+            sort = kind_of(value)
+            if sort is not _TYPES.get(name, sort):
                 raise TypeError(name)
         for name in _TIMES:
             if name in fields:
@@ -327,7 +330,7 @@ class Scribe(Teller):
             node, inputs, options = row
             if (
                 count
-                and type(node) is Node
+                and kind_of(node) is Node
                 and node.code is code
                 and node.lasti == at
                 and node.task is task

@@ -123,7 +123,8 @@ class LiveDisplay(Display):
                 self.erase()
             finally:
                 for name, proxy in self._proxies.items():
-                    proxy.finish()
+                    with contextlib.suppress(OSError, ValueError):
+                        proxy.finish()
                     if getattr(sys, name) is proxy:
                         setattr(sys, name, proxy.stream)
                 self._proxies.clear()

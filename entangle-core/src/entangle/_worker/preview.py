@@ -69,9 +69,12 @@ def _summary(value: Any) -> str:
         if isinstance(shape, tuple):
             dtype = getattr(value, "dtype", None)
             sort = "" if dtype is None else f" {str(dtype)[:24]}"
-            lengths = ", ".join(map(str, shape))
-            return f"{name}{sort} ({lengths})"[:MOST]
+            return f"{name}{sort} ({_lengths(shape)})"[:MOST]
     return name
+
+
+def _lengths(shape: Any) -> str:
+    return ", ".join(map(str, shape))
 
 
 def _kind(value: object) -> type[object]:
