@@ -215,8 +215,17 @@ def test_where_values_came_from():
     assert re.search(r"values\[2\] = \{'x': ndarray .*\} +from table\(\)", text)
     assert re.search(r"values\[3\] = 5$", text, re.MULTILINE)
     assert re.search(r"key = 1 +from one\(\)", text)
-    many = report(takes(*range(100)))
-    assert "… and 88 more arguments" in many
+    many = report(takes(*range(100), k=1))
+    assert "… and 89 more arguments" in many
+    nodes = [one() for _ in range(30)]
+    assert "… and 18 more arguments" in report(takes(*nodes))
+    assert re.search(r"values\[0\] = .* \(30 items\)", report(takes(nodes)))
+    text = report(divide([one(), table()], 1))
+    assert "a = [1, ndarray float64 (1000, 3)]   from" in text
+    large = [table() for _ in range(30)]
+    assert re.search(r"values\[0\] = list of 30 +from", report(takes(large)))
+    text = report(divide(large, 1))
+    assert re.search(r"a = list of 30 +from table\(\) … 30 calls", text)
 
 
 class UnreadableError(Exception):

@@ -7,6 +7,7 @@ Nothing here calls code of the user's: most of it runs inside the hub's monitor.
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from entangle._engine_items import SUCCEEDED
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from .calls import NodeCall
     from .run import Run
 
+MOST: Final = 12  # arguments that are kept
+_CONTAINERS: Final = frozenset((list, tuple, dict, set))
+_ENCODED: Final = ENCODED | {Parcel}
 _NUMBERS: Final = frozenset((bool, int, float, complex, type(None)))
 
 
@@ -47,9 +51,10 @@ class Failed:
 
     Attributes:
         node: What was called.
-        args: The arguments, with values in place of nodes, or words for them; None
-            where the call was never made.
-        kwargs: The keyword arguments, likewise.
+        args: The first arguments, with values in place of nodes, or words for them;
+            None where the call was never made.
+        kwargs: The first keyword arguments, likewise.
+        count: How many positional arguments there were.
         attempt: Which attempt it was, from 1 on; 0 if none was begun.
         seconds: How long the body has run; None if that is not known.
         pid: The process that it ran in; 0 if that is not known.
@@ -63,6 +68,7 @@ class Failed:
     __slots__ = (
         "args",
         "attempt",
+        "count",
         "kwargs",
         "needed_by",
         "node",
@@ -79,6 +85,7 @@ class Failed:
         self.attempt = attempt
         self.args: tuple[Any, ...] | None = None
         self.kwargs: dict[str, Any] | None = None
+        self.count = 0
         self.seconds: float | None = None
         self.pid = 0
         self.output = ""
@@ -111,10 +118,10 @@ def remember(error: BaseException, call: NodeCall) -> None:
     found = Failed(call.node, call.attempt)
     # What runs in this process is in the error's traceback, values and all.
     here = call.run.pool.inline or call.options.how != "process"
-    found.args = tuple([_kept(value, here=here) for value in call.args])
-    found.kwargs = {
-        name: _kept(value, here=here) for name, value in (call.kwargs or {}).items()
-    }
+    found.count = len(call.args)
+    found.args = tuple([_kept(value, here=here) for value in call.args[:MOST]])
+    named = islice((call.kwargs or {}).items(), MOST)
+    found.kwargs = {name: _kept(value, here=here) for name, value in named}
     found.output = getattr(call, "tail", "")
     seen = call.seen()
     if seen is not None:
@@ -144,7 +151,10 @@ def _kept(value: Any, *, here: bool) -> Any:
     if type(value) is Encoded:
         value = value.parcel
     if type(value) is Parts:
-        return substitute(value.structure, partial(_kept, here=here), ENCODED)
+        value = value.structure
+        here = False  # what is in it is encoded
+    if type(value) in _CONTAINERS and len(value) <= MOST:
+        return substitute(value, partial(_kept, here=here), _ENCODED)
     if type(value) is Parcel:
         if value.held or value.loose > SMALL:
             return Words(value.shown or f"<{value.nbytes + len(value.data):,} bytes>")
