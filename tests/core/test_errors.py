@@ -28,6 +28,8 @@ SAMPLES = [
     errors.InternalError("two and two is five"),
     errors.PlatformError(platform="win32"),
     errors.PluginError("no such executor", plugin="onprem"),
+    errors.SecretError("env('TOKEN')", "it is not set"),
+    errors.SourceError("no such table"),
 ]
 
 
