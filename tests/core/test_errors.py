@@ -32,6 +32,8 @@ SAMPLES = [
     errors.PlatformError(platform="win32"),
     errors.PictureError("SVG", what="cards", count=9, most=3, calls=12),
     errors.PluginError("no such executor", plugin="onprem"),
+    errors.SecretError("env('TOKEN')", "it is not set"),
+    errors.SourceError("no such table"),
 ]
 
 

@@ -18,6 +18,7 @@ from entangle.dataflow import dataflow
 from entangle.errors import (
     CompositionError,
     OptionError,
+    PluginError,
     ProcessRetryException,
     ProcessTimeoutException,
     SourceError,
@@ -713,6 +714,36 @@ def test_kept_values_are_known_by_call_and_source(how, tmp_path, monkeypatch):
 
 def length(data):
     return len(data)
+
+
+def test_a_hit_makes_no_place(tmp_path, monkeypatch):
+    """What is kept is found without whoever would compute it; refusals come first."""
+    monkeypatch.setenv("ENTANGLE_CACHE_DIR", str(tmp_path / "cache"))
+    made = []
+
+    class CountedExecutor(CellarExecutor):
+        """Counts how many are made.
+
+        Args:
+            size: How large.
+        """
+
+        def __init__(self, *, size: int = 1):
+            super().__init__(size=size)
+            made.append(self)
+
+    counted = infrastructure(CountedExecutor)
+    kept = task(cache=True)(counted(logged(path=str(tmp_path / "log"))(length)))
+    assert kept(a=1)() == 8
+    assert len(made) == 1
+    from entangle.task import shutdown
+
+    shutdown()
+    assert kept(a=1)() == 8
+    assert len(made) == 1
+    nowhere = task(cache=True, executor="nowhere")(logged(path="/nowhere")(length))
+    with pytest.raises(PluginError, match="nowhere"):
+        nowhere(a=1)()
 
 
 def test_kept_for_a_run(tmp_path):

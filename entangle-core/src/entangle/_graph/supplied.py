@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import _thread
 import os
-import threading
 from types import FunctionType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -256,12 +256,12 @@ def is_empty(fn: Any) -> bool:
 
 
 _sources: dict[Settings, Any] = {}
-making = threading.Lock()
+making = _thread.allocate_lock()
 
 
 def _in_forked_child() -> None:
     global making  # noqa: PLW0603 - it may have been held at the fork
-    making = threading.Lock()
+    making = _thread.allocate_lock()
     _sources.clear()  # what they hold is the parent's
 
 

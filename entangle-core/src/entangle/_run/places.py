@@ -154,8 +154,7 @@ class Places:
         if isinstance(task.body, Supplied) and task.body.elsewhere:
             # Its source is asked here: where it goes on is found out now, too.
             self.relaxed[task] = asking(task.options)
-            if task.rest is not None and task.rest not in self.of_task:
-                self.of_task[task.rest] = self._find(run, task.rest)
+            self._find_rest(run, task)
         if not task.options.cache:
             return self._real(run, task)
         # Imported here: most programs keep nothing.
@@ -169,6 +168,15 @@ class Places:
             self._resolved(task)
         made = partial(self._made, run, task)
         return CachedPlace(run, task, run.keeper, made)
+
+    def _find_rest(self, run: Run, task: Task[..., Any]) -> None:
+        rest = task.rest
+        if rest is None or rest in self.of_task:
+            return
+        if not task.options.cache:
+            self.of_task[rest] = self._find(run, rest)
+        elif rest.options.executor is not None and not run.pool.inline:
+            self._resolved(rest)  # what is kept needs no place
 
     def _made(self, run: Run, task: Task[..., Any]) -> Place:
         """Make the place of a task whose values were looked for; on any thread."""

@@ -99,7 +99,9 @@ class Exchange:
 
     def failure(self, error: BaseException) -> RequestError:
         """Return what to raise for an exception of the libraries below."""
-        if self.clock.over or isinstance(error, (TimeoutError, requests.Timeout)):
+        read = isinstance(error, (LargeBodyError, BodyProblemError))
+        late = self.clock.over or isinstance(error, (TimeoutError, requests.Timeout))
+        if late and not read:
             return self._timeout(error)
         chain = _chain(error)
         for kinds, kind, words, again in _TABLE:

@@ -8,7 +8,6 @@ it, never itself.
 from __future__ import annotations
 
 import hmac
-import logging
 import os
 import stat
 import time
@@ -24,7 +23,7 @@ from cachecontrol.heuristics import BaseHeuristic
 
 from entangle.errors import CacheDirectoryError
 
-from ._transport import Punctual, Quiet, Session, private, session_by
+from ._transport import Punctual, Session, private, quieten, session_by
 
 if TYPE_CHECKING:
     import requests
@@ -111,7 +110,7 @@ def caching_session() -> Session:
     """
     folder = _folder()
     controller = type("Controller", (_Discreet,), {"salt": _salt(folder)})
-    logging.getLogger("cachecontrol.controller").addFilter(Quiet())
+    quieten("cachecontrol.controller")
     _forget_old(folder)
     made = partial(
         _Caching,

@@ -221,11 +221,16 @@ class Quiet(logging.Filter):
         return True
 
 
-def _quieten() -> None:
-    for name in ("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection"):
-        logger = logging.getLogger(name)
-        if not any(isinstance(each, Quiet) for each in logger.filters):
-            logger.addFilter(Quiet())
+_QUIET: Final = Quiet()
+
+
+def quieten(*names: str) -> None:
+    """Have loggers of the libraries below show no secrets."""
+    for name in names:
+        logging.getLogger(name).addFilter(_QUIET)
+
+
+quieten("urllib3.connectionpool", "urllib3.util.retry", "urllib3.connection")
 
 
 class _Local(threading.local):
@@ -247,7 +252,6 @@ class Sessions:
         self._local = _Local()
         self._all: weakref.WeakSet[requests.Session] = weakref.WeakSet()
         self._lock = threading.Lock()
-        _quieten()
 
     def get(self, make: Callable[[], requests.Session]) -> requests.Session:
         """Return the calling thread's session that this function makes."""
