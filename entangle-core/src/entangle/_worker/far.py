@@ -45,7 +45,10 @@ def become(
 
 
 def _plain_answer(
-    number: int, took: int, value: Any, _shown: int
+    number: int,
+    took: int,
+    value: Any,
+    shown: int,  # noqa: ARG001 - nobody who is not trusted is asked for words
 ) -> tuple[int, bytes, tuple[()]]:
     """Write a value for a caller that unpickles nothing of ours."""
     body = worker.ANSWER.pack(number, took) + plain.encode(value)

@@ -176,9 +176,12 @@ class Session(requests.Session):
     def rebuild_auth(
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
+        # Typed or not, as the stubs that are installed say.
+        goes_abroad: Any = self.should_strip_auth
+        rebuild: Any = super().rebuild_auth
         before: Any = response.request
         after: Any = prepared_request
-        if self.should_strip_auth(before.url, after.url):
+        if goes_abroad(before.url, after.url):
             for name, value in list(after.headers.items()):
                 if private(name, value):
                     del after.headers[name]
@@ -189,7 +192,7 @@ class Session(requests.Session):
                 text = body.decode("latin-1")
                 if scrub(text) != text:
                     raise AbroadError(response=response)
-        super().rebuild_auth(prepared_request, response)
+        rebuild(prepared_request, response)
 
 
 def consumed(response: requests.Response, body: bytes) -> None:
