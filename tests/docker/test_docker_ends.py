@@ -4,13 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from pathlib import Path
 
 import pytest
 from docker_kit import ours, private_engine
 from life_kit import SOON, program, until, within
 
-from entangle.docker import EngineError, _labels, docker
+from entangle.docker import DockerExecutor, EngineError, _labels, docker
 from entangle.errors import ProcessTerminatedException, ProcessTimeoutException
 from entangle.process import process
 from entangle.task import gather, shutdown
@@ -338,6 +340,50 @@ def gone(client, container):
     except NotFound:
         return True
     return False
+
+
+def test_a_child_of_a_killed_caller_keeps_no_container(client, image):
+    """Whatever it has inherited: over standard streams, too."""
+    code = """
+import os, sys, time
+from entangle.docker import docker
+from entangle.docker._engine import Engine
+Engine.local = False
+body = docker(image=%r, network="none")(lambda: print("begun", flush=True))
+body()()
+if os.fork() == 0:
+    time.sleep(1000)
+print(os.getpid(), flush=True)
+time.sleep(1000)
+"""
+    with program(code % image()) as running:
+        assert running.stdout.readline() == b"begun\n"
+        assert running.stdout.readline()
+        found = [
+            name
+            for name in client.api.containers(filters={"label": _labels.CALLER})
+            if f" {running.pid} " in name["Labels"][_labels.CALLER]
+        ]
+        child = int(
+            Path(f"/proc/{running.pid}/task/{running.pid}/children")
+            .read_text()
+            .split()[-1]
+        )
+        try:
+            running.kill()
+            running.wait()
+            until(lambda: gone(client, found[0]["Id"]))
+        finally:
+            os.kill(child, signal.SIGKILL)
+
+
+def test_shutdown_that_does_not_wait(client, image):
+    shutdown()
+    executor = DockerExecutor(image=image(), network="none")
+    assert executor.submit(abs, -1).result(20) == 1
+    executor.shutdown(wait=False)
+    until(lambda: not ours(client))
+    until(lambda: not [t for t in threading.enumerate() if "docker" in t.name])
 
 
 def test_ctrl_c_ends_a_call_and_its_container(client, image):

@@ -6,9 +6,20 @@ import sys
 
 import pytest
 from docker_registry import make_wheel
+from site_kit import USERS
 
+from entangle._seam.plugins import Plugins
 from entangle.docker import _labels, docker
 from entangle.task import shutdown, task
+
+
+@pytest.fixture(autouse=True)
+def _plugins_that_are_installed(monkeypatch):
+    """Others' tests may have loaded this process's plugins with all switched off."""
+    monkeypatch.delenv("ENTANGLE_DISABLE_PLUGINS", raising=False)
+    fresh = Plugins()
+    for user in USERS:
+        monkeypatch.setattr(f"entangle.{user}.plugins", fresh)
 
 
 @pytest.fixture

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakSet
 
 if TYPE_CHECKING:
     from ._engine import Engine
@@ -38,6 +40,18 @@ class Tail:
         )
 
 
+_open: WeakSet[Attached] = WeakSet()
+
+
+def _forked() -> None:
+    """Close in a forked child what would hide the end of its parent."""
+    for attached in list(_open):
+        attached.abandon()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+
 class Attached:
     """A container's standard input and output, attached before it is started.
 
@@ -61,6 +75,7 @@ class Attached:
         self._left = 0
         self._closing = threading.Lock()
         self._closed = False
+        _open.add(self)
 
     def write(self, data: bytes | memoryview) -> None:
         """Send to its standard input; blocks until all is taken.
@@ -101,6 +116,11 @@ class Attached:
                 break
             data += more
         return data
+
+    def abandon(self) -> None:
+        """Let go of it in a forked child, without a word to the engine."""
+        with suppress(OSError, AttributeError):
+            os.close(self._socket.detach())
 
     def fileno(self) -> int:
         """Return the descriptor, to wait for; what comes is in frames."""

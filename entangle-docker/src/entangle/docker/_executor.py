@@ -169,8 +169,18 @@ class DockerExecutor(StreamExecutor):
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
         """Take no more calls, remove the containers, and let go of the engine."""
         super().shutdown(wait, cancel_futures=cancel_futures)
-        if self._containers is not None and wait:
-            self._containers.close()
+        if wait:
+            self._let_go()
+        elif self._containers is not None:
+            threading.Thread(
+                target=self.shutdown, name="entangle-docker-end", daemon=True
+            ).start()
+
+    def _let_go(self) -> None:
+        with self._making:
+            containers, self._containers = self._containers, None
+        if containers is not None:
+            containers.close()
 
 
 def _containers(settings: Settings) -> Containers:
