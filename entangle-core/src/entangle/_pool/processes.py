@@ -494,9 +494,7 @@ class Processes:
             return
         parcel = received(item.buffers[0], item.buffers[1:], item.marks[1:])
         if kind == frames.RESULT:
-            shown = body[protocol.ANSWER.size :]
-            if shown:
-                parcel.shown = bytes(shown).decode()
+            parcel.shown = bytes(body[protocol.ANSWER.size :]).decode()
             call.succeeded(parcel)
         else:
             call.returned_graph(parcel)
