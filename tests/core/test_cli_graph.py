@@ -130,6 +130,9 @@ def test_a_stream_that_takes_only_ascii(entangle_graph):
     code, out, _ = entangle_graph("", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert code == OK
     assert out.splitlines()[1] == "|- one  program.py:39"
+    _, out, _ = entangle_graph("", "-f", "svg", PYTHONIOENCODING="ascii")
+    assert "&#183; thread" in out
+    ET.fromstring(out)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ SAMPLES = [
     errors.WorkerStartError(detail="no fork"),
     errors.InternalError("two and two is five"),
     errors.PlatformError(platform="win32"),
+    errors.PictureError("SVG", what="cards", count=9, most=3, calls=12),
     errors.PluginError("no such executor", plugin="onprem"),
 ]
 

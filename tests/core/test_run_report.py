@@ -215,8 +215,17 @@ def test_where_values_came_from():
     assert re.search(r"values\[2\] = \{'x': ndarray .*\} +from table\(\)", text)
     assert re.search(r"values\[3\] = 5$", text, re.MULTILINE)
     assert re.search(r"key = 1 +from one\(\)", text)
-    many = report(takes(*range(100)))
-    assert "… and 88 more arguments" in many
+    many = report(takes(*range(100), k=1))
+    assert "… and 89 more arguments" in many
+    nodes = [one() for _ in range(30)]
+    assert "… and 18 more arguments" in report(takes(*nodes))
+    assert re.search(r"values\[0\] = .* \(30 items\)", report(takes(nodes)))
+    text = report(divide([one(), table()], 1))
+    assert "a = [1, ndarray float64 (1000, 3)]   from" in text
+    large = [table() for _ in range(30)]
+    assert re.search(r"values\[0\] = list of 30 +from", report(takes(large)))
+    text = report(divide(large, 1))
+    assert re.search(r"a = list of 30 +from table\(\) … 30 calls", text)
 
 
 class UnreadableError(Exception):
@@ -361,10 +370,10 @@ def test_many_failures_of_a_flow():
 def test_failures_that_are_values():
     """They are told of too, but hold no values of a run that goes on."""
     (error,) = gather(divide(one(), table()), return_exceptions=True)()
-    assert kept.of(error).args is None
+    assert [type(value) for value in kept.of(error).args] == [int, kept.Words]
     text = failure_report(error)
     assert "✗ divide failed" in text
-    assert re.search(r"a = … +from one\(\)", text)
+    assert re.search(r"b = ndarray float64 \(1000, 3\) +from table\(\)", text)
     for _, future in as_completed([divide(one(), table())]):
         assert "✗ divide failed" in failure_report(future.exception())
 

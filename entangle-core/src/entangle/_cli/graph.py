@@ -55,7 +55,7 @@ def execute(arguments: Namespace) -> int:
     except PictureError as error:
         say(f"entangle: {error}; or see it all with -f json")
         return INVALID
-    put(text.rstrip("\n"))
+    put(text.rstrip("\n"), xml=arguments.format == "svg")
     return OK
 
 

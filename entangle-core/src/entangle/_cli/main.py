@@ -76,8 +76,8 @@ class Parser(argparse.ArgumentParser):
         if unknown is not None:
             options = [name for name in self._option_string_actions if len(name) > 2]  # noqa: PLR2004 - not those of one letter
             return suggest(unknown[1], options, others=False)
-        wrong = re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message)
-        if wrong is None:
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong is None:  # or a newer Python has said it
             return ""
         return suggest(wrong[1], re.findall(r"[\w.-]+", wrong[2]), others=False)
 

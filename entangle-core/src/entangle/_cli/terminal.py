@@ -31,14 +31,21 @@ def say(text: str, *, end: str = "\n") -> None:
         sys.stderr = None
 
 
-def put(text: str) -> None:
+def put(text: str, *, xml: bool = False) -> None:
     """Write a line of ours to stdout, in the characters that it can write.
+
+    Args:
+        text: The line, or several.
+        xml: Whether characters may be written as XML does.
 
     Raises:
         BrokenPipeError: its reader has gone.
     """
     stream: TextIO | None = sys.stdout
     if stream is not None:
+        if xml:
+            encoding = stream.encoding or "ascii"
+            text = text.encode(encoding, "xmlcharrefreplace").decode(encoding)
         stream.write(fitting(text + "\n", stream))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakSet
@@ -55,9 +56,14 @@ def _shown(value: Any, depth: int, most: int) -> str:
     if kind in _BRACKETS:
         return _container(value, depth, most)
     text = None if kind in _hanging else guarded(lambda: _other(value))
-    if text is None:
+    if text is None and not _of_python(kind):
         _hanging.add(kind)
     return text or f"<{kind.__name__}: its repr takes too long>"
+
+
+def _of_python(kind: type) -> bool:
+    """Tell whether a class came with Python: what it holds is at fault, then."""
+    return str(kind.__module__).partition(".")[0] in sys.stdlib_module_names
 
 
 def _text(value: str | bytes, most: int) -> str:
@@ -90,16 +96,15 @@ def _items(value: Any, depth: int, most: int) -> Iterable[str]:
 
     # Another thread may change it meanwhile.
     try:
-        first: list[Any] = list(islice(value, _ITEMS))
         if kind_of(value) is not dict:
+            first: list[Any] = list(islice(value, _ITEMS))
             return [_shown(each, depth + 1, most // 2) for each in first]
-        return [
-            f"{_shown(key, depth + 1, most // 2)}: "
-            f"{_shown(value[key], depth + 1, most // 2)}"
-            for key in first
-        ]
-    except (RuntimeError, KeyError):
+        pairs: list[tuple[Any, Any]] = list(islice(value.items(), _ITEMS))
+    except RuntimeError:
         return []
+    return [
+        ": ".join(_shown(each, depth + 1, most // 2) for each in pair) for pair in pairs
+    ]
 
 
 def _other(value: Any) -> str:
@@ -144,7 +149,8 @@ def guarded(show: Callable[[], str], what: str = "a value whose repr") -> str | 
     thread.join(PATIENCE)
     if result:
         return result[0]
-    _end(thread.ident)
+    if thread.is_alive():
+        _end(thread.ident)
     return None
 
 

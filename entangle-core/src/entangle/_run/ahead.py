@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from entangle._graph.callables import kind_of
 from entangle._graph.walk import edges_in
 from entangle._worker import codec
-from entangle._worker.attach import Parcel
 
-from .arguments import SHARE
+from .arguments import SHARE, parcelled
+
+if TYPE_CHECKING:
+    from entangle._worker.attach import Parcel
 
 
 def encoded_ahead(value: Any) -> Parcel | None:
@@ -26,7 +28,7 @@ def encoded_ahead(value: Any) -> Parcel | None:
         blob = codec.encode(value)
     except codec.EncodeError:
         return None
-    parcel = Parcel(blob.data, blob.buffers)
+    parcel = parcelled(blob.data, blob.buffers, value)
     try:
         parcel.publish()
     except (MemoryError, OSError):

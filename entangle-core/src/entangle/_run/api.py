@@ -11,6 +11,7 @@ from entangle.errors import WorkerStartError
 
 from . import current, failed
 from .discover import discover
+from .notes import note_path
 from .replaced import inline
 from .run import Run
 
@@ -202,8 +203,10 @@ def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> N
     if under_way.outcome == "cancelled":
         future.settle_cancelled()
     else:
-        future.settle(item, under_way.failure)
         if under_way.failure is not None:
+            # Before anybody has it, and may ask for a report.
+            note_path(under_way.failure, item)
             failed.note_rest(under_way.failure, under_way, item)
+        future.settle(item, under_way.failure)
         if under_way.failure is None:
             item.value = None  # as `Run.result` does

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.walk import EDGE_TYPES, edges_in
 from entangle._pool.jobs import Payload
 from entangle._worker import codec, pieces
-from entangle._worker.attach import Parcel, encode_arguments
+from entangle._worker.attach import SMALL, Parcel, encode_arguments
+from entangle._worker.preview import preview
 from entangle.errors import UnpicklableError
 
 from .values import Encoded, Parts, parcels
@@ -110,7 +111,7 @@ class Encoder:
             return value
         changes = self._changes
         blob = codec.encode(value)
-        parcel = Parcel(blob.data, blob.buffers)
+        parcel = parcelled(blob.data, blob.buffers, value)
         parcel.publish()
         if changes == self._changes:
             self._large[id(value)] = reference, parcel
@@ -241,7 +242,15 @@ def _encode(value: Any, label: str, name: str) -> Parcel:
         raise UnpicklableError(
             path=error.path, reason=error.reason, node=name
         ) from error
-    return Parcel(blob.data, blob.buffers)
+    return parcelled(blob.data, blob.buffers, value)
+
+
+def parcelled(data: Any, buffers: Any, value: Any) -> Parcel:
+    """Return an encoded value, with words for it where it is large."""
+    parcel = Parcel(data, buffers)
+    if len(data) + parcel.nbytes > SMALL:
+        parcel.shown = preview(value)
+    return parcel
 
 
 def _labelled(

@@ -6,16 +6,18 @@ Nothing here calls code of the user's: most of it runs inside the hub's monitor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from entangle._engine_items import (
-    LENIENT,
-    SUCCEEDED,
-    TOLERANT,
-    consumers_of,
-)
+from entangle._engine_items import SUCCEEDED
+from entangle._graph.walk import substitute
+from entangle._worker.attach import SMALL, Parcel
 from entangle._worker.exception_parts import attributes_of
 from entangle._worker.failures import FAILURE
+from entangle._worker.preview import preview
+
+from .values import ENCODED, Encoded, Parts
 
 if TYPE_CHECKING:
     from entangle._engine_items import Item
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
     from .calls import NodeCall
     from .run import Run
+
+MOST: Final = 12  # arguments that are kept
+_CONTAINERS: Final = frozenset((list, tuple, dict, set))
+_ENCODED: Final = ENCODED | {Parcel}
+_NUMBERS: Final = frozenset((bool, int, float, complex, type(None)))
 
 
 class Rest(NamedTuple):
@@ -44,9 +51,10 @@ class Failed:
 
     Attributes:
         node: What was called.
-        args: The arguments, with values in place of nodes; None where they are not
-            kept, since the run goes on.
-        kwargs: The keyword arguments, likewise.
+        args: The first arguments, with values in place of nodes, or words for them;
+            None where the call was never made.
+        kwargs: The first keyword arguments, likewise.
+        count: How many positional arguments there were.
         attempt: Which attempt it was, from 1 on; 0 if none was begun.
         seconds: How long the body has run; None if that is not known.
         pid: The process that it ran in; 0 if that is not known.
@@ -60,6 +68,7 @@ class Failed:
     __slots__ = (
         "args",
         "attempt",
+        "count",
         "kwargs",
         "needed_by",
         "node",
@@ -76,6 +85,7 @@ class Failed:
         self.attempt = attempt
         self.args: tuple[Any, ...] | None = None
         self.kwargs: dict[str, Any] | None = None
+        self.count = 0
         self.seconds: float | None = None
         self.pid = 0
         self.output = ""
@@ -106,10 +116,12 @@ def of(error: BaseException) -> Failed | None:
 def remember(error: BaseException, call: NodeCall) -> None:
     """Keep what is known of a call with the error that it has failed with."""
     found = Failed(call.node, call.attempt)
-    item = call.item
-    if call.run.pushes or not _is_value(item):
-        # Where failures are values the run goes on, and its memory is to be given back.
-        found.args, found.kwargs = call.args, call.kwargs
+    # What runs in this process is in the error's traceback, values and all.
+    here = call.run.pool.inline or call.options.how != "process"
+    found.count = len(call.args)
+    found.args = tuple([_kept(value, here=here) for value in call.args[:MOST]])
+    named = islice((call.kwargs or {}).items(), MOST)
+    found.kwargs = {name: _kept(value, here=here) for name, value in named}
     found.output = getattr(call, "tail", "")
     seen = call.seen()
     if seen is not None:
@@ -122,11 +134,34 @@ def remember(error: BaseException, call: NodeCall) -> None:
     attributes_of(error)[FAILURE] = found
 
 
-def _is_value(item: Item) -> bool:
-    """Tell whether somebody takes the failure of an item for its value."""
-    if item.flags & LENIENT:
-        return True
-    return any(consumer.flags & TOLERANT for consumer in consumers_of(item))
+class Words:
+    """Stands for a value in a few words: one that is too large to be kept."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _kept(value: Any, *, here: bool) -> Any:
+    """Return a value, or where it is large, words for it: memory is given back."""
+    if type(value) is Encoded:
+        value = value.parcel
+    if type(value) is Parts:
+        value = value.structure
+        here = False  # what is in it is encoded
+    if type(value) in _CONTAINERS and len(value) <= MOST:
+        return substitute(value, partial(_kept, here=here), _ENCODED)
+    if type(value) is Parcel:
+        if value.held or value.loose > SMALL:
+            return Words(value.shown or f"<{value.nbytes + len(value.data):,} bytes>")
+        return value
+    if here or type(value) in _NUMBERS:
+        return value
+    return Words(preview(value))
 
 
 def note_path(

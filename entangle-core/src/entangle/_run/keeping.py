@@ -18,8 +18,8 @@ from entangle._engine_items import SUCCEEDED
 from entangle._graph.walk import substitute
 from entangle._log import Log
 from entangle._worker import codec
-from entangle._worker.attach import Parcel
 
+from .arguments import parcelled
 from .calls import node_of
 from .values import ENCODED, Encoded, Parts, objects
 
@@ -116,7 +116,7 @@ class Keeper:
             log.debug("a kept value can't be rebuilt: %s", error.reason)
             return None
         if encoded and not codec.simple(value):
-            made = Encoded.of(Parcel(found.data, found.spare), value)
+            made = Encoded.of(parcelled(found.data, found.spare, value), value)
             if found.nbytes >= _BIG:
                 made.token = b"E" + found.identity
             value = made

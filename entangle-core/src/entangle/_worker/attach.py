@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     Active = Union["Collector", "Attached"]
 
+SMALL = 4_096  # bytes of a value; one that takes more is told of in words, too
+
 # thread -> what is at work in it
 _active: dict[int, Active] = {}
 
@@ -33,7 +35,7 @@ class Parcel(codec.Blob):
 
     Attributes:
         number: Under what the workers know it; 0 if it travels with each call.
-        shown: The value in a few words; empty if who encoded it was not asked.
+        shown: The value in a few words; empty if who encoded it has not said.
     """
 
     __slots__ = ("number", "shown")
@@ -43,6 +45,11 @@ class Parcel(codec.Blob):
         """How many bytes of it are not in shared memory."""
         parts = (self.data, *self.buffers)
         return sum(memoryview(each).nbytes for each in parts if type(each) is not Piece)
+
+    @property
+    def held(self) -> bool:
+        """Whether some of it is in shared memory, which it holds."""
+        return any(type(each) is Piece for each in (self.data, *self.buffers))
 
     def publish(self) -> None:
         """Put what is large in it into shared memory, once for all who are sent it.

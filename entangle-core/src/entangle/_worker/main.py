@@ -343,9 +343,7 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 end_forked_child(None)
-            kind, body, buffers = _answer(number, took, value)
-            if flags & SHOWN and kind == frames.RESULT:
-                body += preview.preview(value).encode(errors="replace")
+            kind, body, buffers = _answer(number, took, value, flags & SHOWN)
             value = args = kwargs = run = None
             space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
@@ -419,8 +417,16 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
+def _answer(
+    number: int, took: int, value: Any, shown: int
+) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
+
+    Args:
+        number: The call's.
+        took: How many nanoseconds the body took.
+        value: What it returned.
+        shown: Whether it is to be said in a few words, too, however small it is.
 
     Returns:
         The kind of the frame, its body, its buffers.
@@ -437,8 +443,13 @@ def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[An
             value = pack.pack(value)
             kind = frames.GRAPH
     blob = codec.encode(value, "result")
+    body = ANSWER.pack(number, took)
+    # Who has what is large does not look into it, nor keep it longer than it must.
+    words = shown or len(blob.data) + blob.nbytes > attach.SMALL
+    if words and kind == frames.RESULT:
+        body += preview.preview(value).encode(errors="replace")
     parts = attach.in_memory((blob.data, *blob.buffers))
-    return kind, ANSWER.pack(number, took), parts
+    return kind, body, parts
 
 
 def _told(error: BaseException) -> BaseException:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable, Sequence
 
-MOST: Final = 300  # cards, from which on the lines of one task are drawn as one, too
+MOST: Final = 300  # cards, above which the lines of one task are drawn as one, too
 
 
 def collapsed(

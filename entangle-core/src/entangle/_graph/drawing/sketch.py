@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     Kind = Literal["call", "helper", "choice", "run"]
 
-LARGE: Final = 60  # cards, from which on calls of one line are drawn as one
+LARGE: Final = 60  # cards, above which calls of one line are drawn as one
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Sketch(NamedTuple):
 
     Attributes:
         title: The name of the graph's last, or of the flow's first task.
-        cards: Those from which arrows lead come first, where there is no circle.
+        cards: In the order of the program.
         arrows: In the order of their targets.
         calls: How many calls the cards stand for.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._clean import columns, cut
 from entangle._graph.drawing.labels import label_of
 from entangle._graph.shown import guarded, shown
 from entangle._graph.walk import edges_in, substitute
-from entangle._run.values import objects
+from entangle._run.failed import MOST
 from entangle._worker import codec
 from entangle._worker.attach import Parcel
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
     from entangle._run.failed import Failed
 
-_INPUTS: Final = 12
 _SOURCES: Final = 4
 _SENT: Final = frozenset((Parcel,))
 
@@ -29,18 +29,23 @@ def inputs_of(found: Failed) -> list[str]:
     node = found.node
     if node.task.options.how == "assemble":
         return []
-    delivered = node.args if found.args is None else found.args
-    names = _names(node, len(delivered))
+    known = found.args is not None
+    delivered = found.args or ()
+    count = max(len(node.args), found.count)
     # A flow's values are in no node: they are what was delivered.
-    written = (*node.args, *delivered[len(node.args) :])
-    given = list(zip(written, delivered, strict=False))
+    written = (*node.args[:MOST], *delivered[len(node.args) :])
+    names = _names(node, len(written))
+    given = (
+        list(zip_longest(written, delivered)) if known else [(w, w) for w in written]
+    )
+    values = found.kwargs or {}
     named = node.kwargs or {}
-    values = named if found.kwargs is None else found.kwargs
-    names += list(named)
-    given += [(value, values.get(key)) for key, value in named.items()]
+    for name in list(named)[: MOST - len(given)]:
+        names.append(name)
+        given.append((named[name], values.get(name, named[name])))
     rows = [
-        (cut(name, 24), *_value(written, value, known=found.args is not None))
-        for name, (written, value) in zip(names[:_INPUTS], given, strict=False)
+        (cut(name, 24), *_value(written, value, known=known))
+        for name, (written, value) in zip(names, given, strict=True)
     ]
     wide = max((columns(f"{name} = {text}") for name, text, _ in rows), default=0)
     lines: list[str] = []
@@ -48,8 +53,9 @@ def inputs_of(found: Failed) -> list[str]:
         line = f"{name} = {text}"
         gap = " " * (min(wide, 56) - columns(line) + 3)
         lines.append(f"{line}{gap if source else ''}{source}")
-    if len(given) > _INPUTS:
-        lines.append(f"… and {len(given) - _INPUTS:,} more arguments")
+    left = count + len(named) - len(given)
+    if left > 0:
+        lines.append(f"… and {left:,} more arguments")
     return lines
 
 
@@ -57,7 +63,7 @@ def _value(written: Any, value: Any, *, known: bool) -> tuple[str, str]:
     """Show an argument, and where it came from."""
     sources = edges_in(written)
     if not sources and (written is not value or not known):
-        # Of what is sent, the call may have the bytes.
+        # Of what was sent, there may be nothing but words.
         return shown(written, 52), ""
     text = _origin(sources) if sources else ""
     if not known:
@@ -65,7 +71,7 @@ def _value(written: Any, value: Any, *, known: bool) -> tuple[str, str]:
     decoded: list[Any] = []
 
     def decode() -> str:
-        decoded.append(substitute(objects(value), codec.decode, _SENT))
+        decoded.append(substitute(value, codec.decode, _SENT))
         return ""
 
     guarded(decode)  # its class may do anything then

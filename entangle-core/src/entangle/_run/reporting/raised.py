@@ -38,7 +38,8 @@ def frames_of(error: BaseException) -> list[str]:
     """Return the lines of the user's code that it came through."""
     entries = _remote(error) or _local(traceback_of(error))
     rows: list[str] = []
-    for file, line, name, source in entries[-_FRAMES:]:
+    for file, line, name, given in entries[-_FRAMES:]:
+        source = located(file, line).line if given is None else given
         where = f"{clean(short(file))}:{line} in {one_line(short_name(name), 40)}"
         rows.append(f"{cut(where, 60)}     {cut(clean(source), WIDTH)}".rstrip())
     if len(entries) > _FRAMES:
@@ -46,7 +47,7 @@ def frames_of(error: BaseException) -> list[str]:
     return rows
 
 
-def _remote(error: BaseException) -> list[tuple[str, int, str, str]]:
+def _remote(error: BaseException) -> list[tuple[str, int, str, str | None]]:
     text = attributes_of(error).get(TRACEBACK)
     if not isinstance(text, str):
         return []
@@ -56,19 +57,18 @@ def _remote(error: BaseException) -> list[tuple[str, int, str, str]]:
     ]
 
 
-def _local(trace: TracebackType | None) -> list[tuple[str, int, str, str]]:
-    """Return the frames of a task in this process: those behind the first of ours."""
-    found: list[tuple[str, int, str, str]] = []
+def _local(trace: TracebackType | None) -> list[tuple[str, int, str, str | None]]:
+    """Return the frames of a task in this process: those behind the last of ours."""
+    found: list[tuple[str, int, str, str | None]] = []
     inside = False
     while trace is not None:
-        ours = str(trace.tb_frame.f_globals.get("__name__")).startswith("entangle.")
-        if ours:
+        module: Any = trace.tb_frame.f_globals.get("__name__")
+        if isinstance(module, str) and module.startswith("entangle."):
             inside = True
             found.clear()
         elif inside:
             code = trace.tb_frame.f_code
-            text = located(code.co_filename, trace.tb_lineno).line
-            found.append((code.co_filename, trace.tb_lineno, code.co_name, text))
+            found.append((code.co_filename, trace.tb_lineno, code.co_name, None))
         trace = trace.tb_next
     return found
 

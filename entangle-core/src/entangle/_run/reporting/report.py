@@ -121,11 +121,11 @@ def _head(error: BaseException, found: Failed) -> str:
         parts.append(f"attempt {found.attempt}/{options.retry + 1}")
     if found.seconds is not None:
         parts.append(_duration(found.seconds))
-    where = options.how if options.executor is None else shown(options.executor, 40)
-    if options.how == "workflow":
-        where = "workflow"
-    parts.append(f"{where} {pid}" if pid and options.executor is None else where)
-    return " · ".join(part for part in parts if part != "assemble")
+    if options.executor is not None:
+        parts.append(shown(options.executor, 40))
+    elif options.how != "assemble":
+        parts.append(f"{options.how} {pid}" if pid else options.how)
+    return " · ".join(parts)
 
 
 def _duration(seconds: float) -> str:
