@@ -218,7 +218,7 @@ class RunState:
                 self._slow.append(node)
                 if len(self._slow) > 4 * _SLOWEST:
                     self._settle()
-        if event.error:
+        if event.outcome == "failed" or event.error:
             self.failed[node.node] = node
         elif event.outcome in {"succeeded", "expanded", "skipped"}:
             self.failed.pop(node.node, None)
