@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = Log("entangle.remote")
 
+STALE = 1.0  # seconds of silence after which an unused place is asked before it is used
 _SLOW = 1.0  # seconds that a stream may take to say how it has ended
 
 
@@ -122,7 +123,7 @@ class Places:
 
     def room(self, host: PlaceHost) -> int:
         """Return how many calls more a place takes."""
-        if host.hello is None or host.over:
+        if host.hello is None or host.over or host.asked:
             return 0
         return (self._terms.calls or host.hello.cpus) - host.busy
 
@@ -131,7 +132,10 @@ class Places:
         best, most = None, 0
         for host in self:
             if not host.busy and host.hello is not None:
-                host.look()  # it may have ended while nobody needed it
+                # It may have ended while nobody needed it.
+                host.look()
+                if not host.over and time.monotonic() - host.heard > STALE:
+                    host.expect_answer()
             room = self.room(host)
             if room > most:
                 best, most = host, room
@@ -143,7 +147,8 @@ class Places:
         """Open as many more places as help so many calls that wait."""
         if self._failed and self.hosts:
             return  # one more was not to be had: those that are there have to do
-        coming = self._opening + sum(host.hello is None for host in self.hosts)
+        unready = sum(host.hello is None or host.asked for host in self.hosts)
+        coming = self._opening + unready
         room = self._terms.places - len(self.hosts) - self._opening
         for _ in range(min(room, waiting - coming)):
             self._opening += 1
