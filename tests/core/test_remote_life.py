@@ -403,6 +403,18 @@ def test_what_cannot_be_sent(here):
         task(executor=here)(lambda: threading.Lock())()()
 
 
+def test_shared_memory_is_not_to_be_had_there(here):
+    """Asking for it waits for nobody."""
+
+    def ask():
+        from entangle._worker import main, memory
+
+        granted = main.current.space.ask(1 << 20), main.current.space.find("x")
+        return granted, memory.allocate(1 << 20)
+
+    assert here.submit(ask).result(20) == ((None, None), None)
+
+
 def test_coroutine_functions(here):
     async def later(n):
         import asyncio
