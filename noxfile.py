@@ -7,7 +7,7 @@ nox.options.default_venv_backend = "venv"
 nox.options.sessions = ["static"]
 
 PROJECT = nox.project.load_toml("pyproject.toml")
-CORE = ("--editable", "./entangle-core")
+CORE = ("--editable", "./entangle-core", "--editable", "./entangle-docker")
 
 
 def install(session: nox.Session, *groups: str) -> None:
@@ -59,4 +59,5 @@ def bench(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """Build sdist and wheel of every distribution into dist/."""
     session.install("build")
-    session.run("python", "-m", "build", "--outdir", "dist", "entangle-core")
+    for name in ("entangle-core", "entangle-docker"):
+        session.run("python", "-m", "build", "--outdir", "dist", name)

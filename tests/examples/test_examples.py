@@ -177,3 +177,36 @@ def test_vectors():
     (line,) = example("vectors.py")
     one, two = map(float, re.findall(r"\d+\.\d+", line))
     assert one == two > 0
+
+
+@pytest.mark.integration
+def test_containers():
+    """The same function here and in images of other versions of Python."""
+    import docker_images
+    from docker_kit import engine_or_skip, image_or_skip
+
+    client = engine_or_skip()
+    try:
+        minors = [docker_images.HERE]
+        minors += [
+            minor for minor in ("3.9", "3.13") if minor in docker_images.pythons()
+        ]
+        images = [image_or_skip(client, f"python:{minor}") for minor in minors]
+    finally:
+        client.close()
+    out, err = run(sys.executable, EXAMPLES / "containers.py", *images)
+    assert err == ""
+    found = [
+        re.fullmatch(r"(\d)000! has (\d+) digits, says Python (\d+\.\d+).*", line)
+        for line in out.splitlines()
+    ]
+    assert [match[1] for match in found] == ["1", "2", "3", "4"][: len(found)]
+    assert [match[3] for match in found] == [docker_images.HERE, *minors]
+
+
+def test_containers_without_an_engine(tmp_path):
+    """It says what is missing, and what to do."""
+    script = EXAMPLES / "containers.py"
+    command = ["env", f"DOCKER_HOST=unix://{tmp_path}/none.sock", sys.executable]
+    _, err = run(*command, script, code=1)
+    assert err.startswith("containers: no Docker Engine answers")

@@ -25,20 +25,21 @@ from entangle.errors import ProcessTimeoutException, WorkerStartError
 
 from . import endings
 from .answers import Answers
-from .places import Places, Terms
+from .places import Places
 from .project import Project
 from .translation import Translation
 from .worker import FarWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from entangle._pool.pool import Pool
     from entangle._pool.worker import Key
     from entangle._seam.call import Call
 
     from .host import PlaceHost
-    from .stream import Ended, Stream
+    from .places import Opener, Terms
+    from .stream import Ended
 
 MOST_DEATHS = 3  # of workers that died before they entered a call's body
 _MOST_FUNCTIONS = 1000
@@ -52,9 +53,7 @@ class Crew:
         closed: Set when nothing is left.
     """
 
-    def __init__(
-        self, pool: Pool, terms: Terms, opener: Callable[[list[str]], Stream]
-    ) -> None:
+    def __init__(self, pool: Pool, terms: Terms, opener: Opener) -> None:
         self.pool = pool
         self.closed = threading.Event()
         self._terms = terms
@@ -130,7 +129,7 @@ class Crew:
             job = queue[0]
             if host is None:
                 if not self._top_up(job):
-                    self._places.open_for(len(queue))
+                    self._places.open_for(queue)
                     return
             elif host.differs and not self._translation.known(job, host.python):
                 queue.popleft()
@@ -166,6 +165,7 @@ class Crew:
         else:
             worker = self._fork(host, key, job.prepared)
         host.busy += 1
+        host.used = True
         return worker
 
     def _fork(self, host: PlaceHost, key: Key, prepared: Prepared) -> FarWorker:
@@ -194,16 +194,20 @@ class Crew:
         queue = self._queue
         queue.popleft()
         batch = [first]
-        if queue and first.tiny() and not self._translation.used:
+        if queue and first.tiny() and self._may_queue():
             room = sum(max(0, self._places.room(host)) for host in self._places)
             busy = sum(worker.tiny for worker in self._places.workers())
             most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // (room + busy + 1)))
             extend(queue, batch, first.prepared.key, most)
         return batch
 
+    def _may_queue(self) -> bool:
+        """Tell whether calls may wait behind others at a worker."""
+        return not (self._translation.used or self._terms.once)
+
     def _top_up(self, first: Job) -> bool:
         """Queue tiny jobs behind running ones; False if no worker has room."""
-        if not first.tiny() or self._translation.used:
+        if not first.tiny() or not self._may_queue():
             return False
         for worker in self._places.workers():
             room = MOST_AT_ONCE - len(worker.outstanding)
@@ -323,10 +327,8 @@ class Crew:
 
     def _leave_room(self, worker: FarWorker) -> None:
         worker.resting = True
-        host = worker.host
-        host.busy -= 1
-        if not host.busy:
-            self._places.rest(host)
+        worker.host.busy -= 1
+        self._places.relieved(worker.host)
 
     def _withdrawn(self, worker: FarWorker, content: memoryview) -> None:
         """Queue again what was taken back; end the worker if a call is to be."""
@@ -366,7 +368,7 @@ class Crew:
 
     def _died(self, worker: FarWorker, content: memoryview) -> None:
         """Settle what a dead worker was given."""
-        status, entered = packets.FATE.unpack_from(content)
+        status, entered, for_memory = packets.FATE.unpack_from(content)
         unsent = bytes(content[packets.FATE.size :])
         if unsent and not worker.broken:
             try:
@@ -375,6 +377,7 @@ class Crew:
                 worker.broken = f"it left what is no answer: {error!r}"
         worker.finish_lines()
         jobs = list(worker.outstanding)
+        unasked = bool(worker.broken) or not worker.killed
         self._bury(worker)
         again: list[Job] = []
         for job in jobs:
@@ -383,11 +386,17 @@ class Crew:
             if job.cancelled:
                 self._cancelled(job, "killed")
             elif job.number > entered and job.deaths < MOST_DEATHS:
-                job.deaths += bool(worker.broken) or not worker.killed
+                job.deaths += unasked
                 again.append(job)
             else:
-                label = self._terms.label
-                self._fail(job, endings.of_worker(label, job, worker, status))
+                death = endings.of_worker(
+                    self._terms.label,
+                    job,
+                    worker,
+                    status,
+                    for_memory=for_memory and unasked,
+                )
+                self._fail(job, death)
         self._put_back(again)
 
     def _bury(self, worker: FarWorker) -> None:

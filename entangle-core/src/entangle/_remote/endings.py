@@ -21,7 +21,7 @@ _NOT_FOUND: Final = 127  # the exit code of shells that have no such command
 
 
 def of_worker(
-    label: str, job: Job, worker: FarWorker, status: int
+    label: str, job: Job, worker: FarWorker, status: int, *, for_memory: bool
 ) -> ProcessTerminatedException:
     """Return the error for the call that a worker was running when it died.
 
@@ -30,6 +30,7 @@ def of_worker(
         job: The call.
         worker: The worker.
         status: How it has ended, as of waitpid.
+        for_memory: Whether the system has ended something there for its memory.
     """
     code = os.waitstatus_to_exitcode(status)
     detail = worker.broken
@@ -40,6 +41,7 @@ def of_worker(
         pid=worker.pid,
         signal=-code if code < 0 and not worker.broken else None,
         exit_code=code if code >= 0 else None,
+        out_of_memory=for_memory,
         detail=_joined(label, detail),
     )
 

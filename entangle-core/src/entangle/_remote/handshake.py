@@ -80,7 +80,7 @@ class Handshake:
         self._skip(self._held[:at])
         line = self._held[begin:end].decode(errors="replace").strip()
         rest = self._held[end + 1 :]
-        self.version, _, tag = line.partition(" ")
+        self.version, tag, library = [*line.split(" "), "", ""][:3]
         try:
             version = tuple(map(int, self.version.split(".")))
         except ValueError:
@@ -88,7 +88,7 @@ class Handshake:
         if version < OLDEST:
             oldest = ".".join(map(str, OLDEST))
             raise Refused(f"its Python is {self.version}; {oldest} or newer is needed")
-        return payload(tag), rest
+        return payload(tag, library=library != "0"), rest
 
     def said(self) -> str:
         """Return the last lines that came before the answer, or instead of it."""

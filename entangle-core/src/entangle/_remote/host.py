@@ -47,6 +47,7 @@ class PlaceHost:
         idle: Those that have nothing to do, by kind, the one used last at the end.
         busy: How many calls run there.
         asked: Whether it has been asked for a sign of life, and gave none yet.
+        used: Whether it was given a call.
         over: Whether the stream has ended, or is to be.
     """
 
@@ -58,6 +59,7 @@ class PlaceHost:
         self.workers: dict[int, FarWorker] = {}
         self.idle: dict[Key, list[FarWorker]] = {}
         self.busy = 0
+        self.used = False
         self.over = False
         self.deadline: Timer | None = None  # for its answer
         self.differs = False  # whether its Python's bytecode is another than this one's

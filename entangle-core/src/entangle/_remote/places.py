@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -16,10 +17,11 @@ from .host import PlaceHost
 from .stream import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from entangle._pool.hub import Hub, Timer
     from entangle._pool.jobs import Job
+    from entangle._seam.call import Call
 
     from .stream import Stream
     from .worker import FarWorker
@@ -37,6 +39,7 @@ class Terms(NamedTuple):
         label: What they are called in messages.
         places: How many there are, at most.
         calls: How many calls one runs at once; None for as many as it has processors.
+        once: Whether each runs one call alone.
         idle: Seconds after which an unused one is closed.
         trust: Whether pickles of theirs are decoded.
         silence: Seconds that one may take to answer when a worker is to be ended.
@@ -46,6 +49,7 @@ class Terms(NamedTuple):
     label: str
     places: int
     calls: int | None
+    once: bool
     idle: float
     trust: bool
     silence: float
@@ -79,11 +83,27 @@ class Owner(Protocol):
         """No place is left, nor one being opened or closed."""
 
 
+class Opener(Protocol):
+    """Who opens places; on threads for that."""
+
+    def open(self, command: Sequence[str]) -> Stream:
+        """Open one; it may block."""
+        ...
+
+    def unwanted(self) -> None:
+        """Have what is being opened return or raise soon."""
+
+
+opened_for: ContextVar[Call | None] = ContextVar("entangle_opened_for", default=None)
+"""The call that the place which this thread opens is first needed for."""
+
+
 class Opening:
     """A place that does not take calls yet."""
 
-    def __init__(self) -> None:
-        self.given_up = False  # whether it takes too long, and nobody waits for it
+    def __init__(self, call: Call) -> None:
+        self.call = call  # that it is first needed for
+        self.given_up = False  # whether nobody waits for it
         self.host: PlaceHost | None = None  # once there is a stream
         self.deadline: Timer | None = None
 
@@ -99,7 +119,7 @@ class Places:
         self,
         hub: Hub,
         terms: Terms,
-        opener: Callable[[list[str]], Stream],
+        opener: Opener,
         owner: Owner,
     ) -> None:
         self.hosts: list[PlaceHost] = []
@@ -107,7 +127,8 @@ class Places:
         self._terms = terms
         self._opener = opener
         self._owner = owner
-        self._opening = 0  # threads that open one
+        self._openings: set[Opening] = set()  # without a stream yet
+        self._given_up = 0  # of those that nobody waits for, and that are not over
         self._closing = 0  # streams that are being closed, on threads
         self._failed = False  # whether one could not be opened
         self._ended = False  # whether none is opened any more
@@ -124,6 +145,8 @@ class Places:
     def room(self, host: PlaceHost) -> int:
         """Return how many calls more a place takes."""
         if host.hello is None or host.over or host.asked:
+            return 0
+        if self._terms.once and host.used:
             return 0
         return (self._terms.calls or host.hello.cpus) - host.busy
 
@@ -143,16 +166,17 @@ class Places:
 
     # -- opening -----------------------------------------------------------------
 
-    def open_for(self, waiting: int) -> None:
-        """Open as many more places as help so many calls that wait."""
+    def open_for(self, waiting: Sequence[Job]) -> None:
+        """Open as many more places as help calls that wait."""
         if self._failed and self.hosts:
             return  # one more was not to be had: those that are there have to do
+        going_on = len(self._openings)
         unready = sum(host.hello is None or host.asked for host in self.hosts)
-        coming = self._opening + unready
-        room = self._terms.places - len(self.hosts) - self._opening
-        for _ in range(min(room, waiting - coming)):
-            self._opening += 1
-            opening = Opening()
+        coming = going_on + unready
+        room = self._terms.places - len(self.hosts) - going_on
+        for _ in range(min(room, len(waiting) - coming)):
+            opening = Opening(waiting[coming].call)
+            self._openings.add(opening)
             late = partial(self._late, opening)
             until = time.monotonic() + self._terms.patience
             opening.deadline = self._hub.at(until, late)
@@ -168,9 +192,17 @@ class Places:
         # What the place will most likely need is made while it starts.
         tag = sys.implementation.cache_tag or ""
         ahead = threading.Thread(target=bootstrap.payload, args=(tag,), daemon=True)
+        # That takes longer, and only some places need it.
+        further = threading.Thread(
+            target=partial(bootstrap.payload, tag, library=False),
+            name="entangle-ahead",
+            daemon=True,
+        )
         try:
             ahead.start()
-            stream = self._opener(command)
+            further.start()
+            opened_for.set(opening.call)
+            stream = self._opener.open(command)
             ahead.join()
         except BaseException as trouble:
             error = trouble
@@ -186,7 +218,8 @@ class Places:
         marker: bytes,
         error: BaseException | None,
     ) -> None:
-        self._opening -= not opening.given_up
+        self._openings.discard(opening)
+        self._given_up -= opening.given_up
         if stream is not None and opening.given_up:
             self._dispose(stream.kill)
         elif stream is not None:
@@ -217,16 +250,15 @@ class Places:
         elif opening.given_up:
             return
         else:
-            opening.given_up = True
-            self._opening -= 1
+            self._give_up([opening])
         self._failed = True
-        if not self.hosts and not self._opening:
+        if not self.hosts and not self._openings:
             self._owner.none_answers(self._terms.patience)
         self._tell_if_gone()
 
     def _not_opened(self, error: BaseException) -> None:
         self._failed = True
-        if self.hosts or self._opening:
+        if self.hosts or self._openings:
             log.warning("%s: a place can't be opened: %s", self._terms.label, error)
         else:
             self._owner.none_opens(error)
@@ -236,10 +268,30 @@ class Places:
         for host in self:
             if host.hello is None:
                 self.end(host, kill=True)
+        self._give_up(list(self._openings))
+
+    def _give_up(self, openings: list[Opening]) -> None:
+        for opening in openings:
+            opening.given_up = True
+            if opening.deadline is not None:
+                opening.deadline.cancel()
+        self._openings.difference_update(openings)
+        self._given_up += len(openings)
+        if openings and not self._openings:
+            self._dispose(self._opener.unwanted)
 
     # -- closing -----------------------------------------------------------------
 
-    def rest(self, host: PlaceHost) -> None:
+    def relieved(self, host: PlaceHost) -> None:
+        """A place has one call less to run."""
+        if host.over:
+            return
+        if self._terms.once:
+            self.end(host, kill=False)
+        elif not host.busy:
+            self._rest(host)
+
+    def _rest(self, host: PlaceHost) -> None:
         """Note that a place has nothing to do, and close it in a while."""
         host.idle_since = time.monotonic()
         if not self._trimming:
@@ -270,6 +322,7 @@ class Places:
     def end_all(self) -> None:
         """End all places, and open no more; `Owner.all_gone` tells when it is done."""
         self._ended = True
+        self.give_up_opening()
         for host in self:
             self.end(host, kill=bool(host.busy))
         self._tell_if_gone()
@@ -295,7 +348,8 @@ class Places:
         self._tell_if_gone()
 
     def _tell_if_gone(self) -> None:
-        if self._ended and not (self.hosts or self._opening or self._closing):
+        going_on = self._openings or self._given_up or self._closing
+        if self._ended and not self.hosts and not going_on:
             self._owner.all_gone()
 
     # -- what hosts tell ---------------------------------------------------------
@@ -303,7 +357,7 @@ class Places:
     def host_ready(self, host: PlaceHost) -> None:
         """It has said what it is, and takes calls."""
         self._failed = False
-        self.rest(host)
+        self._rest(host)
 
     def host_said(
         self, host: PlaceHost, kind: int, number: int, content: memoryview

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from entangle._pool import pool as pools
 from entangle._pool.keys import prepare
 from entangle._remote.crew import Crew
-from entangle._remote.places import Terms
+from entangle._remote.places import Terms, opened_for
 from entangle._seam.executor import Capabilities, Executor
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
@@ -37,6 +37,7 @@ class StreamExecutor(Executor):
         places: How many places are opened, at most: one when a call needs it.
         calls: How many calls run in one place at once; None for as many as it has
             processors.
+        once: Whether each place is given one call, and then closed.
         idle: Seconds after which a place that is not used is closed; None for what
             ``ENTANGLE_IDLE`` says, by default 10.
         trust: Whether the place is trusted with this account, as pickles are. If not,
@@ -63,13 +64,14 @@ class StreamExecutor(Executor):
         *,
         places: int = 1,
         calls: int | None = None,
+        once: bool = False,
         idle: float | None = None,
         trust: bool = True,
     ) -> None:
         super().__init__()
         self.check_terms(places=places, calls=calls, idle=idle)
         self.idle = idle
-        self.__settings = places, calls, trust
+        self.__settings = places, calls, once, trust
         self.__lock = threading.Lock()
         self.__crew: Crew | None = None
         self.__relays: dict[Call, Relayed] = {}
@@ -99,6 +101,22 @@ class StreamExecutor(Executor):
 
         Args:
             command: What to run there: a Python and its arguments, ``python3`` first.
+        """
+
+    @property
+    def opened_for(self) -> Call | None:
+        """In `open`: the call that the place is first needed for; else None.
+
+        Others will run there later. It is for names and labels.
+        """
+        return opened_for.get()
+
+    def unwanted(self) -> None:
+        """Have each `open` that goes on now return or raise soon.
+
+        Nobody waits for it any more: the calls were cancelled, or the executor is shut
+        down. Called on a thread of its own. An `open` that begins later is wanted. By
+        default nothing is done, and what is opened is ended when it is there.
         """
 
     @property
@@ -176,17 +194,18 @@ class StreamExecutor(Executor):
             if self.__shut:
                 raise RuntimeError("cannot schedule new calls after shutdown")
             if self.__crew is None or self.__crew.pool is not pool:
-                places, calls, trust = self.__settings
+                places, calls, once, trust = self.__settings
                 terms = Terms(
                     self.label,
                     places,
-                    calls,
+                    1 if once else calls,
+                    once,
                     pool.idle if self.idle is None else self.idle,
                     trust,
                     self.silence,
                     self.patience,
                 )
-                self.__crew = Crew(pool, terms, self.open)
+                self.__crew = Crew(pool, terms, self)
             crew = self.__crew
         crew.look_around()
         return crew

@@ -18,7 +18,7 @@ import select
 import sys
 import time
 
-from . import far, native, packets, page, pieces, plain
+from . import far, native, packets, page, pieces, plain, shortage
 from .brood import Brood, drained, preload, wakeable
 from .hosted import HostedWorker, readable
 from .packets import COUNT, FATE, LONGEST, WINDOW
@@ -64,6 +64,7 @@ class Host:
         self._leaving = False
         self._reading = True  # whether there is room for what workers say
         self._look_at = 0.0
+        self._kills = shortage.kills()
         self._wakers = wakeable(_signal.SIGCHLD)
         for number in (_signal.SIGTERM, _signal.SIGHUP, _signal.SIGINT):
             _signal.signal(number, self._leave)
@@ -431,13 +432,21 @@ class Host:
                 pass
         self._read_output(hosted)
         entered, _ = page.begun(hosted.memory)
-        self._send(packets.DIED, number, FATE.pack(status, entered) + unsent)
+        fate = FATE.pack(status, entered, self._for_memory(status))
+        self._send(packets.DIED, number, fate + unsent)
         for descriptor in hosted.outputs:
             if self._outputs.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
         if self._sockets.pop(hosted.socket.fileno(), None) is not None:
             self._poll.unregister(hosted.socket.fileno())
         hosted.close()
+
+    def _for_memory(self, status: int) -> bool:
+        """Tell whether a worker was ended for its memory, as far as it is known."""
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != _signal.SIGKILL:
+            return False
+        before, self._kills = self._kills, shortage.kills()
+        return self._kills > before
 
 
 def hello() -> dict[str, Any]:

@@ -7,8 +7,10 @@ modules of the caller's own are asked for when they are imported.
 
 from __future__ import annotations
 
+import _imp
 import sys
 from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import PathFinder, SourceFileLoader
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,6 +100,52 @@ class MemoryImporter:
         return entry
 
 
+class CompiledLibrary:
+    """Finds modules of this place's library whose code has arrived, too.
+
+    Where the source here is the very one that the code was compiled from, it needs not
+    be compiled again.
+    """
+
+    def __init__(self, codes: Mapping[str, tuple[bytes, bytes]]) -> None:
+        """Begin with what modules' sources are known by, and their code."""
+        self._codes = codes
+
+    def find_spec(
+        self,
+        name: str,
+        path: Union[Sequence[str], None] = None,
+        target: Union[ModuleType, None] = None,
+    ) -> Union[ModuleSpec, None]:
+        """Return the spec of a module, None if it is not one of these."""
+        known = self._codes.get(name)
+        if known is None:
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is not None and type(spec.loader) is SourceFileLoader:
+            spec.loader = _Compiled(spec.loader.name, spec.loader.path, *known)
+        return spec
+
+
+class _Compiled(SourceFileLoader):
+    """Loads one module of the library."""
+
+    def __init__(self, name: str, path: str, key: bytes, code: bytes) -> None:
+        super().__init__(name, path)
+        self._key = key
+        self._code = code
+
+    def get_code(self, fullname: str) -> Union[CodeType, None]:
+        """Return its code, compiled if it has to be."""
+        if _imp.source_hash(0, self.get_data(self.path)) != self._key:
+            return super().get_code(fullname)
+        import marshal
+
+        code: CodeType = marshal.loads(self._code)  # noqa: S302 - sent by the caller
+        _imp._fix_co_filename(code, self.path)  # type: ignore[attr-defined]  # noqa: SLF001 - as importlib does
+        return code
+
+
 def installed() -> Union[MemoryImporter, None]:
     """Return this process's importer; None in one that has files to import from."""
     for finder in sys.meta_path:
@@ -106,14 +154,17 @@ def installed() -> Union[MemoryImporter, None]:
     return None
 
 
-def install(entries: Mapping[str, Entry], this: ModuleType) -> None:
+def install(entries: dict[str, Any], this: ModuleType) -> None:
     """Import from memory from now on.
 
     Args:
-        entries: What there is.
+        entries: What there is; under no name, what there is of the library.
         this: This module, as the bootstrap has made it.
     """
+    codes = entries.pop("", None)
     importer = MemoryImporter(entries)
+    if codes:
+        sys.meta_path.insert(0, CompiledLibrary(codes))
     # What the place has of Entangle may be of another version: none of it is used.
     for name in [name for name in sys.modules if name.partition(".")[0] == "entangle"]:
         del sys.modules[name]
@@ -122,7 +173,7 @@ def install(entries: Mapping[str, Entry], this: ModuleType) -> None:
     sys.modules[HERE] = this
 
 
-def begin(entries: Mapping[str, Any], this: ModuleType) -> None:
+def begin(entries: dict[str, Any], this: ModuleType) -> None:
     """Be a host: the last thing that the bootstrap does."""
     install(entries, this)
     from .host import main

@@ -31,7 +31,8 @@ HELLO, FORKED, REFUSED, DIED, WITHDRAWN, UNSENT, PONG, STDOUT, STDERR = range(32
 DATA, CREDIT = range(64, 66)
 
 COUNT = Struct("<Q")  # content of CREDIT; tokens in GRANT and WITHDRAWN
-FATE = Struct("<iQ")  # content of DIED: status as of waitpid, number of the last body
+# Content of DIED: status as of waitpid, number of the last body, whether for its memory.
+FATE = Struct("<iQ?")
 
 
 class PacketError(Exception):
