@@ -13,6 +13,7 @@ import pytest
 from life_kit import alive, end, gone, program, read_pid, until, within
 from remote_kit import HereExecutor
 
+from entangle._remote import places
 from entangle.errors import (
     EntangleError,
     NestedRunError,
@@ -21,7 +22,7 @@ from entangle.errors import (
     ProcessTimeoutException,
 )
 from entangle.process import process
-from entangle.task import gather, shutdown, task
+from entangle.task import as_completed, gather, shutdown, task
 from entangle.testing import RecordedCall
 
 pytestmark = pytest.mark.process
@@ -402,6 +403,18 @@ def test_what_cannot_be_sent(here):
         task(executor=here)(lambda: threading.Lock())()()
 
 
+def test_shared_memory_is_not_to_be_had_there(here):
+    """Asking for it waits for nobody."""
+
+    def ask():
+        from entangle._worker import main, memory
+
+        granted = main.current.space.ask(1 << 20), main.current.space.find("x")
+        return granted, memory.allocate(1 << 20)
+
+    assert here.submit(ask).result(20) == ((None, None), None)
+
+
 def test_coroutine_functions(here):
     async def later(n):
         import asyncio
@@ -489,3 +502,58 @@ def test_output_of_several_calls_is_apart():
             call.end()
             expected = [f"{name} {number}" for number in range(500)]
             assert call.text("stdout").splitlines() == expected
+
+
+# -- tiny calls in batches
+
+
+def mostly_tiny(number, slow, gate):
+    """Return at once, but for one number, which waits for a file."""
+    end = time.monotonic() + 30
+    while number == slow and not os.path.exists(gate) and time.monotonic() < end:
+        time.sleep(0.005)
+    return number
+
+
+@pytest.mark.parametrize("slow", [0, 7, 39])
+def test_a_slow_call_keeps_no_other_waiting(tmp_path, slow):
+    """Results before it in its batch are told, calls behind it run elsewhere."""
+    gate = str(tmp_path / "gate")
+    with HereExecutor(calls=2) as executor:
+        call = task(executor=executor)(mostly_tiny)
+        gather(*[call(n, -1, gate) for n in range(300)])()
+        landed = []
+        for _, future in as_completed([call(n, slow, gate) for n in range(40)]):
+            landed.append(future.result())
+            if len(landed) == 39:
+                assert slow not in landed
+                Path(gate).touch()
+        assert sorted(landed) == list(range(40))
+
+
+def test_a_timeout_counts_for_its_own_call_alone(tmp_path):
+    """Tiny calls beside it, of the same function, are not taken along."""
+    gate = str(tmp_path / "gate")
+    with HereExecutor(calls=1) as executor:
+        call = task(executor=executor)(mostly_tiny)
+        gather(*[call(n, -1, gate) for n in range(300)])()
+        late = task(executor=executor, timeout=0.3)(mostly_tiny)
+        pairs = as_completed(
+            [late(1, 1, gate), *[call(n, -1, gate) for n in range(50)]]
+        )
+        outcomes = [future.exception() for _, future in pairs]
+        assert [type(error) for error in outcomes if error] == [ProcessTimeoutException]
+        assert len(executor.streams) == 1
+
+
+def test_a_place_that_was_stopped_while_unused(here, monkeypatch):
+    """It is asked before it is used, and replaced when it does not answer."""
+    monkeypatch.setattr(places, "STALE", 0.3)
+    assert here.submit(abs, -1).result(20) == 1
+    os.kill(here.streams[0].pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 0.5)
+    assert here.submit(abs, -2).result(20) == 2
+    assert len(here.streams) == 2
+    assert gone(here.streams[0].pid)
+    assert [task(executor=here)(abs)(-n)() for n in range(5)] == list(range(5))

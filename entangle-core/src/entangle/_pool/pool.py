@@ -250,6 +250,11 @@ class Pool:
                     if left <= DEAFNESS:
                         raise
 
+    def forget_shared(self, numbers: set[int]) -> None:
+        """Have all workers drop values that no call will need again; in the monitor."""
+        for workers in (self.processes, *self.crews):
+            workers.forget_shared(numbers)
+
     def group(self, options: SchedulerOptions) -> Group:
         """Return the processors shared by all tasks of one ``@scheduler``.
 

@@ -114,8 +114,7 @@ class ProcessPlace:
             self._processes.run_over(self._run)
         numbers = self._run.encoder.numbers
         if numbers:
-            for workers in (self._pool.processes, *self._pool.crews):
-                workers.forget_shared(numbers)
+            self._pool.forget_shared(numbers)
             self._run.encoder.numbers = set()
 
     def _encode(self, call: NodeCall) -> None:

@@ -373,7 +373,7 @@ class PushRun(Run):
                 self.forget(edges_in(node.value))
         if numbers:
             self.encoder.numbers -= numbers
-            self.pool.processes.forget_shared(numbers)
+            self.pool.forget_shared(numbers)
 
     # -- callbacks ---------------------------------------------------------------
 
