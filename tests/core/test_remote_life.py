@@ -13,6 +13,7 @@ import pytest
 from life_kit import alive, end, gone, program, read_pid, until, within
 from remote_kit import HereExecutor
 
+from entangle._remote import places
 from entangle.errors import (
     EntangleError,
     NestedRunError,
@@ -402,6 +403,18 @@ def test_what_cannot_be_sent(here):
         task(executor=here)(lambda: threading.Lock())()()
 
 
+def test_shared_memory_is_not_to_be_had_there(here):
+    """Asking for it waits for nobody."""
+
+    def ask():
+        from entangle._worker import main, memory
+
+        granted = main.current.space.ask(1 << 20), main.current.space.find("x")
+        return granted, memory.allocate(1 << 20)
+
+    assert here.submit(ask).result(20) == ((None, None), None)
+
+
 def test_coroutine_functions(here):
     async def later(n):
         import asyncio
@@ -531,3 +544,16 @@ def test_a_timeout_counts_for_its_own_call_alone(tmp_path):
         outcomes = [future.exception() for _, future in pairs]
         assert [type(error) for error in outcomes if error] == [ProcessTimeoutException]
         assert len(executor.streams) == 1
+
+
+def test_a_place_that_was_stopped_while_unused(here, monkeypatch):
+    """It is asked before it is used, and replaced when it does not answer."""
+    monkeypatch.setattr(places, "STALE", 0.3)
+    assert here.submit(abs, -1).result(20) == 1
+    os.kill(here.streams[0].pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    until(lambda: time.monotonic() - begun > 0.5)
+    assert here.submit(abs, -2).result(20) == 2
+    assert len(here.streams) == 2
+    assert gone(here.streams[0].pid)
+    assert [task(executor=here)(abs)(-n)() for n in range(5)] == list(range(5))

@@ -214,6 +214,25 @@ def test_threads_of_a_body_import_too(project, there):
     assert there(use)()() == ["later_part", "package_part", "plain_part"]
 
 
+def test_children_of_a_body_have_what_it_has(project, there):
+    """They can't ask for more: it is an ordinary error there."""
+
+    def use():
+        import os
+
+        import package_part
+
+        if not os.fork():
+            try:
+                import later_part
+            except ImportError:
+                os._exit(5 if package_part.KIND else 6)
+            os._exit(len(later_part.NAME))
+        return os.waitstatus_to_exitcode(os.wait()[1])
+
+    assert there(use)()() == 5
+
+
 def test_a_stranger_gets_what_is_in_use_alone(project):
     import plain_part
 

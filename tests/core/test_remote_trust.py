@@ -98,7 +98,6 @@ ATTACKS = {
     "result": "send(frames.pack(frames.RESULT, ANSWER.pack(1, 1), (b'N.',)))",
     "graph": "send(frames.pack(frames.GRAPH, ANSWER.pack(1, 1), (b'N.',)))",
     "failure": "send(frames.pack(frames.FAILED, ANSWER.pack(1, 1) + b'N.'))",
-    "space": "send(frames.pack(frames.SPACE, b'N.'))",
     "nested": "send(frames.pack(frames.NESTED, b'N.'))",
     "released": "send(frames.pack(frames.RELEASED, b'N.'))",
     "no frame": "worker.sock.sendall(b'garbage' * 10)",

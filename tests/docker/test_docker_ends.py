@@ -383,7 +383,15 @@ def test_shutdown_that_does_not_wait(client, image):
     assert executor.submit(abs, -1).result(20) == 1
     executor.shutdown(wait=False)
     until(lambda: not ours(client))
-    until(lambda: not [t for t in threading.enumerate() if "docker" in t.name])
+    until(
+        lambda: (
+            not [
+                thread
+                for thread in threading.enumerate()
+                if thread.name.startswith("entangle-docker")
+            ]
+        )
+    )
 
 
 def test_ctrl_c_ends_a_call_and_its_container(client, image):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _ENDS: Final = frozenset((frames.RESULT, frames.GRAPH, frames.FAILED, frames.PLAIN))
 # What a place that is not trusted may say.
 _HARMLESS: Final = frozenset(
-    (frames.PLAIN, frames.FAILED, frames.STARTED, frames.MODULE)
+    (frames.PLAIN, frames.FAILED, frames.STARTED, frames.MODULE, frames.SPACE)
 )
 
 
@@ -74,7 +74,7 @@ class Answers:
         elif kind == frames.MODULE:
             # It reads files, and may take its time.
             self._pool.encoder.call(self._find_module, worker, bytes(item.body))
-        else:
+        elif kind != frames.SPACE:  # which tells of what is no affair of a place's
             raise ValueError(f"unknown kind {kind}")
 
     def values(self, worker: FarWorker, answers: bytes, dirty: int = 0) -> None:

@@ -46,6 +46,7 @@ class PlaceHost:
         workers: Its workers by number.
         idle: Those that have nothing to do, by kind, the one used last at the end.
         busy: How many calls run there.
+        asked: Whether it has been asked for a sign of life, and gave none yet.
         used: Whether it was given a call.
         over: Whether the stream has ended, or is to be.
     """
@@ -64,6 +65,7 @@ class PlaceHost:
         self.differs = False  # whether its Python's bytecode is another than this one's
         self.idle_since = time.monotonic()
         self.heard = 0.0  # when it has said something last
+        self.asked = False
         self._hub = hub
         self._silence = silence
         self._owner = owner
@@ -112,6 +114,9 @@ class PlaceHost:
 
     def expect_answer(self) -> None:
         """Have the place ended if it doesn't answer soon: it may be stopped."""
+        if self.asked:
+            return
+        self.asked = True
         asked = time.monotonic()
         self.send(packets.PING)
         self._hub.at(asked + self._silence, lambda: self._expected(asked, asked))
@@ -156,6 +161,7 @@ class PlaceHost:
     def arrived(self, data: bytes) -> None:
         """Bytes have come."""
         self.heard = time.monotonic()
+        self.asked = False
         try:
             if self._handshake is not None:
                 found = self._handshake.feed(data)

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 log = Log("entangle.remote")
 
+STALE = 1.0  # seconds of silence after which an unused place is asked before it is used
 _SLOW = 1.0  # seconds that a stream may take to say how it has ended
 
 
@@ -143,7 +144,9 @@ class Places:
 
     def room(self, host: PlaceHost) -> int:
         """Return how many calls more a place takes."""
-        if host.hello is None or host.over or (self._terms.once and host.used):
+        if host.hello is None or host.over or host.asked:
+            return 0
+        if self._terms.once and host.used:
             return 0
         return (self._terms.calls or host.hello.cpus) - host.busy
 
@@ -152,7 +155,10 @@ class Places:
         best, most = None, 0
         for host in self:
             if not host.busy and host.hello is not None:
-                host.look()  # it may have ended while nobody needed it
+                # It may have ended while nobody needed it.
+                host.look()
+                if not host.over and time.monotonic() - host.heard > STALE:
+                    host.expect_answer()
             room = self.room(host)
             if room > most:
                 best, most = host, room
@@ -165,7 +171,8 @@ class Places:
         if self._failed and self.hosts:
             return  # one more was not to be had: those that are there have to do
         going_on = len(self._openings)
-        coming = going_on + sum(host.hello is None for host in self.hosts)
+        unready = sum(host.hello is None or host.asked for host in self.hosts)
+        coming = going_on + unready
         room = self._terms.places - len(self.hosts) - going_on
         for _ in range(min(room, len(waiting) - coming)):
             opening = Opening(waiting[coming].call)

@@ -29,6 +29,7 @@ def become(
         except OSError as error:
             problem = error  # of the calls that ask for it
     made = worker.establish(descriptors, memory, settings, problem)
+    made.space.asker.unheard = True  # that memory is another machine's
     mains.enter_main()
     importer = installed()
     if importer is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _pickle as pickle
 
-from . import frames
+from . import frames, main
 from .asking import Asker
 
 TYPE_CHECKING = False
@@ -20,16 +20,19 @@ class Modules:
 
     def __init__(self, worker: Worker, importer: MemoryImporter) -> None:
         """Speak over a worker's stream, on behalf of its importer."""
+        self._worker = worker
         self._asker = Asker(worker, frames.MODULE)
         self._importer = importer
         importer.ask = self._ask
 
     def _ask(self, name: str) -> Union[Entry, None]:
-        """Return what there is of a module; None if there is none.
+        """Return what there is of a module; None if there is none, or nobody to ask.
 
         Raises:
             ImportError: it is there, but can't travel.
         """
+        if main.current is not self._worker:
+            return None  # a process that a body has forked: the stream is not its own
         answer = self._asker.ask(lambda number: b"%d %s" % (number, name.encode()))
         if type(answer) is str:
             raise ImportError(answer, name=name)

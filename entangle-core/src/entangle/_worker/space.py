@@ -27,8 +27,8 @@ class Space:
     def __init__(self, worker: Worker) -> None:
         """Speak over a worker's stream."""
         self._worker = worker
-        self._asker = Asker(worker, frames.SPACE)
-        self.answered = self._asker.answered
+        self.asker = Asker(worker, frames.SPACE)
+        self.answered = self.asker.answered
 
     def ask(self, nbytes: int) -> Union[Grant, None]:
         """Ask for a block to write to.
@@ -72,7 +72,7 @@ class Space:
         if pieces.released:
             # Or a body that makes one array after the other would keep them all.
             self.tell_released()
-        answer = self._asker.ask(lambda number: pickle.dumps((number, what, detail), 4))
+        answer = self.asker.ask(lambda number: pickle.dumps((number, what, detail), 4))
         if type(answer) is str:
             raise MemoryError(answer)
         return answer

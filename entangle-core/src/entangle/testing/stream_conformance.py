@@ -157,7 +157,13 @@ class StreamConformance(ExecutorConformance):
         # One that nobody uses is found to be gone, too.
         assert self.run(executor, same, 2) == 2
         faults.streams[-1].kill()
-        assert self.run(executor, same, 3) == 3
+
+        def works() -> bool:
+            # One call may be on its way there when the end is read.
+            end = self.begin(executor, same, 3).end(self.patience)
+            return end.kind == "succeeded"
+
+        self.until(works, "the next calls get another place")
 
     # -- narrow and wide ---------------------------------------------------------
 
