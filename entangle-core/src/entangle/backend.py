@@ -7,6 +7,8 @@ as executors that may be used by themselves or given to ``@task(executor=...)``;
 A backend is a subclass of `Executor`, of which `infrastructure` makes a decorator;
 `pack_call`, `run_payload` and `deliver` carry a call to another process and back. See
 "Write a backend" in the documentation.
+
+`JobExecutor` is for places that take a job and are asked after it.
 """
 
 from __future__ import annotations
@@ -20,6 +22,11 @@ from entangle._seam.making import context, infrastructure
 from entangle._seam.payload import deliver, pack_call, run_payload
 
 if TYPE_CHECKING:
+    from entangle._jobs.directory import DirectoryStore
+    from entangle._jobs.executor import JobExecutor
+    from entangle._jobs.job import FoundJob, Job, JobState
+    from entangle._jobs.rhythm import Pace
+    from entangle._jobs.store import Store, StoredObject
     from entangle._run.executors import (
         InlineExecutor,
         ProcessExecutor,
@@ -30,10 +37,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Call",
     "Capabilities",
+    "DirectoryStore",
     "Executor",
     "ForeignExecutor",
+    "FoundJob",
     "InlineExecutor",
+    "Job",
+    "JobExecutor",
+    "JobState",
+    "Pace",
     "ProcessExecutor",
+    "Store",
+    "StoredObject",
     "ThreadExecutor",
     "context",
     "deliver",
@@ -43,15 +58,23 @@ __all__ = [
 ]
 
 _LATER: Final = {
-    "ForeignExecutor": "foreign",
-    "InlineExecutor": "executors",
-    "ProcessExecutor": "executors",
-    "ThreadExecutor": "executors",
+    "DirectoryStore": "_jobs.directory",
+    "ForeignExecutor": "_run.foreign",
+    "FoundJob": "_jobs.job",
+    "InlineExecutor": "_run.executors",
+    "Job": "_jobs.job",
+    "JobExecutor": "_jobs.executor",
+    "JobState": "_jobs.job",
+    "Pace": "_jobs.rhythm",
+    "ProcessExecutor": "_run.executors",
+    "Store": "_jobs.store",
+    "StoredObject": "_jobs.store",
+    "ThreadExecutor": "_run.executors",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs the run layer: the far side of a place has no use for it."""
+    """Import what the far side of a place has no use for."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"entangle._run.{_LATER[name]}"), name)
+    return getattr(import_module(f"entangle.{_LATER[name]}"), name)

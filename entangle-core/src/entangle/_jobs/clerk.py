@@ -1,0 +1,160 @@
+"""What is done for one job by a thread that may wait for the place."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from entangle._log import Log
+from entangle.errors import EntangleError, PlaceBusyError, UntrustedResultError
+
+from . import program
+from . import ticket as stages
+from .answers import opened
+from .job import Job
+
+if TYPE_CHECKING:
+    from .desk import Desk
+    from .executor import JobExecutor
+    from .papers import Papers
+    from .ticket import Ticket
+
+log = Log("entangle.jobs")
+
+_TRIES: Final = 6
+_PAUSE: Final = 0.25  # seconds before the second try; doubled each time
+_LONGEST: Final = 30.0
+
+
+def pause(troubles: int) -> float:
+    """Return for how long to wait after so many failures in a row."""
+    return min(_PAUSE * 2.0**troubles, _LONGEST)
+
+
+class Clerk:
+    """Creates, fetches, ends and removes single jobs for a desk. Thread-safe."""
+
+    def __init__(self, place: JobExecutor, papers: Papers, desk: Desk) -> None:
+        self._place = place
+        self._papers = papers
+        self._desk = desk
+
+    def create(self, ticket: Ticket) -> None:
+        """Have the place make a job, or try again later."""
+        place, session, desk = self._place, self._papers.session, self._desk
+        ticket.expires = time.time() + session.lifetime
+        try:
+            payload = self._papers.payload(ticket, place.inline_bytes)
+            if ticket.unwanted:
+                if desk.take(ticket):
+                    ticket.call.cancelled("already done")
+                self._papers.discard(ticket)
+                return
+            job = Job(
+                name=ticket.name,
+                task=ticket.call.name,
+                payload=payload,
+                command=("-c", program.BOOTSTRAP),
+                environment={program.VARIABLE: payload.decode()},
+                tags=session.tags(ticket.run, ticket.call.name, ticket.expires),
+                expires=ticket.expires,
+                options=ticket.call.options,
+            )
+            made = place.create(job)
+        except PlaceBusyError as error:
+            ticket.last = error
+            ticket.troubles += 1
+            desk.later(ticket, stages.QUEUED, pause(ticket.troubles))
+        except Exception as error:
+            failure = error
+            if not isinstance(error, EntangleError):
+                failure = desk.error(ticket, f"it can't be made: {error}")
+                failure.__cause__ = error
+            if desk.take(ticket):
+                ticket.call.failed(failure)
+            self._remove_papers(ticket)
+        else:
+            desk.created(ticket, made)
+
+    def finish(self, ticket: Ticket) -> None:
+        """Fetch a job's answer, report it, and remove what is left of the job."""
+        desk, place = self._desk, self._place
+        data = ticket.answer
+        try:
+            if data is None:
+                data = place.fetch(ticket.handle, self._papers.answer_key(ticket))
+        except KeyError:
+            if ticket.ended is not None:
+                desk.lost(ticket)
+                return
+            self._fetch_later(ticket, KeyError("it is not there"))
+            return
+        except Exception as error:
+            self._fetch_later(ticket, error)
+            return
+        try:
+            about = (ticket.call.name, place.name, ticket.resource)
+            answer = opened(data, ticket.run, ticket.name, ticket.attempt, about=about)
+            output = answer.output()
+        except UntrustedResultError as error:
+            if desk.take(ticket):
+                ticket.call.failed(error)
+            self.discard(ticket)
+            return
+        if not desk.take(ticket):
+            return
+        call = ticket.call
+        if call.wants_start and not ticket.begun:
+            call.started()
+        for stream, text in output:
+            call.output(stream, text)
+        try:
+            answer.tell(call, place.name, ticket.resource)
+        except BaseException as error:
+            call.failed(error)
+        self.discard(ticket, over=True)
+
+    def end(self, ticket: Ticket) -> None:
+        """Have the place end a job."""
+        try:
+            over = self._place.delete(ticket.handle, over=False)
+        except Exception as error:
+            log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
+            if self._desk.take(ticket):
+                ticket.call.cancelled("cannot kill")
+            return
+        if over and self._desk.take(ticket):
+            self._remove_papers(ticket)
+            ticket.call.cancelled("killed")
+        else:
+            self._desk.ending()
+
+    def discard(self, ticket: Ticket, *, over: bool = False) -> None:
+        """Remove what is left of a job that nobody waits for."""
+        try:
+            if ticket.handle:
+                self._place.delete(ticket.handle, over=over)
+        except Exception as error:
+            log.warning("%s is left: %s", ticket.resource, error)
+        self._remove_papers(ticket)
+
+    def _fetch_later(self, ticket: Ticket, error: Exception) -> None:
+        """Try again, or say where the answer lies."""
+        ticket.troubles += 1
+        if ticket.troubles < _TRIES:
+            self._desk.later(ticket, stages.ANSWERED, pause(ticket.troubles))
+        elif self._desk.take(ticket):
+            where = self._papers.where(ticket)
+            self._papers.keep(ticket)
+            reason = f"it has answered, but that can't be fetched: {error}"
+            if where:
+                reason += f"; it is left in {where}"
+            failure = self._desk.error(ticket, reason)
+            failure.__cause__ = error
+            ticket.call.failed(failure)
+
+    def _remove_papers(self, ticket: Ticket) -> None:
+        try:
+            self._papers.discard(ticket)
+        except Exception as error:
+            log.warning("papers of %s are left: %s", ticket.resource, error)
