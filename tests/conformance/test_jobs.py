@@ -2,16 +2,17 @@
 
 import pytest
 
-from entangle.testing import ExecutorConformance
-from entangle.testing.spool import SpoolExecutor
+from entangle.testing import JobConformance
 
 pytestmark = pytest.mark.process
 
 
-class TestSpool(ExecutorConformance):
+class TestSpool(JobConformance):
     """The smallest place for jobs."""
 
     @pytest.fixture
-    def executor(self, tmp_path):
-        with SpoolExecutor(folder=str(tmp_path / "spool")) as executor:
-            yield executor
+    def client(self, tmp_path):
+        return (
+            "from entangle.testing import SpoolExecutor\n"
+            f"executor = SpoolExecutor(folder={str(tmp_path / 'spool')!r})\n"
+        )

@@ -9,11 +9,12 @@ from entangle._log import Log
 from entangle.errors import EntangleError, PlaceBusyError, UntrustedResultError
 
 from . import program
-from . import ticket as stages
 from .answers import opened
 from .job import Job
+from .ticket import ANSWERED, QUEUED
 
 if TYPE_CHECKING:
+    from .answers import Answer
     from .desk import Desk
     from .executor import JobExecutor
     from .papers import Papers
@@ -27,8 +28,8 @@ _LONGEST: Final = 30.0
 
 
 def pause(troubles: int) -> float:
-    """Return for how long to wait after so many failures in a row."""
-    return min(_PAUSE * 2.0**troubles, _LONGEST)
+    """Return for how many seconds to wait after so many failures in a row."""
+    return min(_PAUSE * 2.0 ** min(troubles, 10), _LONGEST)
 
 
 class Clerk:
@@ -41,32 +42,21 @@ class Clerk:
 
     def create(self, ticket: Ticket) -> None:
         """Have the place make a job, or try again later."""
-        place, session, desk = self._place, self._papers.session, self._desk
-        ticket.expires = time.time() + session.lifetime
+        desk = self._desk
+        if self._given_up(ticket):
+            return
         try:
-            payload = self._papers.payload(ticket, place.inline_bytes)
-            if ticket.unwanted:
-                if desk.take(ticket):
-                    ticket.call.cancelled("already done")
-                self._papers.discard(ticket)
+            job = self._job(ticket)
+            if self._given_up(ticket):
+                self._remove_papers(ticket)
                 return
-            job = Job(
-                name=ticket.name,
-                task=ticket.call.name,
-                payload=payload,
-                command=("-c", program.BOOTSTRAP),
-                environment={program.VARIABLE: payload.decode()},
-                tags=session.tags(ticket.run, ticket.call.name, ticket.expires),
-                expires=ticket.expires,
-                options=ticket.call.options,
-            )
-            made = place.create(job)
+            made = self._place.create(job)
         except PlaceBusyError as error:
             ticket.last = error
             ticket.troubles += 1
-            desk.later(ticket, stages.QUEUED, pause(ticket.troubles))
+            desk.later(ticket, QUEUED, pause(ticket.troubles))
         except Exception as error:
-            failure = error
+            failure: BaseException = error
             if not isinstance(error, EntangleError):
                 failure = desk.error(ticket, f"it can't be made: {error}")
                 failure.__cause__ = error
@@ -78,41 +68,25 @@ class Clerk:
 
     def finish(self, ticket: Ticket) -> None:
         """Fetch a job's answer, report it, and remove what is left of the job."""
-        desk, place = self._desk, self._place
-        data = ticket.answer
         try:
-            if data is None:
-                data = place.fetch(ticket.handle, self._papers.answer_key(ticket))
+            answer = self._fetched(ticket)
+        except UntrustedResultError as error:
+            if self._desk.take(ticket):
+                ticket.call.failed(error)
+            self.discard(ticket)
+            return
         except KeyError:
-            if ticket.ended is not None:
-                desk.lost(ticket)
-                return
-            self._fetch_later(ticket, KeyError("it is not there"))
+            if ticket.ended is None:
+                self._fetch_later(ticket, LookupError("it is not there"))
+            else:
+                self._desk.lost(ticket)
             return
         except Exception as error:
             self._fetch_later(ticket, error)
             return
-        try:
-            about = (ticket.call.name, place.name, ticket.resource)
-            answer = opened(data, ticket.run, ticket.name, ticket.attempt, about=about)
-            output = answer.output()
-        except UntrustedResultError as error:
-            if desk.take(ticket):
-                ticket.call.failed(error)
-            self.discard(ticket)
-            return
-        if not desk.take(ticket):
-            return
-        call = ticket.call
-        if call.wants_start and not ticket.begun:
-            call.started()
-        for stream, text in output:
-            call.output(stream, text)
-        try:
-            answer.tell(call, place.name, ticket.resource)
-        except BaseException as error:
-            call.failed(error)
-        self.discard(ticket, over=True)
+        if self._desk.take(ticket):
+            self._tell(ticket, answer)
+            self.discard(ticket, over=True)
 
     def end(self, ticket: Ticket) -> None:
         """Have the place end a job."""
@@ -123,11 +97,11 @@ class Clerk:
             if self._desk.take(ticket):
                 ticket.call.cancelled("cannot kill")
             return
-        if over and self._desk.take(ticket):
+        if not over:
+            self._desk.soon()
+        elif self._desk.take(ticket):
             self._remove_papers(ticket)
             ticket.call.cancelled("killed")
-        else:
-            self._desk.ending()
 
     def discard(self, ticket: Ticket, *, over: bool = False) -> None:
         """Remove what is left of a job that nobody waits for."""
@@ -135,14 +109,57 @@ class Clerk:
             if ticket.handle:
                 self._place.delete(ticket.handle, over=over)
         except Exception as error:
-            log.warning("%s is left: %s", ticket.resource, error)
+            log.warning(
+                "%s of %s is left: %s", ticket.resource, self._place.name, error
+            )
         self._remove_papers(ticket)
+
+    def _job(self, ticket: Ticket) -> Job:
+        session = self._papers.session
+        ticket.expires = time.time() + session.lifetime
+        payload = self._papers.payload(ticket, self._place.inline_bytes)
+        return Job(
+            name=ticket.name,
+            task=ticket.call.name,
+            payload=payload,
+            command=("-c", program.BOOTSTRAP),
+            environment={program.VARIABLE: payload.decode()},
+            tags=session.tags(ticket.run, ticket.call.name, ticket.expires),
+            expires=ticket.expires,
+            options=ticket.call.options,
+        )
+
+    def _given_up(self, ticket: Ticket) -> bool:
+        if not ticket.unwanted:
+            return False
+        if self._desk.take(ticket):
+            ticket.call.cancelled("already done")
+        return True
+
+    def _fetched(self, ticket: Ticket) -> Answer:
+        data = ticket.answer
+        if data is None:
+            key = self._papers.answer_key(ticket)
+            data = self._place.fetch(ticket.handle, key)
+        about = (ticket.call.name, self._place.name, ticket.resource)
+        return opened(data, ticket.run, ticket.name, ticket.attempt, about=about)
+
+    def _tell(self, ticket: Ticket, answer: Answer) -> None:
+        call = ticket.call
+        if call.wants_start and not ticket.begun:
+            call.started()
+        for stream, text in answer.output():
+            call.output(stream, text)
+        try:
+            answer.tell(call, self._place.name, ticket.resource)
+        except BaseException as error:
+            call.failed(error)
 
     def _fetch_later(self, ticket: Ticket, error: Exception) -> None:
         """Try again, or say where the answer lies."""
         ticket.troubles += 1
         if ticket.troubles < _TRIES:
-            self._desk.later(ticket, stages.ANSWERED, pause(ticket.troubles))
+            self._desk.later(ticket, ANSWERED, pause(ticket.troubles))
         elif self._desk.take(ticket):
             where = self._papers.where(ticket)
             self._papers.keep(ticket)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from .owner import Owner
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from entangle._seam.call import Call
 
 ROOT: Final = "entangle/"
@@ -100,7 +102,7 @@ class Session:
         return RunKey(secrets.token_hex(6), secrets.token_bytes(32))
 
 
-def nobodys(tags: dict[str, str], now: float) -> bool:
+def nobodys(tags: Mapping[str, str], now: float) -> bool:
     """Tell whether what carries such tags has lost its owner, or is overdue."""
     owner = Owner.parsed(tags.get(OWNED_BY, ""))
     if owner is not None and owner.gone():

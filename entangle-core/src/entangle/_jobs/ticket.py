@@ -35,9 +35,12 @@ class Ticket:
         handle: The place's handle; empty until the job is created.
         begun: Whether its start was told.
         waits: Whether the place says that it has not begun.
+        abandoned: Whether nobody waits for what is done for it.
+        told: Whether its end was told, and it is only to be removed.
         unwanted: Whether it is to be ended as soon as it is created.
         ended: What the place says of its end.
-        unknown: Since when the place knows nothing of it; None while it does.
+        known: Whether the place has said that it has it.
+        unknown: Since when the place was asked and has not.
         answer: Its answer, where the place has given that at once.
         troubles: How often going on with it has failed.
         last: The last such failure.
@@ -58,8 +61,11 @@ class Ticket:
         self.handle = ""
         self.begun = False
         self.waits = True
+        self.abandoned = False
+        self.told = False
         self.unwanted = False
         self.ended: JobState | None = None
+        self.known = False
         self.unknown: float | None = None
         self.answer: bytes | None = None
         self.troubles = 0

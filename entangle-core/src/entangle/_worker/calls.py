@@ -65,13 +65,13 @@ def run(
                 kind, value = GRAPH, pack.pack(value)
         blob = codec.encode(value, "result")
         data, *buffers = codec.plain((blob.data, *blob.buffers))
-        readonly = [memoryview(buffer).readonly for buffer in buffers]
-        return {"kind": kind, "readonly": readonly}, [data, *buffers]
     except BaseException as error:
         cause = error.__cause__
         if type(error) is codec.DecodeError and cause is not None:
             error = cause
         return {"kind": FAILED}, [failures.encode_failure(error)]
+    readonly = [memoryview(buffer).readonly for buffer in buffers]
+    return {"kind": kind, "readonly": readonly}, [data, *buffers]
 
 
 def _settle(facts: dict[str, Any]) -> None:

@@ -21,7 +21,6 @@ from . import calls, documents, family, sealing, transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from types import FrameType
     from typing import Any, Optional
 
 MOST_OUTPUT = 16 << 20  # bytes of output that travel with an answer
@@ -213,7 +212,10 @@ class _Supervisor:
             except transport.TransportError as error:
                 print(f"entangle: {error}", file=sys.stderr)
 
-    def _told(self, number: int, frame: Optional[FrameType]) -> None:
+    def _told(self, *_: object) -> None:
+        # Once: who is impatient must not keep this one from ending its child.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         raise _Told
 
 

@@ -92,6 +92,6 @@ def _tried(action: Callable[[], Any], verb: str, url: str) -> Any:
                 text = f"can't {verb} {shown(url)}: {error}"
                 raise TransportError(text) from error
             print(f"entangle: {verb} {shown(url)}: {error}", file=sys.stderr)
-        time.sleep(pause * random.uniform(0.5, 1.5))
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
         pause *= 2
     raise AssertionError

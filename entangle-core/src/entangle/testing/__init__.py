@@ -23,22 +23,28 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .conformance import ExecutorConformance
     from .fakes import FakeExecutor, ManualClock, RecordedCall
+    from .jobs import JobConformance
     from .leaks import Ledger
+    from .spool import SpoolExecutor
 
 __all__ = [
     "ExecutorConformance",
     "FakeExecutor",
+    "JobConformance",
     "Ledger",
     "ManualClock",
     "RecordedCall",
+    "SpoolExecutor",
 ]
 
 _WHERE = {
     "ExecutorConformance": "conformance",
     "FakeExecutor": "fakes",
+    "JobConformance": "jobs",
     "Ledger": "leaks",
     "ManualClock": "fakes",
     "RecordedCall": "fakes",
+    "SpoolExecutor": "spool",
 }
 
 
@@ -46,9 +52,9 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for: fakes need no pytest."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name == "ExecutorConformance":
+    if name.endswith("Conformance"):
         import pytest
 
-        for part in ("base", "values", "protocol", "places"):
+        for part in ("base", "values", "protocol", "places", "jobs"):
             pytest.register_assert_rewrite(f"{__name__}.{part}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

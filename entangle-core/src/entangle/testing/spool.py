@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -103,7 +104,11 @@ class SpoolExecutor(JobExecutor):
         if child is not None:
             child.wait()
             self._children.pop(handle, None)
-        shutil.rmtree(folder, ignore_errors=True)
+        # At once: nobody must see half a job.
+        gone = self._folder / f"{handle}.gone"
+        with contextlib.suppress(FileNotFoundError):
+            folder.rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
         return True
 
     def find(self) -> Iterator[FoundJob]:
@@ -111,6 +116,12 @@ class SpoolExecutor(JobExecutor):
         for tags in sorted(self._folder.glob("jobs/*/tags")):
             age = max(0.0, time.time() - tags.stat().st_mtime)
             yield FoundJob(tags.parent.name, json.loads(tags.read_text()), age)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
+        """Take no more calls, and reap the processes of those that are over."""
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        for child in self._children.values() if wait else ():
+            child.wait()
 
     def _of(self, handle: str) -> Path:
         return self._folder / "jobs" / handle
