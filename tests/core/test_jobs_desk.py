@@ -182,7 +182,7 @@ def test_a_place_that_does_not_know_the_job_yet(bench):
     assert not call.ends()
     # What it has known once it does not forget for a while.
     del bench.place.states[ticket.name]
-    bench.turns(3, 61)
+    bench.turns(6, 61)
     ((_, error),) = ends(call)
     assert "knows nothing of it" in str(error)
 
@@ -317,10 +317,11 @@ def test_nobody_but_the_payload_has_the_key(bench):
 
 
 def test_tags_say_whose_it_is_and_until_when(bench):
-    def naïve_task():
+    def odd_name():
         return 1
 
-    _, ticket = bench.there(naïve_task)
+    odd_name.__qualname__ = "größe <locals> " + 80 * "x"
+    _, ticket = bench.there(odd_name)
     tags = bench.place.jobs[ticket.name].tags
     assert set(tags) == {
         *("entangle-run", "entangle-owner", "entangle-expires", "entangle-task")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Self
 
 __all__ = [
+    "BudgetExceededError",
     "CacheDirectoryError",
     "CacheKeyError",
     "CompositionError",
@@ -497,6 +498,29 @@ class WorkerStartError(EntangleError):
             "processes and memory (ulimit -a, cgroups)"
         )
         self.detail = detail
+
+
+class BudgetExceededError(EntangleError):
+    """A run would have spent more than its budget.
+
+    Attributes:
+        limit: Which limit: ``'usd'``, ``'minutes'`` or ``'tasks'``.
+        allowed: How much was allowed.
+        spent: How much was spent.
+        reason: What was not started, or was ended.
+    """
+
+    def __init__(self, limit: str, allowed: float, spent: float, reason: str) -> None:
+        """Build the message from the limit and what was spent of it."""
+        unit = {"usd": "US dollars"}.get(limit, limit)
+        super().__init__(
+            f"the budget of {allowed:g} {unit} is used up, {spent:.4g} are spent: "
+            f"{reason}; allow more with budget({limit}=...), or do less"
+        )
+        self.limit = limit
+        self.allowed = allowed
+        self.spent = spent
+        self.reason = reason
 
 
 class PluginError(EntangleError):

@@ -55,13 +55,13 @@ def objects(store: Store, older_than: float) -> Iterator[Leftover]:
             yield Leftover("objects", store.where(prefix), age, remove)
 
 
-def _record(store: Store, prefix: str) -> dict[str, Any]:
+def _record(store: Store, prefix: str) -> dict[str, str]:
     """Return what says whose a session's objects are."""
     try:
-        record = json.loads(store.get(f"{prefix}{OWNER}"))
-    except (KeyError, ValueError):
+        record: Any = json.loads(store.get(f"{prefix}{OWNER}"))
+        return {str(name): str(value) for name, value in record.items()}
+    except (KeyError, ValueError, AttributeError):
         return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _remove(store: Store, prefix: str) -> None:

@@ -10,7 +10,12 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine_items import ISSUED, RUNNING
-from entangle.errors import CacheKeyError, TaskError, UnpicklableError
+from entangle.errors import (
+    BudgetExceededError,
+    CacheKeyError,
+    TaskError,
+    UnpicklableError,
+)
 
 from .calls import Expansion, node_of
 from .discover import discover
@@ -22,12 +27,17 @@ if TYPE_CHECKING:
     from entangle._engine import Engine
     from entangle._engine_items import Item
 
+    from .budget import Budget
     from .calls import NodeCall
     from .discover import Discovered
     from .keeping import Keeper
     from .observers import Watch
     from .pins import Pins
     from .places import Places
+
+
+# What would fail the next time, too.
+_FINAL = (UnpicklableError, CacheKeyError, BudgetExceededError)
 
 
 class News:
@@ -39,6 +49,7 @@ class News:
     places: Places
     keeper: Keeper | None
     watch: Watch | None
+    budget: Budget | None
     clock: Callable[[], float]
     finished: bool
     # Values that have come, and whether they are about to be told to the engine: most
@@ -66,6 +77,8 @@ class News:
         at = max(at, self._begun)
         if self.watch is not None and self._calls.get(call.item) is call:
             self.watch.started(call, self.clock() - at)
+        if self.budget is not None:
+            self.budget.started(call, at)
         self._feed(self.engine.started, call.item, call.attempt, at)
 
     def is_open(self, call: NodeCall) -> bool:
@@ -123,6 +136,8 @@ class News:
                 self._succeeded(call, value)
                 continue
             del calls[item]
+            if self.budget is not None:
+                self.budget.left(call)
             if call.limit_state or call.cached is not None:
                 self.places.left(call)
             else:
@@ -140,8 +155,7 @@ class News:
 
     def _failed(self, call: NodeCall, error: BaseException) -> None:
         self._left(call, "failed", error)
-        # What doesn't pickle doesn't pickle the next time either.
-        final = isinstance(error, (UnpicklableError, CacheKeyError))
+        final = isinstance(error, _FINAL)
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
 
     def call_cancelled(self, call: NodeCall, how: str) -> None:
@@ -196,4 +210,6 @@ class News:
         del self._calls[call.item]
         if self.watch is not None:
             self.watch.ended(call, outcome, error, cached=cached)
+        if self.budget is not None:
+            self.budget.left(call)
         self.places.left(call)

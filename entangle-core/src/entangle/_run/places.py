@@ -145,6 +145,8 @@ class Places:
         return True
 
     def _find(self, run: Run, task: Task[..., Any]) -> Place:
+        if run.budget is not None:
+            run.budget.price(task)
         if not task.options.cache:
             return self._real(run, task)
         # Imported here: most programs keep nothing.

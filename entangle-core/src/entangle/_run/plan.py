@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 from entangle._graph import rules
 from entangle._graph.target import Target
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.node import Node
     from entangle._graph.task import Task
+    from entangle._seam.planned import Price
 
 _OWN = {"process": "process", "thread": "thread", "workflow": "caller"}
 
@@ -75,6 +77,12 @@ def plan(node: Node[Any]) -> Plan:
     )
 
 
+def price_of(task: Task[..., Any]) -> Price | None:
+    """Return what a call of a task costs where it would run; None if unknown."""
+    node = SimpleNamespace(where="", args=(), kwargs=None)
+    return _noted(_entry(task, cast("Any", [node]), replacements())).price
+
+
 def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
     from difflib import get_close_matches
 
@@ -89,7 +97,11 @@ def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
 def _planned(
     task: Task[..., Any], calls: list[Node[Any]], targets: dict[str, str]
 ) -> PlannedTask:
-    entry = _cached(_entry(task, calls, targets), task, calls)
+    return _noted(_cached(_entry(task, calls, targets), task, calls))
+
+
+def _noted(entry: PlannedTask) -> PlannedTask:
+    """Add what plugins know of a task's calls."""
     if not entry.target or entry.refused:
         return entry
     notes = plugins.each("entangle_estimate", str, task=entry)

@@ -138,13 +138,16 @@ class JobConformance(ExecutorConformance):
     ) -> None:
         """What the job has not signed is an error that names the job."""
         poison = b"cos\nsystem\n(S'true'\ntR."
-        monkeypatch.setattr(executor, "fetch", lambda *_: poison)
         create = executor.create
+
+        def fetched(*_: str) -> bytes:
+            return poison
 
         def answered(job: Any) -> Any:
             made = create(job)
             return made if isinstance(made, str) else poison
 
+        monkeypatch.setattr(executor, "fetch", fetched)
         monkeypatch.setattr(executor, "create", answered)
         with pytest.raises(UntrustedResultError, match="rejected"):
             self.run(executor, same, 1)

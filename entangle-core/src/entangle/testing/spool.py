@@ -117,7 +117,7 @@ class SpoolExecutor(JobExecutor):
             age = max(0.0, time.time() - tags.stat().st_mtime)
             yield FoundJob(tags.parent.name, json.loads(tags.read_text()), age)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT002 - as in the base class
         """Take no more calls, and reap the processes of those that are over."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         for child in self._children.values() if wait else ():
