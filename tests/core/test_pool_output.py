@@ -178,7 +178,7 @@ def test_a_stream_that_cannot_encode(monkeypatch):
 
 def test_a_printer_that_is_full_says_when_it_has_room(capsys):
     printer, heard = Printer(), []
-    printer.on_room = lambda: heard.append(printer.full())
+    printer.on_room.append(lambda: heard.append(printer.full()))
     printer.take("stdout", 1, "x\n")
     printer.flush()
     assert heard == []

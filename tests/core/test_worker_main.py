@@ -18,13 +18,13 @@ from worker_kit import PAGE, Caller, double, values
 
 from entangle._worker import (
     attach,
+    brood,
     codec,
     context,
     frames,
     functions,
     mains,
     page,
-    zygote,
 )
 from entangle._worker import main as worker
 
@@ -441,7 +441,7 @@ def test_a_child_that_is_left_is_told(caller):
     assert frame.flags == frames.DIRTY
     caller.call(time.sleep, 0.001)
     # Other tests may have left helpers of other libraries behind.
-    assert caller.receive().flags == (frames.DIRTY if zygote.children() else 0)
+    assert caller.receive().flags == (frames.DIRTY if brood.children() else 0)
 
 
 def test_output_is_flushed_before_the_answer(caller, monkeypatch):

@@ -10,7 +10,7 @@ import sys
 import pytest
 from worker_kit import WITHIN, running, until
 
-from entangle._worker import native, zygote
+from entangle._worker import brood, native, zygote
 
 
 @pytest.fixture
@@ -90,13 +90,13 @@ def test_damaged_messages_leave_no_descriptors(pair):
 
 def test_children_zombies_included():
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
-    assert child.pid in zygote.children()
-    assert sorted(zygote._children_by_scan(os.getpid())) == sorted(zygote.children())
+    assert child.pid in brood.children()
+    assert sorted(brood._children_by_scan(os.getpid())) == sorted(brood.children())
     child.stdin.close()
     until(lambda: not running(child.pid))
-    assert child.pid in zygote.children()
+    assert child.pid in brood.children()
     child.wait()
-    assert child.pid not in zygote.children()
+    assert child.pid not in brood.children()
 
 
 def test_children_where_the_kernel_has_no_list_of_them(monkeypatch):
@@ -104,10 +104,10 @@ def test_children_where_the_kernel_has_no_list_of_them(monkeypatch):
         raise FileNotFoundError
 
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=-1)
-    there = zygote.children()
+    there = brood.children()
     monkeypatch.setattr(os, "open", refuse)
     assert child.pid in there
-    assert sorted(zygote.children()) == sorted(there)
+    assert sorted(brood.children()) == sorted(there)
     monkeypatch.undo()
     child.communicate()
 
@@ -115,14 +115,14 @@ def test_children_where_the_kernel_has_no_list_of_them(monkeypatch):
 def test_signalling_and_draining_what_is_gone():
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    zygote._kill(child.pid)
+    brood.kill(child.pid)
     read, write = os.pipe2(os.O_NONBLOCK)
     os.write(write, b"x" * 5000)
-    zygote._drain(read)
+    brood.drained(read)
     with pytest.raises(BlockingIOError):
         os.read(read, 1)
     os.close(write)
-    zygote._drain(read)
+    brood.drained(read)
     os.close(read)
 
 
@@ -131,11 +131,9 @@ def test_preloading_survives_any_module(monkeypatch, tmp_path):
     (tmp_path / "failing_module.py").write_text("1 / 0")
     (tmp_path / "good_module.py").write_text("x = 1")
     monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(zygote.gc, "freeze", lambda: None)
+    monkeypatch.setattr(brood.gc, "freeze", lambda: None)
     monkeypatch.setattr(sys, "stderr", None)
-    zygote.preload(
-        ["leaving_module", "failing_module", "good_module", "missing_module"]
-    )
+    brood.preload(["leaving_module", "failing_module", "good_module", "missing_module"])
     assert sys.modules.pop("good_module").x == 1
 
 

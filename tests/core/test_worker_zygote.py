@@ -15,7 +15,7 @@ import time
 import pytest
 from worker_kit import WITHIN, running, until, values
 
-from entangle._worker import codec, context, failures, frames, functions, zygote
+from entangle._worker import brood, codec, context, failures, frames, functions, zygote
 from entangle._worker import main as worker
 
 # -- the real thing
@@ -328,7 +328,7 @@ def test_a_worker_that_cannot_begin_says_why():
         assert caller.report()[0] == zygote.FORKED
         kind, _, status = caller.report()
         assert kind == zygote.DIED
-        assert os.waitstatus_to_exitcode(status) == zygote.CRASHED
+        assert os.waitstatus_to_exitcode(status) == brood.CRASHED
     assert b"ZeroDivisionError" in caller.said
 
 
@@ -337,7 +337,7 @@ def test_a_worker_that_cannot_even_say_why():
     with zygote_with(before=before) as caller:
         caller.request()
         assert caller.report()[0] == zygote.FORKED
-        assert os.waitstatus_to_exitcode(caller.report()[2]) == zygote.CRASHED
+        assert os.waitstatus_to_exitcode(caller.report()[2]) == brood.CRASHED
 
 
 def test_a_worker_whose_zygote_is_gone_does_not_begin():

@@ -27,17 +27,22 @@ if TYPE_CHECKING:
     from entangle._jobs.job import FoundJob, Job, JobState
     from entangle._jobs.rhythm import Pace
     from entangle._jobs.store import Store, StoredObject
+    from entangle._remote.command import CommandStream
+    from entangle._remote.stream import Ended, Stream
     from entangle._run.executors import (
         InlineExecutor,
         ProcessExecutor,
         ThreadExecutor,
     )
     from entangle._run.foreign import ForeignExecutor
+    from entangle._run.stream_executor import StreamExecutor
 
 __all__ = [
     "Call",
     "Capabilities",
+    "CommandStream",
     "DirectoryStore",
+    "Ended",
     "Executor",
     "ForeignExecutor",
     "FoundJob",
@@ -49,6 +54,8 @@ __all__ = [
     "ProcessExecutor",
     "Store",
     "StoredObject",
+    "Stream",
+    "StreamExecutor",
     "ThreadExecutor",
     "context",
     "deliver",
@@ -58,7 +65,9 @@ __all__ = [
 ]
 
 _LATER: Final = {
+    "CommandStream": "_remote.command",
     "DirectoryStore": "_jobs.directory",
+    "Ended": "_remote.stream",
     "ForeignExecutor": "_run.foreign",
     "FoundJob": "_jobs.job",
     "InlineExecutor": "_run.executors",
@@ -69,6 +78,8 @@ _LATER: Final = {
     "ProcessExecutor": "_run.executors",
     "Store": "_jobs.store",
     "StoredObject": "_jobs.store",
+    "Stream": "_remote.stream",
+    "StreamExecutor": "_run.stream_executor",
     "ThreadExecutor": "_run.executors",
 }
 

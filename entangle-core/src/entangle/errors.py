@@ -24,8 +24,10 @@ __all__ = [
     "InternalError",
     "JobError",
     "JobLostError",
+    "NestedRunError",
     "OptionError",
     "PlaceBusyError",
+    "PlaceError",
     "PlatformError",
     "PluginError",
     "ProcessRetryException",
@@ -36,6 +38,7 @@ __all__ = [
     "UnmetCapabilityError",
     "UnpicklableError",
     "UntrustedResultError",
+    "VersionMismatchError",
     "WorkerStartError",
 ]
 
@@ -427,6 +430,28 @@ class UnpicklableError(EntangleError, TypeError):
         self.node = node
 
 
+class VersionMismatchError(EntangleError, TypeError):
+    """A call that can't be sent to a place, since its Python is of another version.
+
+    Attributes:
+        node: The name of the task.
+        place: What the place is called.
+        version: That of its Python, for example ``'3.12'``.
+        reason: Why it can't be sent there.
+    """
+
+    def __init__(self, *, node: str, place: str, version: str, reason: str) -> None:
+        """Build the message from the names, the version and the reason."""
+        super().__init__(
+            f"{node} can't be run in {place}, whose Python is {version}: functions go "
+            f"there by source, and {reason}"
+        )
+        self.node = node
+        self.place = place
+        self.version = version
+        self.reason = reason
+
+
 class CacheKeyError(EntangleError, TypeError):
     """A value that the key of a cached call needs, and that has no stable digest.
 
@@ -484,6 +509,20 @@ class RunOutsideTaskError(EntangleError, RuntimeError):
         self.what = what
 
 
+class NestedRunError(EntangleError, RuntimeError):
+    """A graph was run by a task that itself runs elsewhere, where no workers are."""
+
+    def __init__(
+        self, what: str = "a graph was run by a task that runs in another place"
+    ) -> None:
+        """Build the message from what was tried."""
+        super().__init__(
+            f"{what}: let the task return the node instead of calling it, then the "
+            "caller's run goes on with it"
+        )
+        self.what = what
+
+
 class WorkerStartError(EntangleError):
     """No worker process can be started.
 
@@ -521,6 +560,28 @@ class BudgetExceededError(EntangleError):
         self.allowed = allowed
         self.spent = spent
         self.reason = reason
+
+
+class PlaceError(EntangleError):
+    """A place where calls can't be run: nothing was begun there.
+
+    Attributes:
+        place: What the place is called.
+        reason: What is wrong, and what to do about it.
+        said: The last lines that it has said, if any.
+    """
+
+    def __init__(self, *, place: str, reason: str, said: str = "") -> None:
+        """Build the message from the name of the place, the reason and its words."""
+        text = f"no calls can be run in {place}: {reason}"
+        if said:
+            text += "\nThe last that it said:\n" + "\n".join(
+                f"  {line}" for line in said.splitlines()
+            )
+        super().__init__(text)
+        self.place = place
+        self.reason = reason
+        self.said = said
 
 
 class PluginError(EntangleError):

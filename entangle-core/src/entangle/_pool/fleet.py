@@ -49,7 +49,7 @@ class Fleet:
         self._leaving: set[ZygoteProcess] = set()
         self._spent: list[WorkerProcess] = []
         self._stalled: list[tuple[WorkerProcess, Source]] = []
-        printer.on_room = partial(hub.post, self.read_stalled)
+        printer.on_room.append(partial(hub.post, self.read_stalled))
         self._count = 0
         self._trimming: Timer | None = None
 

@@ -95,7 +95,8 @@ class Hosted:
         if unused:
             if entry.timer is not None:
                 entry.timer.cancel()
-            moment = time.monotonic() + self._idle
+            idle = entry.executor.idle
+            moment = time.monotonic() + (self._idle if idle is None else idle)
             entry.timer = self._hub.at(moment, partial(self._trim, entry))
 
     def _trim(self, entry: Entry) -> None:

@@ -48,11 +48,15 @@ class Source:
             if not data:
                 self.finish()
                 return False
-            self._take(self._decoder.decode(data))
-            self.unfinished = not data.endswith(b"\n")
+            self.feed(data)
             if len(data) < _AT_ONCE:
                 break
         return True
+
+    def feed(self, data: bytes) -> None:
+        """Pass on what was read elsewhere: the whole lines in it."""
+        self._take(self._decoder.decode(data))
+        self.unfinished = not data.endswith(b"\n")
 
     def finish(self) -> None:
         """Pass on a line that has no end: its call is over."""
@@ -89,7 +93,7 @@ class Printer:
         self._last: dict[str, object] = {}
         self._texts: deque[tuple[str, object, str]] = deque()
         self._stored = 0
-        self.on_room: Callable[[], None] | None = None
+        self.on_room: list[Callable[[], None]] = []
 
     def take(self, stream: str, source: object, text: str) -> None:
         """Store text of one source for a stream; thread-safe, never blocks."""
@@ -128,8 +132,9 @@ class Printer:
                     getattr(sys, stream).flush()
                 except Exception:
                     log.debug("%s can't be flushed", stream, exc_info=True)
-        if was_full and self.on_room is not None:
-            self.on_room()
+        if was_full:
+            for tell in self.on_room:
+                tell()
 
     def _write(self, stream: str, source: object, text: str) -> None:
         target = getattr(sys, stream)

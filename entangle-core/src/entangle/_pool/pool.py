@@ -17,7 +17,12 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.scheduling import make_scheduler
 from entangle._worker import failures, pieces, references
 from entangle._worker import main as worker
-from entangle.errors import PlatformError, RunOutsideTaskError, TaskError
+from entangle.errors import (
+    NestedRunError,
+    PlatformError,
+    RunOutsideTaskError,
+    TaskError,
+)
 
 from . import cpus
 from .hosted import Hosted
@@ -68,6 +73,8 @@ class Pool:
         self.threads = Threads()
         self.limits = Limits()
         self.hosted = Hosted(self.hub, idle)
+        self.idle = idle
+        self.crews: set[Any] = set()  # places elsewhere, of stream executors
         self.runs: set[Any] = set()  # those that have begun and are not over
         self.unsettled: set[Any] = set()  # runs whose futures are not resolved yet
         self.closed = False
@@ -84,7 +91,6 @@ class Pool:
         )
         if worker.current is None:
             self.segments = Segments(self._segment_closed, self._segment_idle)
-            self._idle = idle
             self._trimming = False
             pieces.outlived[0] = True
             pieces.Source.ask = self._ask
@@ -113,6 +119,8 @@ class Pool:
 
     def _batch(self) -> None:
         self.processes.pump()
+        for crew in tuple(self.crews):
+            crew.pump()
         self.hub.near = self.processes.lone()
         if self.printer.pending():
             self.notifier.call(self.printer.flush)
@@ -129,7 +137,7 @@ class Pool:
     def _segment_idle(self) -> None:
         """Give memory back in a while; on any thread."""
         if not self._trimming:
-            self.hub.post(self._trim_later, monotonic() + self._idle)
+            self.hub.post(self._trim_later, monotonic() + self.idle)
 
     def _trim_later(self, moment: float) -> None:
         if not self._trimming:
@@ -138,9 +146,9 @@ class Pool:
 
     def _trim(self) -> None:
         self._trimming = False
-        since = self.segments.trim(monotonic() - self._idle)
+        since = self.segments.trim(monotonic() - self.idle)
         if since is not None:
-            self._trim_later(since + self._idle)
+            self._trim_later(since + self.idle)
 
     def _segment_closed(self, segment: Segment) -> None:
         """Have a segment let go of everywhere; on any thread."""
@@ -280,6 +288,7 @@ class Pool:
             run.wait(max(0.0, deadline - monotonic()))
         self.closed = True
         self.hosted.close()
+        self._close_crews()
         self.threads.close()
         self.hub.stop()
         self.processes.close()
@@ -295,10 +304,22 @@ class Pool:
             self.segments.close()
         self.printer.flush()
 
+    def _close_crews(self) -> None:
+        """End all calls elsewhere, and wait for the end of their places."""
+        crews = list(self.crews)
+        for crew in crews:
+            self.hub.post(partial(crew.close, now=True))
+        self.hub.attend()
+        deadline = monotonic() + _ENDING
+        for crew in crews:
+            crew.closed.wait(max(0.0, deadline - monotonic()))
+
     def abandon(self) -> None:
         """Let go of everything without touching it: for a forked child."""
         self.closed = True
         descriptors = list(self.processes.descriptors())
+        for crew in self.crews:
+            descriptors += crew.descriptors()
         if not self.relayed:
             descriptors += self.segments.descriptors()
             self.segments.abandon()
@@ -349,11 +370,14 @@ def get() -> Pool:
 
     Raises:
         RunOutsideTaskError: in a worker process that runs no task just now.
+        NestedRunError: in a worker process on the far side of a stream.
         PlatformError: not on Linux.
         ValueError: an environment variable of ours that makes no sense.
     """
     if worker.current is not None and not worker.current.running:
         raise RunOutsideTaskError
+    if worker.current is not None and worker.current.modules is not None:
+        raise NestedRunError
     pool = existing()
     if pool is not None:
         return pool

@@ -213,20 +213,32 @@ def _harmless(structure: Any) -> bool:
 
 
 def payload(
-    args: tuple[Any, ...], kwargs: dict[str, Any] | None, function: Any, name: str
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any] | None,
+    function: Any,
+    name: str,
+    *,
+    shared: bool = True,
 ) -> Payload:
     """Encode a call's arguments, parcels among them.
+
+    Args:
+        args: The positional ones.
+        kwargs: Those by keyword.
+        function: What they are for.
+        name: What it is called in errors.
+        shared: Whether what is large goes through memory that the receiver shares.
 
     Raises:
         UnpicklableError: one of them can't be sent.
     """
     try:
-        return Payload(*encode_arguments(args, kwargs or {}))
+        return Payload(*encode_arguments(args, kwargs or {}, shared=shared))
     except codec.EncodeError as error:
         # Each by itself, to say which it is.
         for label, value in _labelled(args, kwargs, function):
             try:
-                encode_arguments((value,), {})
+                encode_arguments((value,), {}, shared=shared)
             except codec.EncodeError:
                 _encode(value, label, name)
         raise UnpicklableError(

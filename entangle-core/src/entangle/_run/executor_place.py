@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine import GRACE
@@ -15,11 +16,33 @@ if TYPE_CHECKING:
 
     from entangle._engine_items import Item
     from entangle._graph.node import Node
+    from entangle._graph.task import Task
     from entangle._seam.executor import Executor
 
     from .arguments import Batch
     from .calls import NodeCall
+    from .places import Place
     from .run import Run
+
+
+def place_at(
+    run: Run,
+    task: Task[..., Any],
+    executor: Executor,
+    done: Callable[[], None] | None = None,
+) -> Place:
+    """Return the place of a task's calls in an executor; `ExecutorPlace` says more.
+
+    Raises:
+        Exception: the task's function can't be sent there, say.
+    """
+    # Where it is not imported nobody can have made one.
+    streams = sys.modules.get("entangle._run.stream_executor")
+    if streams is not None and streams.is_plain(executor):
+        from .stream_place import StreamPlace
+
+        return StreamPlace(run, task, streams.crew_of(executor), done)
+    return ExecutorPlace(run, executor, done)
 
 
 class ExecutorPlace:

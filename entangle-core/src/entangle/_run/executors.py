@@ -120,7 +120,7 @@ class ProcessExecutor(Executor):
     def __init__(self, options: Options | None = None) -> None:
         super().__init__()
         self._options = options
-        self._relays: dict[Call, _Relayed] = {}
+        self._relays: dict[Call, Relayed] = {}
         self._guard = threading.Lock()
 
     def start(self, call: Call) -> None:
@@ -138,12 +138,12 @@ class ProcessExecutor(Executor):
                 path=error.path, reason=error.reason, node=call.name
             ) from error
         packed = None
-        if not _plain(call):
+        if not plain(call):
             packed = payload(call.args, call.kwargs, call.function, call.name)
         snapshot = pool.snapshots.now()
         prepared = prepare(options, shipped, snapshot, pool, call.name)
         prepared = prepared._replace(payload=packed)
-        relayed = _Relayed(call, pool, self._over)
+        relayed = Relayed(call, pool, self._over, pool.processes)
         with self._guard:
             self._relays[call] = relayed
         pool.hub.post(relayed.begin, prepared)
@@ -164,12 +164,26 @@ class ProcessExecutor(Executor):
             self._relays.pop(call, None)
 
 
-class _Relayed(Call):
+class Relayed(Call):
     """Stands for a call in the pool and passes on its reports, decoded."""
 
-    __slots__ = ("_call", "_over", "_pool")
+    __slots__ = ("_call", "_over", "_pool", "_processes")
 
-    def __init__(self, call: Call, pool: Pool, over: Callable[[Call], None]) -> None:
+    def __init__(
+        self,
+        call: Call,
+        pool: Pool,
+        over: Callable[[Call], None],
+        processes: Any,
+    ) -> None:
+        """Stand for a call.
+
+        Args:
+            call: The call.
+            pool: The process's pool.
+            over: Told of the call when it is over.
+            processes: What runs it: the pool's own processes, or some elsewhere.
+        """
         super().__init__(
             call.function,
             call.args,
@@ -181,22 +195,27 @@ class _Relayed(Call):
         self._call = call
         self._pool = pool
         self._over = over
+        self._processes = processes
+        self.captures = call.captures
 
     def begin(self, prepared: Prepared) -> None:
         """Queue the call; inside the monitor."""
         # Somebody has to poll for it.
         self._pool.hub.active(1)
-        self._pool.processes.start(self, prepared)
+        self._processes.start(self, prepared)
 
     def give_up(self) -> None:
         """Have the call ended."""
-        self._pool.hub.post(self._pool.processes.cancel, self)
+        self._pool.hub.post(self._processes.cancel, self)
 
     def started(self, at: float | None = None) -> None:
         self._call.started(at)
 
     def output(self, stream: str, text: str) -> None:
-        self._pool.printer.take(stream, self, text)
+        if self.captures:
+            self._call.output(stream, text)
+        else:
+            self._pool.printer.take(stream, self, text)
 
     def succeeded(self, value: Any) -> None:
         self._end(self._tell_value, value)
@@ -237,7 +256,7 @@ class _Relayed(Call):
         self._call.succeeded(value)
 
 
-def _plain(call: Call) -> bool:
+def plain(call: Call) -> bool:
     """Tell whether a call's arguments can travel without being encoded first."""
     return all(map(codec.simple, call.args)) and all(
         map(codec.simple, (call.kwargs or {}).values())

@@ -96,14 +96,14 @@ class Places:
         Unknown before it is prepared, and when the run is over: on any thread.
         """
         place = self.of_task.get(task)
-        known = place.mean_ns if isinstance(place, ProcessPlace) else None
+        known = place.mean_ns if type(place) is ProcessPlace else None
         return unknown if known is None else known
 
     def launch(self, call: NodeCall, place: Place) -> None:
         """Start a call at a place, as soon as the limit of its task allows."""
         call.place = place
         limit = call.options.limit
-        if limit is None or isinstance(place, ProcessPlace):
+        if limit is None or type(place) is ProcessPlace:
             # Processes count for themselves, over all that ask for them.
             place.start(call)
             return
@@ -183,21 +183,28 @@ class Places:
 
     def _elsewhere(self, run: Run, task: Task[..., Any]) -> Place | None:
         """Return the place of a task that says where it runs; None for here."""
-        from .executor_place import ExecutorPlace
+        from .executor_place import ExecutorPlace, place_at
 
         resolved = self._resolved(task)
         if resolved.make is None:
             return None
         key = resolved.key
         if key is None:
-            return ExecutorPlace(run, resolved.make())
-        if key not in self._shared:
-            hosted = run.pool.hosted
-            taken = hosted.take(key, resolved.make, resolved.label)
-            self._shared[key] = ExecutorPlace(
-                run, taken.executor, partial(hosted.give_back, taken)
-            )
-        return self._shared[key]
+            return place_at(run, task, resolved.make())
+        if key in self._shared:
+            return self._shared[key]
+        hosted = run.pool.hosted
+        taken = hosted.take(key, resolved.make, resolved.label)
+        done = partial(hosted.give_back, taken)
+        try:
+            place = place_at(run, task, taken.executor, done)
+        except BaseException:
+            run.hub.post(done)
+            raise
+        if isinstance(place, ExecutorPlace):
+            # Others ship the function of one task.
+            self._shared[key] = place
+        return place
 
     def _resolved(self, task: Task[..., Any]) -> Resolved:
         """Find out where a task runs that says so, and what that can't honour."""

@@ -30,15 +30,16 @@ NOT_YET, ENCODED, GIVEN = range(3)
 class ProcessPlace:
     """The processes, for the calls of one task in one run."""
 
-    def __init__(self, run: Run, task: Task[..., Any]) -> None:
+    def __init__(self, run: Run, task: Task[..., Any], elsewhere: Any = None) -> None:
+        """Use the pool's processes, or some elsewhere."""
         self._run = run
         self._pool = run.pool
-        self._processes = run.pool.processes
+        self._processes = run.pool.processes if elsewhere is None else elsewhere
         self._window = Window()
         self.queue = self._window.queue  # asked for each item
         self._sharing = task.options.shared_memory
         # A new interpreter takes its time: as long as what is done here meanwhile.
-        if not task.options.fresh:
+        if not task.options.fresh and elsewhere is None:
             run.pool.expect_processes(getattr(task.fn, "__module__", ""))
         try:
             function = task.fn
@@ -113,7 +114,8 @@ class ProcessPlace:
             self._processes.run_over(self._run)
         numbers = self._run.encoder.numbers
         if numbers:
-            self._processes.forget_shared(numbers)
+            for workers in (self._pool.processes, *self._pool.crews):
+                workers.forget_shared(numbers)
             self._run.encoder.numbers = set()
 
     def _encode(self, call: NodeCall) -> None:

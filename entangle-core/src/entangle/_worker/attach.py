@@ -91,9 +91,14 @@ class Collector:
 
 
 def encode_arguments(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any] | None
+    args: tuple[Any, ...], kwargs: Mapping[str, Any] | None, *, shared: bool = True
 ) -> tuple[bytes, int, list[Any], list[Parcel]]:
     """Encode a call's arguments; the parcels among them are taken out.
+
+    Args:
+        args: The positional ones.
+        kwargs: Those by keyword.
+        shared: Whether large buffers are put into shared memory.
 
     Returns:
         The pickled arguments, the number of their own out-of-band buffers, all
@@ -110,7 +115,7 @@ def encode_arguments(
         blob = codec.encode((args, kwargs))
     finally:
         _restore(thread, before)
-    own = published(blob.buffers)
+    own = published(blob.buffers) if shared else blob.buffers
     return bytes(blob.data), len(own), [*own, *collector.buffers], collector.shared
 
 
@@ -212,6 +217,8 @@ def in_memory(buffers: Sequence[Any]) -> Sequence[Any]:
     """
     if not pieces.large(buffers):
         return buffers
+    if pieces.Source.ask is None and "entangle._worker.memory" not in sys.modules:
+        return buffers  # there is none, and nothing of it
     try:
         from . import memory
     except OSError as error:

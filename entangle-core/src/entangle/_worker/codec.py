@@ -157,8 +157,16 @@ _reducers: dict[type, Callable[[Any], Any]] = {}
 _by_value: list[Any] = []
 
 
+# Why nothing may go by value from this process: the other side has another bytecode.
+differs: list[str] = []
+
+
 def by_value() -> Any:
     """Return the module `byvalue`, which imports cloudpickle."""
+    if differs:
+        from pickle import PicklingError
+
+        raise PicklingError(differs[0])
     if not _by_value:
         from . import byvalue
 
@@ -256,7 +264,7 @@ def written(
     try:
         writer.dump(value)
     except Exception:
-        if helped:
+        if helped or differs:
             raise
         by_value()
         if buffers is not None:

@@ -102,6 +102,12 @@ def decode_failure(data: bytes) -> BaseException:
     return error
 
 
+def texts(error: BaseException) -> tuple[str, str, str]:
+    """Return an exception's type, its message, and its traceback as it is printed."""
+    made = _Record.of(loads(encode_failure(error))[0])
+    return made.type_name, made.shown(), made.trace()
+
+
 def reduce_exception(error: BaseException) -> tuple[Any, ...]:
     """Reduce an exception inside a value."""
     return rebuild_exception, (_Writer(error, with_frames=False).written(),)
@@ -171,6 +177,19 @@ class _Record:
     def fields(self) -> tuple[Any, ...]:
         """Return what travels."""
         return tuple(getattr(self, name) for name in self.__slots__)
+
+    def shown(self) -> str:
+        """Return what it said."""
+        if self.message is None:
+            return "<it has no text: its __str__ failed>"
+        return self.message
+
+    def trace(self) -> str:
+        """Return its traceback, as it is printed."""
+        text = f"{self.type_name}: {self.shown()}".removesuffix(": ") + "\n"
+        if self.frames:
+            text = f"Traceback (most recent call last):\n{self.frames}{text}"
+        return text
 
     @classmethod
     def of(cls, fields: tuple[Any, ...]) -> _Record:
@@ -339,13 +358,7 @@ class _Reader:
     def as_text(self, number: int) -> BaseException:
         """Return the error that stands for the exception of that number."""
         record = self.records[number]
-        message = record.message
-        if message is None:
-            message = "<it has no text: its __str__ failed>"
-        trace = f"{record.type_name}: {message}".removesuffix(": ") + "\n"
-        if record.frames:
-            trace = f"Traceback (most recent call last):\n{record.frames}{trace}"
-        return task_error(record.type_name, message, trace)
+        return task_error(record.type_name, record.shown(), record.trace())
 
     def persistent(self, number: int) -> Any:
         """Return another exception of the failure, while one is rebuilt."""

@@ -32,10 +32,12 @@ LARGEST_BODY = 1 << 42
 MOST_BUFFERS = 1 << 24
 
 # caller -> worker
-CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT, GRANTED, UNMAP = range(1, 10)
+CONTEXT, FUNCTION, CALLS, SHARED, FORGET, REPLY, EXIT, GRANTED, UNMAP, SOURCE = range(
+    1, 11
+)
 # worker -> caller
 HELLO, STARTED, VALUES, RESULT, GRAPH, FAILED, NESTED, BLOCKED, RESUMED = range(32, 41)
-SPACE, RELEASED = range(41, 43)
+SPACE, RELEASED, MODULE, PLAIN = range(41, 45)
 
 # marks of a buffer
 READONLY = 1
@@ -47,7 +49,7 @@ _MARKS = 3
 APART = 1  # each call is a pickle of its own
 ALIKE = 2  # they differ by their arguments: first number, function, flags, arguments
 
-# flags of VALUES, RESULT, GRAPH and FAILED
+# flags of VALUES, RESULT, GRAPH, FAILED and PLAIN
 DIRTY = 1  # the call left child processes behind: discard this worker
 
 
@@ -180,6 +182,29 @@ class FrameReader:
             else bytes(self._chunk[:count])
         )
         return self._cut(data)
+
+    def feed(self, data: Buffer) -> list[Frame]:
+        """Take a part of the stream that was received already; as `read`.
+
+        Raises:
+            ProtocolError: as `read`.
+        """
+        rest = memoryview(data)
+        found: list[Frame] = []
+        while rest:
+            filling = self._filling
+            if filling is None:
+                found += self._cut(self._tail + rest if self._tail else bytes(rest))
+                break
+            window = filling.window()
+            count = min(len(window), len(rest))
+            window[:count] = rest[:count]
+            rest = rest[count:]
+            frame = filling.advance(count)
+            if frame is not None:
+                self._filling = None
+                found.append(self._complete(frame))
+        return found
 
     def _cut(self, data: bytes) -> list[Frame]:
         frames: list[Frame] = []

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
     from typing import Any, NoReturn, Union
 
+    from .modules import Modules
+
     Function = Callable[..., Any]
 else:
     # As in `zygote`: what surrounds it takes longer to import.
@@ -114,6 +116,11 @@ class Worker:
         self._writing = _thread.allocate_lock()
         self._reading = _thread.allocate_lock()
         self.space = space.Space(self)
+        # Where modules come from, in a worker that has not those of the caller.
+        self.modules: Modules | None = None
+        # How values and errors are written: otherwise where nobody trusts this process.
+        self.answer = written
+        self.failure = failures.encode_failure
         self._functions: dict[int, Union[bytes, Function]] = {}
         self._shared: dict[int, attach.Parcel] = {}
         self._context_error = unsettled or problem
@@ -246,6 +253,8 @@ class Worker:
         """Keep a frame until its turn comes, or give it to who waits for it."""
         if frame.kind == frames.GRANTED:
             self.space.answered(frame)
+        elif frame.kind == frames.SOURCE and self.modules is not None:
+            self.modules.answered(frame)
         elif frame.kind == frames.REPLY and self.relay is not None:
             self.relay(frame)
         else:
@@ -341,14 +350,14 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 end_forked_child(None)
-            kind, body, buffers = _answer(number, took, value)
+            kind, body, buffers = self.answer(number, took, value)
             value = args = kwargs = run = None
             space.seal()
         except BaseException as error:  # noqa: BLE001 - a body may raise anything
             took = clock() - begun
             if self._forked:
                 end_forked_child(error)
-            failure = failures.encode_failure(_told(error))
+            failure = self.failure(_told(error))
             kind, body, buffers = frames.FAILED, ANSWER.pack(number, took) + failure, ()
         self.running = 0
         args = kwargs = run = None
@@ -415,7 +424,7 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _answer(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
+def written(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
 
     Returns:
@@ -505,17 +514,40 @@ def become(
         problem: what its parent has met in taking over the caller's state; calls
             raise it until they bring a state of their own.
     """
+    *streams, shared, tokens = descriptors
+    memory = mmap(shared, 0)
+    _seal(shared)
+    os.close(shared)
+    worker = establish((*streams, tokens), memory, overrides, problem)
+    pieces.Source.ask = worker.space.ask
+    pieces.Source.failed = worker.space.unusable
+    pieces.Source.share = worker.space.share
+    pieces.Source.find = worker.space.find
+    serve(worker)
+
+
+def establish(
+    descriptors: Sequence[int],
+    memory: mmap,
+    overrides: Mapping[str, Any],
+    problem: Union[BaseException, None] = None,
+) -> Worker:
+    """Make this freshly forked process a worker, which then has to `serve`.
+
+    Args:
+        descriptors: socket, standard output, standard error, tokens.
+        memory: the page, shared with the caller.
+        overrides: as `become`.
+        problem: as `become`.
+    """
     global current  # noqa: PLW0603 - says what this process is
-    stream, out, err, shared, tokens = descriptors
+    stream, out, err, tokens = descriptors
     null = os.open(os.devnull, os.O_RDWR)
     for source, target in ((null, 0), (out, 1), (err, 2)):
         os.dup2(source, target)
     for descriptor in (null, out, err):
         if descriptor not in _STANDARD:
             os.close(descriptor)
-    memory = mmap(shared, 0)
-    _seal(shared)
-    os.close(shared)
     sock = _socket.socket(fileno=_out_of_reach(stream))
     sock.setblocking(True)
     tokens = _out_of_reach(tokens)
@@ -533,13 +565,14 @@ def become(
     except Exception as error:  # noqa: BLE001 - the calls that ask for it will tell
         unsettled = error
     current = Worker(sock, memory, tokens, overrides, unsettled, problem)
-    pieces.Source.ask = current.space.ask
-    pieces.Source.failed = current.space.unusable
-    pieces.Source.share = current.space.share
-    pieces.Source.find = current.space.find
     os.register_at_fork(before=pieces.forked, after_in_child=_in_forked_child)
+    return current
+
+
+def serve(worker: Worker) -> None:
+    """Run calls until nobody has more of them."""
     try:
-        current.serve(greet=False)
+        worker.serve(greet=False)
     except EOFError:
         pass
     except (frames.ProtocolError, OSError):

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import _pickle as pickle
-import _thread
 import os
 import sys
 
 from . import frames, pieces
+from .asking import Asker
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal as _signal
     from typing import Any, Union
 
     from .main import Worker
     from .memory import Grant
-else:
-    # As in `zygote`.
-    import _signal
 
 # What is asked for.
 WRITE, SHARE, FIND, FAILED = range(4)
-
-_LOST = 71  # exit code, as `main.BROKEN_STREAM`
 
 
 class Space:
@@ -32,9 +26,8 @@ class Space:
     def __init__(self, worker: Worker) -> None:
         """Speak over a worker's stream."""
         self._worker = worker
-        self._asking = _thread.allocate_lock()
-        self._asked = 0  # the number of the last request
-        self._answer: tuple[int, Any] = (0, None)
+        self._asker = Asker(worker, frames.SPACE)
+        self.answered = self._asker.answered
 
     def ask(self, nbytes: int) -> Union[Grant, None]:
         """Ask for a block to write to.
@@ -63,33 +56,13 @@ class Space:
 
     def _request(self, what: int, detail: Any) -> Any:
         """Wait for the answer to a request, while a body runs."""
-        with self._asking:
-            if pieces.released:
-                # Or a body that makes one array after the other would keep them all.
-                self.tell_released()
-            self._asked += 1
-            request = pickle.dumps((self._asked, what, detail), 4)
-            # A handler that raises in between would lose a part of the stream.
-            before = _signal.pthread_sigmask(_signal.SIG_BLOCK, _signal.valid_signals())
-            try:
-                self._worker.send(frames.pack(frames.SPACE, request))
-                self._worker.await_frame(self._has_answer)
-            except (EOFError, OSError, frames.ProtocolError):
-                os._exit(_LOST)
-            finally:
-                _signal.pthread_sigmask(_signal.SIG_SETMASK, before)
-            _, answer = self._answer
-            self._answer = (0, None)
+        if pieces.released:
+            # Or a body that makes one array after the other would keep them all.
+            self.tell_released()
+        answer = self._asker.ask(lambda number: pickle.dumps((number, what, detail), 4))
         if type(answer) is str:
             raise MemoryError(answer)
         return answer
-
-    def _has_answer(self) -> bool:
-        return self._answer[0] == self._asked
-
-    def answered(self, frame: frames.Frame) -> None:
-        """Take the answer; nobody waits for any other than the last."""
-        self._answer = pickle.loads(frame.body)
 
     def unusable(self, why: str) -> None:
         """Tell that shared memory that was granted could not be used."""

@@ -17,7 +17,6 @@ from __future__ import annotations
 import _pickle as pickle
 import _socket
 import errno
-import gc
 import os
 import select
 import sys
@@ -25,13 +24,14 @@ import time
 from _struct import pack, unpack
 
 from . import native
+from .brood import Brood, drained, preload, wakeable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal as _signal
     from collections import deque
     from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any, NoReturn
+    from typing import Any
 else:
     # The extension module alone: `signal` makes enumerations, which takes time.
     import _signal
@@ -44,7 +44,6 @@ REPORT = 1 << 10  # bytes, more than any report has
 MOST_DESCRIPTORS = 8
 LEISURE = 50  # milliseconds without news after which modules are imported ahead
 GOODBYE = 1.0  # seconds that workers without work have to leave when all is over
-CRASHED = 70  # exit code: a worker failed outside of any call
 
 
 def send(
@@ -125,22 +124,18 @@ class Zygote:
         self._problem: BaseException | None = None
         self._state = b""
         self._later = list(later)
-        self._workers: dict[int, int] = {}  # pid -> worker's number
-        self._pids: dict[int, int] = {}  # worker's number -> pid
-        # Reports that wait until no orphan is left, then until there is room.
-        self._dead: list[tuple[int, int, int]] = []
+        self._brood = Brood()
+        # Reports that wait until there is room.
         self._outbox: deque[tuple[int, ...]] = deque()
         self._listening = True
         self._leaving = False
         self._goodbye = 0.0  # until when workers have time to leave by themselves
-        self._wake, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._wakers = (self._wake, wake)
+        self._wakers = wakeable(_signal.SIGCHLD)
+        self._wake = self._wakers[0]
         control.setblocking(False)
         self._poll = select.poll()
         for descriptor in (control.fileno(), caller, self._wake):
             self._poll.register(descriptor, select.POLLIN)
-        _signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
-        _signal.signal(_signal.SIGCHLD, _ignore)
         _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
         for number in (_signal.SIGTERM, _signal.SIGHUP):
             _signal.signal(number, self._leave)
@@ -148,16 +143,16 @@ class Zygote:
     def run(self) -> None:
         """Serve until everything is over."""
         self._report((READY, os.getpid()))
-        while not (self._leaving and not self._workers and not self._orphans()):
+        brood = self._brood
+        while not (self._leaving and not brood.workers and not brood.orphans()):
             if self._leaving:
-                for pid in self._workers:
-                    _kill(pid)
+                brood.kill_all()
             found = self._poll.poll(self._patience())
             if not found and self._later and not self._leaving:
                 preload([self._later.pop(0)])
             for descriptor, events in found:
                 if descriptor == self._wake:
-                    _drain(self._wake)
+                    drained(self._wake)
                 elif descriptor == self._caller:
                     self._poll.unregister(self._caller)
                     self._leave()
@@ -165,15 +160,16 @@ class Zygote:
                     self._flush()
                 else:
                     self._serve()
-            self._reap()
+            for number, status in brood.reap(all_over=self._leaving):
+                self._report((DIED, number, status))
             if self._goodbye and (
-                not self._workers or time.monotonic() >= self._goodbye
+                not brood.workers or time.monotonic() >= self._goodbye
             ):
                 self._leave()
 
     def _patience(self) -> float | None:
         """Return for how many milliseconds to wait for news; None for as long as."""
-        if self._leaving or self._dead:
+        if self._leaving or self._brood.settling:
             # For an orphan in uninterruptible sleep alone: its death comes as news.
             return 50
         if self._later:
@@ -202,9 +198,7 @@ class Zygote:
         elif message[0] == FORK:
             self._fork(message[1], message[2], descriptors)
         elif message[0] == KILL:
-            pid = self._pids.get(message[1])
-            if pid is not None:
-                _kill(pid)
+            self._brood.kill(message[1])
         elif message[0] == IMPORT:
             preload(message[1])
         elif message[0] == STATE:
@@ -230,41 +224,22 @@ class Zygote:
         if self._leaving or self._goodbye:
             _close(descriptors)
             return
-        parent = os.getpid()
         try:
-            pid = os.fork()
+            pid = self._brood.fork(number, lambda: self._begin(settings, descriptors))
         except OSError as error:
-            _close(descriptors)
             self._report((REFUSED, number, error.errno or errno.EAGAIN))
-            return
-        if not pid:
-            self._be_worker(parent, settings, descriptors)
-        _close(descriptors)
-        self._workers[pid] = number
-        self._pids[number] = pid
-        self._report((FORKED, number, pid))
+        else:
+            self._report((FORKED, number, pid))
+        finally:
+            _close(descriptors)
 
-    def _be_worker(
-        self, parent: int, settings: Mapping[str, Any], descriptors: list[int]
-    ) -> NoReturn:
-        try:
-            _signal.set_wakeup_fd(-1)
-            for signal_number in (_signal.SIGCHLD, _signal.SIGTERM, _signal.SIGHUP):
-                _signal.signal(signal_number, _signal.SIG_DFL)
-            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
-            os.setsid()
-            native.die_with_parent(_signal.SIGKILL)
-            if os.getppid() == parent:
-                native.adopt_orphans()
-                self._control.close()
-                _close((self._caller, *self._wakers))
-                if self._problem is not None:
-                    self._adopt(self._state)  # it may have been for want of memory
-                self._become(settings, descriptors, self._problem)
-        except BaseException:  # noqa: BLE001 - nothing may return into the zygote
-            _print_exception()
-            os._exit(CRASHED)
-        os._exit(0)
+    def _begin(self, settings: Mapping[str, Any], descriptors: list[int]) -> None:
+        """Be a worker."""
+        self._control.close()
+        _close((self._caller, *self._wakers))
+        if self._problem is not None:
+            self._adopt(self._state)  # it may have been for want of memory
+        self._become(settings, descriptors, self._problem)
 
     def _report(self, message: tuple[int, ...]) -> None:
         self._outbox.append(message)
@@ -287,117 +262,10 @@ class Zygote:
         if self._listening:
             self._poll.modify(self._control.fileno(), events)
 
-    def _reap(self) -> None:
-        """Collect the dead, end what they left behind, then report them."""
-        while True:
-            try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
-            except ChildProcessError:
-                break
-            if not pid:
-                break
-            number = self._workers.pop(pid, None)
-            if number is not None:
-                del self._pids[number]
-                self._dead.append((DIED, number, status))
-        if self._dead or self._leaving:
-            orphans = self._orphans()
-            for pid in orphans:
-                _kill(pid)
-                try:
-                    os.waitpid(pid, os.WNOHANG)
-                except ChildProcessError:
-                    pass
-            if not orphans or not self._orphans():
-                dead, self._dead = self._dead, []
-                for report in dead:
-                    self._report(report)
-
-    def _orphans(self) -> list[int]:
-        """Return our living children that are no workers."""
-        return [pid for pid in children() if pid not in self._workers]
-
-
-def children() -> list[int]:
-    """Return the process ids of this process's children, zombies included."""
-    pid = os.getpid()
-    try:
-        descriptor = os.open(f"/proc/{pid}/task/{pid}/children", os.O_RDONLY)
-    except OSError:
-        return _children_by_scan(pid)
-    pieces: list[bytes] = []
-    try:
-        while not pieces or pieces[-1]:
-            pieces.append(os.read(descriptor, 1 << 16))
-    finally:
-        os.close(descriptor)
-    return [int(field) for field in b"".join(pieces).split()]
-
-
-def _children_by_scan(parent: int) -> list[int]:
-    found: list[int] = []
-    for name in os.listdir("/proc"):  # noqa: PTH208 - as PTH123
-        if name.isdigit():
-            try:
-                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123 - pathlib would be an import only for that
-                    fields = file.read().rpartition(b")")[2].split()
-            except OSError:
-                continue
-            if int(fields[1]) == parent:
-                found.append(int(name))
-    return found
-
-
-def _ignore(*_: object) -> None:
-    """Do nothing: the handler exists for the wake-up it causes."""
-
-
-def _kill(pid: int) -> None:
-    try:
-        os.kill(pid, _signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
 
 def _close(descriptors: Iterable[int]) -> None:
     for descriptor in descriptors:
         os.close(descriptor)
-
-
-def _drain(descriptor: int) -> None:
-    try:
-        while os.read(descriptor, 4096):
-            pass
-    except BlockingIOError:
-        pass
-
-
-def _print_exception() -> None:
-    try:
-        import traceback
-
-        traceback.print_exc()
-        sys.stderr.flush()
-    except BaseException:  # noqa: BLE001, S110 - the interpreter may be beyond printing
-        pass
-
-
-def preload(modules: Iterable[str]) -> None:
-    """Import modules, so that workers forked from now on hold them."""
-    for name in modules:
-        try:
-            __import__(name)
-        except (Exception, SystemExit):  # noqa: BLE001, S110 - any user code
-            # Each call that needs the module will say so with its own traceback.
-            pass
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # noqa: BLE001, S110 - a module may have put anything there
-            pass  # but what was printed must not be printed again by each worker
-    # A collection in a child would otherwise touch, and so copy, every page of it.
-    gc.collect()
-    gc.freeze()
 
 
 def main(

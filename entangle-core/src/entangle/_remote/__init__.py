@@ -1,0 +1,1 @@
+"""Workers on the far side of byte streams."""

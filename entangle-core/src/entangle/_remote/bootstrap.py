@@ -1,0 +1,103 @@
+"""What makes any Python a host: a short command, then modules over its input."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import marshal
+import secrets
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+OLDEST: Final = (3, 9)
+
+# In one line, without quotes but these: it may pass through shells. It is understood by
+# any Python from 2.6 on, which then says its version. The marker stands in two halves,
+# so that a shell that echoes the command is not taken for the answer.
+_COMMAND: Final = (
+    "import os,sys;v=sys.version_info;"
+    'os.write(1,("\\n%s%s %d.%d.%d %s\\n"%("{head}","{tail}",v[0],v[1],v[2],'
+    'getattr(getattr(sys,"implementation",0),"cache_tag",""))).encode());'
+    "v<(3,9)and sys.exit(3);d=b'';"
+    'exec("while len(d)<{size}:d+=os.read(0,{size}-len(d))or sys.exit(4)");exec(d)'
+).replace("b''", 'b""')
+
+# What is read first; it reads the rest.
+_LOADER: Final = b"""\
+import marshal, types, zlib
+
+def read(size):
+    data = bytearray()
+    while len(data) < size:
+        part = os.read(0, size - len(data))
+        if not part:
+            sys.exit(4)
+        data += part
+    return bytes(data)
+
+entries = marshal.loads(zlib.decompress(read(int(read(9)))))
+path, _, source, code = entries["entangle._worker.importer"]
+module = types.ModuleType("entangle._worker.importer")
+exec(marshal.loads(code) if code else compile(source, path, "exec"), module.__dict__)
+module.begin(entries, module)
+"""
+# Of the worker program: all but what local workers alone have.
+_LOCAL: Final = frozenset({"zygote"})
+
+
+def command(python: str = "python3") -> tuple[list[str], bytes]:
+    """Return the command that starts a host, and the marker that it answers with."""
+    head, tail = secrets.token_hex(6), secrets.token_hex(6)
+    text = _COMMAND.format(head=head, tail=tail, size=len(_LOADER))
+    return [python, "-c", text], f"\n{head}{tail} ".encode()
+
+
+def payload(tag: str) -> bytes:
+    """Return what a host reads from its input.
+
+    Args:
+        tag: The tag of its Python's compiled files: where it is that of this one they
+            are sent along.
+    """
+    same = tag == sys.implementation.cache_tag and sys.version_info[3] == "final"
+    return _payload(compiled=same)
+
+
+@functools.cache
+def _payload(*, compiled: bool) -> bytes:
+    entries = dict(_entries(compiled=compiled))
+    data = zlib.compress(marshal.dumps(entries, 2), 1)
+    return _LOADER + b"%09d" % len(data) + data
+
+
+def _entries(*, compiled: bool) -> Iterator[tuple[str, Any]]:
+    yield "entangle", ("<entangle>", True, b"", None)
+    for package, left_out in (("entangle._worker", _LOCAL), ("cloudpickle", ())):
+        for name in _modules(package):
+            if name.rpartition(".")[2] in left_out:
+                continue
+            spec = importlib.util.find_spec(name)
+            if spec is None or not hasattr(spec.loader, "get_code"):
+                continue
+            loader: Any = spec.loader
+            is_package = spec.submodule_search_locations is not None
+            code = marshal.dumps(loader.get_code(name)) if compiled else None
+            # Nobody looks at our frames: with their code, no source is needed.
+            source = b"" if compiled else (loader.get_source(name) or "").encode()
+            yield name, (spec.origin or name, is_package, source, code)
+
+
+def _modules(package: str) -> Iterator[str]:
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.submodule_search_locations is None:
+        return
+    yield package
+    for folder in spec.submodule_search_locations:
+        for path in sorted(Path(folder).glob("*.py")):
+            if path.stem != "__init__":
+                yield f"{package}.{path.stem}"

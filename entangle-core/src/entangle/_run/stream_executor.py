@@ -1,0 +1,182 @@
+"""Calls on the far side of byte streams: the class that authors of such places extend."""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from entangle._pool import pool as pools
+from entangle._pool.keys import prepare
+from entangle._remote.crew import Crew, Terms
+from entangle._seam.executor import Capabilities, Executor
+from entangle._worker import codec
+from entangle.errors import UnpicklableError
+
+from .arguments import payload
+from .executors import Relayed, plain
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from entangle._remote.stream import Stream
+    from entangle._seam.call import Call
+
+
+class StreamExecutor(Executor):
+    """Runs calls in any CPython 3.9 or newer that a duplex byte stream leads to.
+
+    Nothing has to be installed there, nothing is written there, and no network is
+    needed: the worker program travels over the stream. Subclasses implement `open`.
+    Everything else comes with the class: workers that stay warm, each call in a process
+    of its own, live output, cancelling and timeouts that end the process with all that
+    it has started, large values, the caller's own modules.
+
+    Args:
+        places: How many places are opened, at most: one when a call needs it.
+        calls: How many calls run in one place at once; None for as many as it has
+            processors.
+        idle: Seconds after which a place that is not used is closed; None for what
+            ``ENTANGLE_IDLE`` says, by default 10.
+        trust: Whether the place is trusted with this account, as pickles are. If not,
+            nothing that comes from it is unpickled: values arrive as plain data, errors
+            as `TaskError`, returned nodes are refused.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities(
+        kill=True, started=True, process=True, fresh=True, output=True
+    )
+
+    def __init__(
+        self,
+        *,
+        places: int = 1,
+        calls: int | None = None,
+        idle: float | None = None,
+        trust: bool = True,
+    ) -> None:
+        super().__init__()
+        for name, number in (("places", places), ("calls", calls)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name}={number}: it must be at least 1")
+        if idle is not None and not idle >= 0:
+            raise ValueError(f"idle={idle}: it must be a number of seconds")
+        self.idle = idle
+        self.__settings = places, calls, trust
+        self.__lock = threading.Lock()
+        self.__crew: Crew | None = None
+        self.__relays: dict[Call, Relayed] = {}
+        self.__shut = False
+
+    @abstractmethod
+    def open(self, command: Sequence[str]) -> Stream:
+        """Start a Python in a place and return the stream to it.
+
+        Called on a thread of its own, maybe several at once; it may take its time, and
+        raise what the caller should see.
+
+        Args:
+            command: What to run there: a Python and its arguments, ``python3`` first.
+        """
+
+    @property
+    def label(self) -> str:
+        """What the place is called in messages; by default the name of the class."""
+        return type(self).__name__
+
+    def start(self, call: Call) -> None:
+        """Encode the call and queue it.
+
+        Raises:
+            UnpicklableError: the function or an argument can't be sent.
+            RuntimeError: after `shutdown`.
+        """
+        crew = self._places()
+        pool = crew.pool
+        try:
+            shipped = pool.shipper.ship(call.function)
+        except codec.EncodeError as error:
+            raise UnpicklableError(
+                path=error.path, reason=error.reason, node=call.name
+            ) from error
+        packed = None
+        if not plain(call):
+            packed = payload(call.args, call.kwargs, call.function, call.name)
+        snapshot = pool.snapshots.now()
+        prepared = prepare(call.options, shipped, snapshot, pool, call.name)
+        prepared = prepared._replace(payload=packed)
+        relayed = Relayed(call, pool, self.__over, crew)
+        with self.__lock:
+            self.__relays[call] = relayed
+        pool.hub.post(relayed.begin, prepared)
+        pool.hub.attend()
+        if pool.hub.stopped and call in self.__relays:
+            relayed.cancelled("already done")  # shutdown() was faster
+
+    def cancel(self, call: Call, grace: float) -> None:
+        """End the call's process with all that it started."""
+        del grace
+        with self.__lock:
+            relayed = self.__relays.get(call)
+        if relayed is not None:
+            relayed.give_up()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002 - as in the base class
+        """Take no more calls; close the places when the last call is over.
+
+        Args:
+            wait: Return when all that is done.
+            cancel_futures: Cancel the calls of `submit` that have not begun.
+        """
+        with self.__lock:
+            self.__shut = True
+            crew = self.__crew
+        super().shutdown(wait, cancel_futures=cancel_futures)
+        if crew is None or crew.pool.hub.stopped:
+            return
+        crew.pool.hub.post(lambda: crew.close(now=False))
+        crew.pool.hub.attend()
+        if wait:
+            while not crew.closed.wait(0.05) and not crew.pool.hub.stopped:
+                pass
+
+    def _places(self) -> Crew:
+        """Return the places, made anew for a new pool."""
+        pool = pools.get()
+        with self.__lock:
+            if self.__shut:
+                raise RuntimeError("cannot schedule new calls after shutdown")
+            if self.__crew is None or self.__crew.pool is not pool:
+                places, calls, trust = self.__settings
+                terms = Terms(
+                    self.label,
+                    places,
+                    calls,
+                    pool.idle if self.idle is None else self.idle,
+                    trust,
+                )
+                self.__crew = Crew(pool, terms, self.open)
+            crew = self.__crew
+        crew.look_around()
+        return crew
+
+    def __over(self, call: Any) -> None:
+        with self.__lock:
+            self.__relays.pop(call, None)
+
+
+def is_plain(executor: object) -> bool:
+    """Tell whether an executor's calls may go to its places directly."""
+    if not isinstance(executor, StreamExecutor):
+        return False
+    kind = type(executor)
+    return kind.start is StreamExecutor.start and kind.cancel is StreamExecutor.cancel
+
+
+def crew_of(executor: StreamExecutor) -> Crew:
+    """Return the places of an executor.
+
+    Raises:
+        RuntimeError: after its `shutdown`.
+    """
+    return executor._places()  # noqa: SLF001 - of the class above
