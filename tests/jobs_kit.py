@@ -88,7 +88,7 @@ class Bench:
         session = self.papers.session
         ticket = Ticket(
             call,
-            pack(call),
+            pack(call, None, "shelf"),
             session.run_of(call),
             session.next_name(),
             self.clock.now(),

@@ -1,6 +1,7 @@
 """The desk of jobs, by hand: no process, no sleep, a clock that stands still."""
 
 import pickle
+import sys
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,9 @@ from entangle.errors import (
     PlaceBusyError,
     ProcessTimeoutException,
     UntrustedResultError,
+    VersionMismatchError,
 )
+from entangle.testing import RecordedCall
 
 
 class Refusing(DirectoryStore):
@@ -423,3 +426,32 @@ def test_too_much_output_is_said():
         output.take(1, b"12345678")
     assert output.data() == b"1234567812"
     assert output.facts()["left_out"] == 14
+
+
+def test_a_call_for_another_python_is_sent_again(bench):
+    """Once the place's version is known, by source, as a job of its own."""
+    from entangle._worker import documents, sealing
+
+    call, ticket = bench.there(lambda text: len(text), "abc")
+    facts, _ = bench.document(ticket)
+    assert facts["python"] == [*sys.version_info[:2]]
+    body = {"kind": "other", "python": [3, 9], "output": [], "left_out": 0}
+    about = [facts["run"], facts["job"], facts["attempt"]]
+    key = bytes.fromhex(facts["key"])
+    bench.answer(ticket, sealing.seal(key, about, documents.write(body, [b""])))
+    bench.turns()
+    assert bench.place.python == (3, 9)
+    (again,) = [name for name in bench.place.jobs if name != ticket.name]
+    assert not call.ends()
+    assert bench.place.deleted == [(ticket.name, True)]
+    ticket.name = again
+    assert bench.document(ticket)[0]["python"] == [3, 9]
+
+
+def test_what_can_not_go_to_another_python_is_said(bench):
+    class Local:
+        pass
+
+    bench.place.python = (3, 9)
+    with pytest.raises(VersionMismatchError, match=r"3\.9"):
+        bench.place.start(RecordedCall(len, [Local()]))

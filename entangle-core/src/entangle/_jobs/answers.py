@@ -41,6 +41,14 @@ class Answer:
         body = sealing.unseal(run.key, [run.run, job, attempt], data)
         self._facts, self._parts = documents.read(body)
 
+    @property
+    def other_version(self) -> tuple[int, int] | None:
+        """The version of the job's Python, if the call was for another; else None."""
+        if self._facts["kind"] != calls.OTHER:
+            return None
+        major, minor = self._facts["python"]
+        return int(major), int(minor)
+
     def output(self) -> list[tuple[str, str]]:
         """Return what the job has printed, as pieces of whole lines."""
         return _lines(self._facts, self._parts[-1])

@@ -11,14 +11,14 @@ from entangle.errors import EntangleError, PlaceBusyError, UntrustedResultError
 from . import program
 from .answers import opened
 from .job import Job
-from .ticket import ANSWERED, QUEUED
+from .packing import pack
+from .ticket import ANSWERED, QUEUED, Ticket
 
 if TYPE_CHECKING:
     from .answers import Answer
     from .desk import Desk
     from .executor import JobExecutor
     from .papers import Papers
-    from .ticket import Ticket
 
 log = Log("entangle.jobs")
 
@@ -85,7 +85,10 @@ class Clerk:
             self._fetch_later(ticket, error)
             return
         if self._desk.take(ticket):
-            self._tell(ticket, answer)
+            if answer.other_version is not None:
+                self._again(ticket, answer.other_version)
+            else:
+                self._tell(ticket, answer)
             self.discard(ticket, over=True)
 
     def end(self, ticket: Ticket) -> None:
@@ -143,6 +146,19 @@ class Clerk:
             data = self._place.fetch(ticket.handle, key)
         about = (ticket.call.name, self._place.name, ticket.resource)
         return opened(data, ticket.run, ticket.name, ticket.attempt, about=about)
+
+    def _again(self, ticket: Ticket, version: tuple[int, int]) -> None:
+        """Send a call again that was for another version of Python."""
+        place, session = self._place, self._papers.session
+        place.python = version
+        try:
+            packed = pack(ticket.call, version, place.name)
+            made = Ticket(
+                ticket.call, packed, ticket.run, session.next_name(), ticket.given
+            )
+            self._desk.submit(made, again=True)
+        except Exception as error:
+            ticket.call.failed(error)
 
     def _tell(self, ticket: Ticket, answer: Answer) -> None:
         call = ticket.call

@@ -85,21 +85,24 @@ class Desk:
 
     # -- from any thread ---------------------------------------------------------
 
-    def submit(self, ticket: Ticket, *, serve: bool = True) -> None:
+    def submit(
+        self, ticket: Ticket, *, serve: bool = True, again: bool = False
+    ) -> None:
         """Take a job.
 
         Args:
             ticket: The job.
             serve: Whether a thread makes the rounds; else whoever calls `round`.
+            again: Whether its call was taken before.
 
         Raises:
             RuntimeError: It takes no more.
         """
         with self._table.lock:
-            if self._closing:
+            if self._closing and not again:
                 raise RuntimeError("cannot start calls after shutdown")
             self._table.add(ticket)
-            if serve and self._thread is None:
+            if serve and not again and self._thread is None:
                 name = f"entangle-jobs-{self._place.name}"
                 self._thread = threading.Thread(
                     target=self._serve, name=name, daemon=True

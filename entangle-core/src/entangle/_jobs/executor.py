@@ -55,6 +55,9 @@ class JobExecutor(Executor):
         batch: How many handles `poll` takes at once.
         hands: How many threads call `create`, `fetch` and `delete`.
         pace: How often it is asked.
+        python: The version of the place's Python. None if it is not known: what turns
+            out to be another than this one is remembered, and such calls are sent
+            again, by source.
         clock: The time in seconds, for all that waits.
     """
 
@@ -66,6 +69,7 @@ class JobExecutor(Executor):
     batch: ClassVar[int] = 100
     hands: ClassVar[int] = 8
     pace: ClassVar[Pace] = Pace()
+    python: tuple[int, int] | None = None
     clock = staticmethod(time.monotonic)
 
     def __init__(self, *, lifetime: float = DAY) -> None:
@@ -160,7 +164,7 @@ class JobExecutor(Executor):
             UnpicklableError: The function or an argument can't be sent.
             RuntimeError: After `shutdown`.
         """
-        packed = pack(call)
+        packed = pack(call, self.python, self.name)
         desk = self.__open()
         session = desk.papers.session
         ticket = Ticket(

@@ -6,8 +6,11 @@ import pickle
 import sys
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from entangle._remote import by_source
 from entangle._worker import codec, documents, functions
-from entangle.errors import UnpicklableError
+from entangle.errors import UnpicklableError, VersionMismatchError
+
+from . import modules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,19 +20,28 @@ if TYPE_CHECKING:
 LARGE: Final = 256 << 10
 """Bytes from which on a part of a call lies by itself, for all jobs that need it."""
 
+_HERE: Final = sys.version_info[:2]
+_ARGUMENT: Final = (
+    "an argument holds a function or a class of the program itself: put it into a "
+    "module, or pass plain data"
+)
+
 
 class Packed(NamedTuple):
     """A call, encoded.
 
     Attributes:
-        parts: The function, the pickled arguments, their buffers.
+        parts: The caller's own modules, the function, the pickled arguments, their
+            buffers.
         readonly: Of the buffers, whether they were read-only.
         is_async: Whether what the function returns is to be awaited.
+        version: The version of Python that it is for; None for any.
     """
 
     parts: tuple[Any, ...]
     readonly: tuple[bool, ...]
     is_async: bool
+    version: tuple[int, int] | None
 
     @property
     def nbytes(self) -> int:
@@ -37,11 +49,17 @@ class Packed(NamedTuple):
         return sum(memoryview(part).nbytes for part in self.parts)
 
 
-def pack(call: Call) -> Packed:
+def pack(call: Call, version: tuple[int, int] | None, place: str) -> Packed:
     """Encode a call's function and arguments.
+
+    Args:
+        call: The call.
+        version: That of the place's Python; None for this one's.
+        place: What the place is called, for messages.
 
     Raises:
         UnpicklableError: One of them can't be sent; says which part.
+        VersionMismatchError: One of them can't be sent to another version.
     """
     try:
         function = functions.encode_function(call.function)
@@ -54,7 +72,34 @@ def pack(call: Call) -> Packed:
         ) from error
     data, *buffers = codec.plain((blob.data, *blob.buffers))
     readonly = tuple(memoryview(buffer).readonly for buffer in buffers)
-    return Packed((function, data, *buffers), readonly, call.options.is_async)
+    try:
+        if version is not None and version != _HERE:
+            function = _translated(call, function, data, version)
+        own = modules.needed((function, data), version)
+    except by_source.UnportableError as error:
+        raise VersionMismatchError(
+            node=call.name,
+            place=place,
+            version=".".join(map(str, version or _HERE)),
+            reason=str(error),
+        ) from error
+    if version is None and (own or not all(map(by_source.portable, (function, data)))):
+        version = _HERE
+    parts = (own, function, data, *buffers)
+    return Packed(parts, readonly, call.options.is_async, version)
+
+
+def _translated(
+    call: Call, function: bytes, data: Any, version: tuple[int, int]
+) -> bytes:
+    """Return the function for another version of Python.
+
+    Raises:
+        UnportableError: It can't be sent there, or an argument can't.
+    """
+    if not by_source.portable(data):
+        raise by_source.UnportableError(_ARGUMENT)
+    return by_source.encoded(call.function, function, version, modules.project)
 
 
 def _apart(value: Any) -> Any:
@@ -88,6 +133,6 @@ def document(
         "parts": places,
         "readonly": packed.readonly,
         "async": packed.is_async,
-        "python": sys.version_info[:2],
+        "python": packed.version,
     }
     return documents.write({**facts, **more}, here)

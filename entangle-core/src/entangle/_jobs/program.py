@@ -7,7 +7,8 @@ import hashlib
 import io
 import zipfile
 from importlib import resources
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,19 +41,34 @@ from entangle._worker.job import main
 main(j,d)
 """
 
+_LEFT_OUT: Final = frozenset(("__pycache__", "_bench", "_cli", "testing"))
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes from every machine
 
 
 @functools.cache
 def archive() -> bytes:
-    """Return the worker and cloudpickle as a zip that Python imports from."""
+    """Return all that a job imports, as a zip: the worker, cloudpickle, and Entangle.
+
+    The last is for modules of the caller's own that import it.
+    """
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as made:
-        for package in ("entangle._worker", "cloudpickle"):
-            root = package.replace(".", "/")
-            for name, source in sorted(_sources(resources.files(package), root)):
-                made.writestr(zipfile.ZipInfo(name, _FIXED_DATE), source)
+    with zipfile.ZipFile(file, "w") as made:
+        # Without an entry of its own a namespace is not found in an archive.
+        made.writestr(zipfile.ZipInfo("entangle/", _FIXED_DATE), b"")
+        for root, folder in _packages():
+            for path, source in sorted(_sources(folder, root)):
+                entry = zipfile.ZipInfo(path, _FIXED_DATE)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                made.writestr(entry, source)
     return file.getvalue()
+
+
+def _packages() -> Iterator[tuple[str, Traversable]]:
+    # Of the namespace the folder of this distribution alone.
+    worker: Any = resources.files("entangle._worker")
+    yield "entangle", Path(str(worker)).parent
+    for name in ("cloudpickle", "pluggy"):
+        yield name, resources.files(name)
 
 
 @functools.cache
@@ -64,7 +80,7 @@ def digest() -> str:
 def _sources(folder: Traversable, name: str) -> Iterator[tuple[str, bytes]]:
     for entry in folder.iterdir():
         path = f"{name}/{entry.name}"
-        if entry.is_dir() and entry.name != "__pycache__":
+        if entry.is_dir() and entry.name not in _LEFT_OUT:
             yield from _sources(entry, path)
         elif entry.name.endswith(".py"):
             yield path, entry.read_bytes()

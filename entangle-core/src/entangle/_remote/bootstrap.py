@@ -46,8 +46,10 @@ module = types.ModuleType("entangle._worker.importer")
 exec(marshal.loads(code) if code else compile(source, path, "exec"), module.__dict__)
 module.begin(entries, module)
 """
-# Of the worker program: all but what local workers alone have.
-_LOCAL: Final = frozenset({"zygote"})
+# Of the worker program: all but what local workers, or jobs, alone have.
+_LOCAL: Final = frozenset(
+    ("zygote", "calls", "documents", "family", "job", "sealing", "transport")
+)
 
 
 def command(python: str = "python3") -> tuple[list[str], bytes]:

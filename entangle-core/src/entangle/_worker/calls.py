@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 from importlib import import_module
 
-from . import codec, documents, failures, functions, transport
+from . import codec, documents, failures, functions, importer, transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 VALUE, GRAPH, FAILED, DIED = "value", "graph", "failed", "died"
+OTHER = "other"  # the call is for another version of Python
 
 
 def collected(document: bytes) -> tuple[dict[str, Any], list[Any]]:
@@ -48,10 +50,15 @@ def run(
         entered: Called when function and arguments are there.
     """
     try:
+        wanted = facts["python"]
+        if wanted is not None and wanted != [*sys.version_info[:2]]:
+            return {"kind": OTHER, "python": sys.version_info[:2]}, []
+        own, function, *arguments = parts
         _settle(facts)
         functions.enter_main()
-        body = functions.decode_function(bytes(parts[0]))
-        args, kwargs = codec.decode(blob_of(parts[1:], facts["readonly"]), owned=True)
+        _import_from(bytes(own))
+        body = functions.decode_function(bytes(function))
+        args, kwargs = codec.decode(blob_of(arguments, facts["readonly"]), owned=True)
         entered()
         value = body(*args, **kwargs)
         if facts["async"]:
@@ -72,6 +79,19 @@ def run(
         return {"kind": FAILED}, [failures.encode_failure(error)]
     readonly = [memoryview(buffer).readonly for buffer in buffers]
     return {"kind": kind, "readonly": readonly}, [data, *buffers]
+
+
+def _import_from(own: bytes) -> None:
+    """Import the caller's own modules from what came with the call."""
+    entries = pickle.loads(own) if own else {}
+    for finder in [*sys.meta_path]:
+        if type(finder) is importer.MemoryImporter:
+            # Of an earlier call in this sandbox: its modules may have changed since.
+            sys.meta_path.remove(finder)  # type: ignore[arg-type]  # a finder by its methods
+            for name in finder.held():
+                sys.modules.pop(name, None)
+    if entries:
+        sys.meta_path.insert(0, importer.MemoryImporter(entries))  # type: ignore[arg-type]  # as above
 
 
 def _settle(facts: dict[str, Any]) -> None:
