@@ -9,7 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from entangle._remote.by_source import FRAMEWORK, UnportableError
+from entangle._remote.by_source import FRAMEWORK
 from entangle._remote.project import Project
 
 if TYPE_CHECKING:
@@ -34,9 +34,6 @@ def needed(texts: Iterable[Any], version: tuple[int, int] | None) -> bytes:
 
     Returns:
         For `calls.run`; empty if there are none.
-
-    Raises:
-        UnportableError: One imports Entangle, which needs a newer Python.
     """
     with _lock:
         names = _names()
@@ -52,19 +49,27 @@ def needed(texts: Iterable[Any], version: tuple[int, int] | None) -> bytes:
                         entry = project.entry(name)
                         if entry is None or isinstance(entry, str):
                             continue
-                        _check(name, entry, version)
+                        if version is not None and version < FRAMEWORK:
+                            entry = _without_us(name, entry)
                         found[name] = entry
                         waiting.append(memoryview(entry[2]))
     return pickle.dumps(found, 4) if found else b""
 
 
-def _check(name: str, entry: Entry, version: tuple[int, int] | None) -> None:
-    if version is not None and version < FRAMEWORK and _IMPORTS_US.search(entry[2]):
-        raise UnportableError(
+def _without_us(name: str, entry: Entry) -> Entry:
+    """Return a module for a Python that is too old for Entangle.
+
+    Its name may only look as if it were needed: so it fails when it is imported.
+    """
+    path, is_package, source, code = entry
+    if _IMPORTS_US.search(source):
+        why = (
             f"the module {name} imports Entangle, which needs Python "
-            f"{'.'.join(map(str, FRAMEWORK))} or newer: put what it needs there into a "
-            "module without decorators"
+            f"{'.'.join(map(str, FRAMEWORK))} or newer: put what is needed there into a "
+            "module of its own"
         )
+        source = f"raise ImportError({why!r})".encode()
+    return path, is_package, source, code
 
 
 def _names() -> frozenset[str]:
