@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from entangle._jobs.directory import DirectoryStore
     from entangle._jobs.executor import JobExecutor
     from entangle._jobs.job import FoundJob, Job, JobState
+    from entangle._jobs.program import HANDLER as JOB_HANDLER
+    from entangle._jobs.program import archive as job_archive
     from entangle._jobs.rhythm import Pace
     from entangle._jobs.store import Store, StoredObject
     from entangle._remote.command import CommandStream
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from entangle._run.stream_executor import StreamExecutor
 
 __all__ = [
+    "JOB_HANDLER",
     "Call",
     "Capabilities",
     "CommandStream",
@@ -60,6 +63,7 @@ __all__ = [
     "context",
     "deliver",
     "infrastructure",
+    "job_archive",
     "pack_call",
     "run_payload",
 ]
@@ -71,6 +75,7 @@ _LATER: Final = {
     "ForeignExecutor": "_run.foreign",
     "FoundJob": "_jobs.job",
     "InlineExecutor": "_run.executors",
+    "JOB_HANDLER": "_jobs.program:HANDLER",
     "Job": "_jobs.job",
     "JobExecutor": "_jobs.executor",
     "JobState": "_jobs.job",
@@ -81,6 +86,7 @@ _LATER: Final = {
     "Stream": "_remote.stream",
     "StreamExecutor": "_run.stream_executor",
     "ThreadExecutor": "_run.executors",
+    "job_archive": "_jobs.program:archive",
 }
 
 
@@ -88,4 +94,5 @@ def __getattr__(name: str) -> Any:
     """Import what the far side of a place has no use for."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"entangle.{_LATER[name]}"), name)
+    module, _, known = _LATER[name].partition(":")
+    return getattr(import_module(f"entangle.{module}"), known or name)

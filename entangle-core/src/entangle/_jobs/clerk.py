@@ -130,6 +130,7 @@ class Clerk:
             tags=session.tags(ticket.run, ticket.call.name, ticket.expires),
             expires=ticket.expires,
             options=ticket.call.options,
+            answer_key=self._papers.answer_key(ticket),
         )
 
     def _given_up(self, ticket: Ticket) -> bool:

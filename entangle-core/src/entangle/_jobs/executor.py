@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from entangle._seam.executor import Capabilities, Executor
 
-from .packing import pack
+from .packing import check_secrets, pack
 from .rhythm import Pace
 from .ticket import Ticket
 
@@ -150,6 +150,10 @@ class JobExecutor(Executor):
             raise KeyError(key)
         return found.get(key)
 
+    def secrets(self) -> Sequence[str]:
+        """Return what no payload may hold: a call that does is refused."""
+        return ()
+
     @property
     def name(self) -> str:
         """What the place is called in messages."""
@@ -165,6 +169,7 @@ class JobExecutor(Executor):
             RuntimeError: After `shutdown`.
         """
         packed = pack(call, self.python, self.name)
+        check_secrets(packed, self.secrets(), call.name)
         desk = self.__open()
         session = desk.papers.session
         ticket = Ticket(

@@ -31,6 +31,7 @@ class Job(NamedTuple):
             since the epoch. Its program ends itself then; what may live on without it
             (a machine, a queue entry) has to be given a limit of its own.
         options: How the task wants to be run.
+        answer_key: Under which its program leaves its answer in the store.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     tags: Mapping[str, str]
     expires: float
     options: Options
+    answer_key: str
 
 
 class JobState(NamedTuple):

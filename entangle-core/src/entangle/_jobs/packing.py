@@ -13,7 +13,7 @@ from entangle.errors import UnpicklableError, VersionMismatchError
 from . import modules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from entangle._seam.call import Call
 
@@ -21,6 +21,10 @@ LARGE: Final = 256 << 10
 """Bytes from which on a part of a call lies by itself, for all jobs that need it."""
 
 _HERE: Final = sys.version_info[:2]
+_SECRET: Final = (  # noqa: S105 - what is said of one
+    "it holds credentials of the place that it is to be sent to; a task that carries "
+    "them is reached by it: let boto3 find them, with keys=[]"
+)
 _ARGUMENT: Final = (
     "an argument holds a function or a class of the program itself: put it into a "
     "module, or pass plain data"
@@ -87,6 +91,25 @@ def pack(call: Call, version: tuple[int, int] | None, place: str) -> Packed:
         version = _HERE
     parts = (own, function, data, *buffers)
     return Packed(parts, readonly, call.options.is_async, version)
+
+
+def check_secrets(packed: Packed, secrets: Iterable[str], name: str) -> None:
+    """Refuse a call that carries what must stay here.
+
+    Args:
+        packed: The call.
+        secrets: The texts.
+        name: The name of its task.
+
+    Raises:
+        UnpicklableError: It does: a task with its credentials, say.
+    """
+    # Not the buffers: data of the user's own, and large.
+    named = [*zip(("a module", "the function", "an argument"), packed.parts, strict=False)]
+    for secret in secrets:
+        for what, part in named:
+            if secret.encode() in bytes(part):
+                raise UnpicklableError(path=what, reason=_SECRET, node=name)
 
 
 def _translated(

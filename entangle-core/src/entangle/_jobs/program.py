@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 VARIABLE: Final = "ENTANGLE_JOB"
 """The environment variable in which a job finds where its call lies."""
 
+HANDLER: Final = "entangle._worker.sandbox.handler"
+"""The function in the archive that a function service calls with a payload."""
+
 # For any Python from 3.9 on, with nothing installed. Addresses are good for reading
 # only, and what is read is known by its digest.
 BOOTSTRAP: Final = f"""

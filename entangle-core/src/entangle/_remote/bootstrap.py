@@ -48,7 +48,10 @@ module.begin(entries, module)
 """
 # Of the worker program: all but what local workers, or jobs, alone have.
 _LOCAL: Final = frozenset(
-    ("zygote", "calls", "documents", "family", "job", "sealing", "transport")
+    (
+        *("zygote", "calls", "documents", "family"),
+        *("job", "sandbox", "sealing", "transport"),
+    )
 )
 
 

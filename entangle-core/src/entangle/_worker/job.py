@@ -66,7 +66,7 @@ def main(pointer: dict[str, Any], folder: str) -> None:
     """
     code = UNFINISHED
     try:
-        facts, parts = calls.collected(_document(pointer["call"]))
+        facts, parts = calls.collected(document_of(pointer["call"]))
         answer = _Supervisor(facts, parts).answer()
         transport.put(facts["answer"], answer)
         code = 0
@@ -81,7 +81,7 @@ def main(pointer: dict[str, Any], folder: str) -> None:
         os._exit(code)
 
 
-def _document(place: dict[str, str]) -> bytes:
+def document_of(place: dict[str, str]) -> bytes:
     """Return the document of a call, which lies elsewhere or is there already."""
     if "data" in place:
         return base64.b64decode(place["data"])
