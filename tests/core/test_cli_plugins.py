@@ -148,7 +148,7 @@ def test_nothing_is_left(site, capsys):
 
 def test_leftovers_are_listed_and_kept(site, capsys):
     site.add("sweeper", SWEEPER)
-    assert cli.main(["sweep"]) == OK
+    assert cli.main(["sweep", "--dry-run"]) == OK
     out, err = capsys.readouterr()
     assert out == (
         "found container c1 (3 s old, sweeper)\n"
@@ -162,7 +162,7 @@ def test_leftovers_are_listed_and_kept(site, capsys):
 
 def test_leftovers_are_removed(site, capsys):
     site.add("sweeper", SWEEPER)
-    assert cli.main(["sweep", "--remove", "--older-than", "60"]) == OK
+    assert cli.main(["sweep", "--older-than", "60"]) == OK
     assert capsys.readouterr().out == (
         "removed container c1 (3 s old, sweeper)\n"
         "removed queue q1 (7200 s old, sweeper)\n"
@@ -174,7 +174,7 @@ def test_leftovers_are_removed(site, capsys):
 
 def test_a_leftover_that_cannot_be_removed(site, capsys):
     site.add("sweeper", SWEEPER.replace('lambda: REMOVED.append("c1")', "fail"))
-    assert cli.main(["sweep", "--remove"]) == NODE_FAILED
+    assert cli.main(["sweep"]) == NODE_FAILED
     out, err = capsys.readouterr()
     assert (
         "entangle: plugin 'sweeper' of sweeper-dist 1.5 can't remove c1: is busy" in err
@@ -186,7 +186,7 @@ def test_plugins_that_cannot_sweep_do_not_keep_others_from_it(site, capsys):
     site.add("bad", BAD)
     site.add("fails", "@hookimpl\ndef entangle_sweep(older_than): return 1 / 0")
     site.add("sweeper", SWEEPER.replace("return [", "return [None, "))
-    assert cli.main(["sweep", "--remove"]) == NODE_FAILED
+    assert cli.main(["sweep"]) == NODE_FAILED
     out, err = capsys.readouterr()
     assert "removed queue q1" in out
     assert out.endswith("2 leftovers, 3 problems\n")
@@ -201,9 +201,34 @@ def test_a_leftover_of_no_age_does_not_keep_others_from_being_removed(
     site, capsys, age
 ):
     site.add("sweeper", SWEEPER.replace("3.4", age))
-    cli.main(["sweep", "--remove"])
+    cli.main(["sweep"])
     capsys.readouterr()
     assert "q1" in site.module("sweeper").REMOVED
+
+
+def test_only_the_plugins_that_are_named_sweep(site, capsys):
+    site.add("sweeper", SWEEPER)
+    site.add("other", SWEEPER)
+    site.add("bad", BAD)
+    assert cli.main(["sweep", "other"]) == OK
+    assert "2 leftovers, 0 problems\n" in capsys.readouterr().out
+    assert site.module("other").REMOVED == ["c1", "q1"]
+    assert site.module("sweeper").ASKED == []
+
+
+def test_a_plugin_that_cannot_be_loaded_is_named_and_fails(site, capsys):
+    site.add("bad", BAD)
+    assert cli.main(["sweep", "bad"]) == NODE_FAILED
+    assert "bad_plugin can't be imported" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["sweper", "full"])
+def test_a_name_that_cannot_sweep(site, capsys, name):
+    site.add("sweeper", SWEEPER)
+    site.add("full", FULL)
+    assert cli.main(["sweep", name]) == USAGE
+    assert f"no plugin {name!r} that can sweep" in capsys.readouterr().err
+    assert site.module("sweeper").ASKED == []
 
 
 def test_an_age_that_is_none(site, capsys):

@@ -251,10 +251,10 @@ def test_sweep(python, tmp_path):
     client.mkdir(parents=True)
     (client / "owner").write_text('{"pid": 1, "started": -1, "slots": 2}')
     temporary = {"TMPDIR": str(tmp_path)}
-    found = entangle(python, "sweep", **temporary)
+    found = entangle(python, "sweep", "--dry-run", **temporary)
     assert f"found spool {tmp_path}/entangle-onprem-left" in found
     assert "1 leftovers, 0 problems" in found
-    assert "removed spool" in entangle(python, "sweep", "--remove", **temporary)
+    assert "removed spool" in entangle(python, "sweep", "onprem", **temporary)
     assert "0 leftovers" in entangle(python, "sweep", **temporary)
 
 

@@ -7,20 +7,30 @@ from typing import TYPE_CHECKING
 
 from entangle._seam.extensions import Leftover
 
-from .exits import NODE_FAILED, OK
+from .exits import NODE_FAILED, OK, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
+
+    from entangle._seam.plugins import Plugin
+
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle sweep`."""
     parser.epilog = (
-        "Asks every plugin what is left in its infrastructure. Without --remove it "
-        "only lists."
+        "Asks plugins what is left in their infrastructure, of runs whose process is "
+        "gone, and removes it."
     )
     parser.add_argument(
-        "--remove", action="store_true", help="remove what was found, too"
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help="plugins to ask, as `entangle plugins` lists them; by default all",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only list what would be removed"
     )
     parser.add_argument(
         "--older-than",
@@ -32,17 +42,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    """List or remove leftovers and return the exit code."""
+    """Remove leftovers, or list them, and return the exit code."""
     from entangle._seam.plugins import plugins
 
+    names = frozenset(arguments.names)
+    _require_known(names, plugins.all())
+    asked = [plugin for plugin in plugins.all() if not names or plugin.name in names]
     count = failed = 0
-    older_than = arguments.older_than
     for plugin, leftover in plugins.each(
-        "entangle_sweep", Leftover, older_than=older_than
+        "entangle_sweep", Leftover, only=names, older_than=arguments.older_than
     ):
         count += 1
         done = "found"
-        if arguments.remove:
+        if not arguments.dry_run:
             try:
                 leftover.remove()
             except Exception as error:  # noqa: BLE001 - somebody else's code
@@ -56,9 +68,29 @@ def execute(arguments: argparse.Namespace) -> int:
         except (TypeError, ValueError):
             age = "of unknown age"  # a plugin may have put anything there
         print(f"{done} {leftover.kind} {leftover.name} ({age}, {plugin.name})")
-    for plugin in plugins.all():
+    for plugin in asked:
         for problem in plugin.problems:
             print(f"entangle: {plugin.label()}: {problem}", file=sys.stderr)
             failed += 1
     print(f"{count} leftovers, {failed} problems")
     return NODE_FAILED if failed else OK
+
+
+def _require_known(names: Iterable[str], plugins: Iterable[Plugin]) -> None:
+    """Refuse names that no plugin has, or whose plugin leaves nothing anywhere.
+
+    Raises:
+        UsageError: one is; the message says which there are.
+    """
+    # One that could not be loaded says so later.
+    there = {
+        plugin.name
+        for plugin in plugins
+        if "entangle_sweep" in plugin.hooks or plugin.problems
+    }
+    for name in sorted(names):
+        if name not in there:
+            known = ", ".join(sorted(there)) or "none"
+            raise UsageError(
+                f"there is no plugin {name!r} that can sweep; those that can: {known}"
+            )

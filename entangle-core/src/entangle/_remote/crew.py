@@ -601,7 +601,9 @@ class Crew:
         if worker is None:
             return
         try:
-            if kind == packets.DATA:
+            if worker.broken and kind in {packets.DATA, packets.UNSENT}:
+                pass  # what comes after what makes no sense makes none either
+            elif kind == packets.DATA:
                 for item in worker.received(content):
                     self._answered(worker, item)
                 self._settle(worker)

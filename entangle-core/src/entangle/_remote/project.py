@@ -56,9 +56,10 @@ class Project:
             name: Its name.
             loaded: Whether only those that are imported here may be asked for.
         """
-        if loaded and name not in sys.modules:
+        top = name.partition(".")[0]
+        if loaded and name not in sys.modules and top != _FRAMEWORK:
             return None
-        if name.partition(".")[0] not in self.names() or name == "__main__":
+        if top not in self.names() or name == "__main__":
             return None
         spec = _spec(name)
         if spec is None:

@@ -15,7 +15,7 @@ from entangle.errors import PluginError, one_line
 from . import discovery
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
 
 log = Log("entangle.plugins")
 
@@ -90,8 +90,15 @@ class Plugins:
         self._load()
         return list(self._listed)
 
-    def ask(self, hook: str, **arguments: Any) -> Iterator[tuple[Plugin, Any]]:
+    def ask(
+        self, hook: str, *, only: Collection[str] = (), **arguments: Any
+    ) -> Iterator[tuple[Plugin, Any]]:
         """Call a hook of every plugin that has it, each by itself.
+
+        Args:
+            hook: The hook's name.
+            only: Names of the plugins to ask; empty for all.
+            **arguments: What the hook takes.
 
         Yields:
             The plugin and what it returned, by order of name.
@@ -105,6 +112,8 @@ class Plugins:
             key=lambda each: (each.plugin_name != CORE, each.plugin_name),
         ):
             plugin = self._plugins[implementation.plugin_name]
+            if only and plugin.name not in only:
+                continue
             given = [arguments[name] for name in implementation.argnames]
             try:
                 value = implementation.function(*given)
@@ -116,10 +125,10 @@ class Plugins:
                 yield plugin, value
 
     def each(
-        self, hook: str, kind: type[T], **arguments: Any
+        self, hook: str, kind: type[T], *, only: Collection[str] = (), **arguments: Any
     ) -> Iterator[tuple[Plugin, T]]:
         """Call a hook that gives several things; leave out what is no such thing."""
-        for plugin, given in self.ask(hook, **arguments):
+        for plugin, given in self.ask(hook, only=only, **arguments):
             if isinstance(given, (str, bytes)):
                 plugin.trouble(f"{hook}() gave one text, {given!r}, not several things")
                 continue

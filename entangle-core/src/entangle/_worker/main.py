@@ -448,8 +448,8 @@ def written(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[An
 
 def _told(error: BaseException) -> BaseException:
     """Return what importing a function's module raised instead of our own error."""
-    if type(error) is codec.DecodeError and error.__cause__ is not None:
-        return error.__cause__
+    while type(error) is codec.DecodeError and error.__cause__ is not None:
+        error = error.__cause__  # that of an argument inside of the arguments
     return error
 
 

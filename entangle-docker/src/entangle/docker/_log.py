@@ -1,0 +1,7 @@
+"""The logger of this distribution."""
+
+from __future__ import annotations
+
+import logging
+
+log = logging.getLogger("entangle.docker")
