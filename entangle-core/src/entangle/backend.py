@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from entangle._jobs.program import archive as job_archive
     from entangle._jobs.rhythm import Pace
     from entangle._jobs.store import Store, StoredObject
+    from entangle._jobs.sweeping import objects as store_leftovers
     from entangle._remote.command import CommandStream
     from entangle._remote.stream import Ended, Stream
     from entangle._run.executors import (
@@ -66,6 +67,7 @@ __all__ = [
     "job_archive",
     "pack_call",
     "run_payload",
+    "store_leftovers",
 ]
 
 _LATER: Final = {
@@ -87,6 +89,7 @@ _LATER: Final = {
     "StreamExecutor": "_run.stream_executor",
     "ThreadExecutor": "_run.executors",
     "job_archive": "_jobs.program:archive",
+    "store_leftovers": "_jobs.sweeping:objects",
 }
 
 

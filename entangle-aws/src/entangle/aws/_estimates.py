@@ -1,0 +1,35 @@
+"""What a plan says of tasks on AWS."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ._prices import Prices
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from entangle.run import PlannedTask
+
+_DEFAULT_REGION = "us-east-1"
+
+
+def lines(task: PlannedTask) -> Iterator[str]:
+    """Yield what is known beforehand; nobody is asked for it."""
+    if task.target == "lmbda" and "function" not in task.options:
+        yield from _of_lambda(task.options)
+
+
+def _region() -> str:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return _DEFAULT_REGION
+
+
+def _of_lambda(options: Mapping[str, Any]) -> Iterator[str]:
+    memory = int(options.get("memory", 1024))
+    price = Prices(_region()).lmbda(memory, options.get("architecture", "x86_64"))
+    if price is not None:
+        yield price
