@@ -14,6 +14,7 @@ import uuid
 
 import moto.awslambda.models as lambda_models
 from aws_sandbox import LARGEST, Sandbox
+from aws_tasks import Tasks
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.logs.models import logs_backends
 from moto.moto_api import state_manager
@@ -35,6 +36,7 @@ class StandIn:
         self.refusals = []
         self._undo = []
         self._warm = {}
+        self._unasked = []
         self._lock = threading.Lock()
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
@@ -42,7 +44,8 @@ class StandIn:
         state_manager.set_transition(
             "ecs::task", {"progression": "manual", "times": 10**9}
         )
-        self._replace(lambda_models.LambdaFunction, "invoke", self._invoking)
+        self.replace(lambda_models.LambdaFunction, "invoke", self._invoking)
+        self.tasks = Tasks(self)
 
     def environment(self):
         """Return the credentials that what runs here has."""
@@ -54,7 +57,8 @@ class StandIn:
             "AWS_REGION": REGION,
         }
 
-    def _replace(self, owner, name, make):
+    def replace(self, owner, name, make):
+        """Put something else into the place of one of moto's functions."""
         before = getattr(owner, name)
         setattr(owner, name, make(before))
         self._undo.append((owner, name, before))
@@ -79,7 +83,9 @@ class StandIn:
             event = body if isinstance(body, bytes) else (body or "{}").encode()
             kind = request.get("x-amz-invocation-type", "RequestResponse")
             if kind == "Event":
-                threading.Thread(target=self._run, args=(function, event)).start()
+                thread = threading.Thread(target=self._run, args=(function, event))
+                thread.start()
+                self._unasked.append(thread)
                 return b""
             if len(event) > LARGEST:
                 raise lambda_models.InvalidParameterValueException(
@@ -121,6 +127,9 @@ class StandIn:
 
     def rest(self):
         """End the sandboxes that wait for more: a test leaves nothing behind."""
+        self.tasks.rest()
+        while self._unasked:
+            self._unasked.pop().join()
         for warm in self._warm.values():
             while warm:
                 warm.pop().close()

@@ -84,22 +84,24 @@ class Registry:
         }
         kind = "application/vnd.docker.image.rootfs.diff.tar"
         self.layer = digest
-        self.manifest = json.dumps({
-            "schemaVersion": 2,
-            "mediaType": MANIFEST,
-            "config": {
-                "mediaType": "application/vnd.docker.container.image.v1+json",
-                "size": len(json.dumps(config)),
-                "digest": self._keep(json.dumps(config).encode()),
-            },
-            "layers": [
-                {
-                    "mediaType": kind,
-                    "size": len(raw.getvalue()),
-                    "digest": digest,
-                }
-            ],
-        }).encode()
+        self.manifest = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": {
+                    "mediaType": "application/vnd.docker.container.image.v1+json",
+                    "size": len(json.dumps(config)),
+                    "digest": self._keep(json.dumps(config).encode()),
+                },
+                "layers": [
+                    {
+                        "mediaType": kind,
+                        "size": len(raw.getvalue()),
+                        "digest": digest,
+                    }
+                ],
+            }
+        ).encode()
 
     def _keep(self, data):
         digest = f"sha256:{hashlib.sha256(data).hexdigest()}"

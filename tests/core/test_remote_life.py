@@ -258,7 +258,8 @@ def test_a_place_that_cannot_be_opened_beside_one_that_can():
 
 def test_ctrl_c_while_a_place_opens():
     """The run ends at once; a stream that comes later is ended unused."""
-    running = program("""
+    running = program(
+        """
 import sys, threading
 sys.path.insert(0, TESTS)
 from remote_kit import HereExecutor
@@ -276,7 +277,8 @@ except KeyboardInterrupt:
     gate.set()
     executor.shutdown()
     print("over", executor.streams[0].ended().exit_code)
-""".replace("TESTS", repr(str(Path(__file__).parents[1]))))
+""".replace("TESTS", repr(str(Path(__file__).parents[1])))
+    )
     assert running.stdout.readline() == b"opening\n"
     running.send_signal(signal.SIGINT)
     code, out, err = end(running)

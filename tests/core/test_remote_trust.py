@@ -38,14 +38,22 @@ def no_pickles(monkeypatch, request):
 
 def test_plain_data_pass(stranger):
     value = {"a": [1, (2.5, None)], "b": {b"x"}, "c": "é"}
-    assert stranger.submit(lambda: {"a": [1, (2.5, None)], "b": {b"x"}, "c": "é"}).result(20) == value
+    assert (
+        stranger.submit(lambda: {"a": [1, (2.5, None)], "b": {b"x"}, "c": "é"}).result(
+            20
+        )
+        == value
+    )
     same = task(executor=stranger)(lambda n: [n])
     assert gather(*[same(n) for n in range(100)])() == [[n] for n in range(100)]
     assert len(stranger.submit(lambda: bytes(5_000_000)).result(20)) == 5_000_000
 
 
 def test_other_values_are_refused(stranger):
-    for function, name in ((object, "object"), (lambda: [{1: print}], r"result\[0\]\[1\]")):
+    for function, name in (
+        (object, "object"),
+        (lambda: [{1: print}], r"result\[0\]\[1\]"),
+    ):
         with pytest.raises(TaskError, match=name):
             stranger.submit(function).result(20)
 

@@ -218,7 +218,9 @@ def test_classes_of_the_program_are_refused(there):
         return Mine()
 
     assert "the class Mine" in refused(there, use)
-    assert "is of type Stateful" in refused(there, uses(Stateful())).replace(", of", " is of")
+    assert "is of type Stateful" in refused(there, uses(Stateful())).replace(
+        ", of", " is of"
+    )
     assert "method" in refused(there, uses(Mine().method))
     assert "plain function" in refused(there, Stateful())
     assert "plain function" in refused(there, Mine().method)
@@ -307,9 +309,7 @@ def test_functions_are_rebuilt_as_they_were():
     def use(a, b=SIZE, /, *args, c=4, **more):
         return (a + b) * factor, args, c, more
 
-    data = by_source.encoded(
-        use, functions.encode_function(use), (3, 9), Project()
-    )
+    data = by_source.encoded(use, functions.encode_function(use), (3, 9), Project())
     made = functions.decode_function(data)
     assert made is not use
     assert made(1) == use(1)

@@ -177,10 +177,7 @@ ATOMS = (
 )
 KEYS = st.integers() | st.text() | st.tuples(st.binary()) | st.none()
 VALUES = st.recursive(
-    ATOMS
-    | st.builds(bytearray, st.binary())
-    | st.sets(KEYS)
-    | st.frozensets(KEYS),
+    ATOMS | st.builds(bytearray, st.binary()) | st.sets(KEYS) | st.frozensets(KEYS),
     lambda each: st.lists(each) | st.tuples(each, each) | st.dictionaries(KEYS, each),
     max_leaves=10,
 )
@@ -226,7 +223,15 @@ def test_data_that_are_cut_or_changed(value, data):
 
 
 @pytest.mark.parametrize(
-    "value", [object(), print, math, os.stat("."), type("C", (int,), {})(3), [{1: {2: range(3)}}]]
+    "value",
+    [
+        object(),
+        print,
+        math,
+        os.stat("."),
+        type("C", (int,), {})(3),
+        [{1: {2: range(3)}}],
+    ],
 )
 def test_what_is_not_plain(value):
     with pytest.raises(plain.NotPlainError, match="result"):

@@ -184,7 +184,7 @@ def test_no_network(place):
 
 
 def test_what_is_asked_for_is_there(image, tmp_path):
-    source = tmp_path / "it's a \"dir\""
+    source = tmp_path / 'it\'s a "dir"'
     source.mkdir()
     (source / "in.txt").write_text("hello")
     out = tmp_path / "out"

@@ -216,8 +216,12 @@ def wheels(client, image, tmp_path, monkeypatch):
     folder = tmp_path / "whe els"
     folder.mkdir()
     make_wheel(folder, "tiny_thing", "value = 'tiny'\n")
-    make_wheel(folder, "big_thing", "from tiny_thing import value\n", requires=["tiny_thing"])
-    (tmp_path / "pip.conf").write_text(f"[global]\nno-index = true\nfind-links = {folder}\n")
+    make_wheel(
+        folder, "big_thing", "from tiny_thing import value\n", requires=["tiny_thing"]
+    )
+    (tmp_path / "pip.conf").write_text(
+        f"[global]\nno-index = true\nfind-links = {folder}\n"
+    )
     monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
     monkeypatch.setenv("PIP_FIND_LINKS", folder.as_uri())
     before = {found.id for found in client.images.list("entangle/packages")}
@@ -238,9 +242,7 @@ def with_packages(image):
 
             return big_thing.value
 
-        place = docker(
-            image=image(name), packages=packages, network="none", **options
-        )
+        place = docker(image=image(name), packages=packages, network="none", **options)
         return place(use)
 
     return make
@@ -269,9 +271,7 @@ def test_the_image_that_is_made_runs_as_its_base_does(client, wheels, image):
     place = docker(image=image("user"), packages=["tiny-thing"], network="none")
     assert place(lambda: __import__("os").getuid())()() == 1234
     base = client.images.get(image("user"))
-    (derived,) = (
-        found for found in made(client) if found.labels.get(BASE) == base.id
-    )
+    (derived,) = (found for found in made(client) if found.labels.get(BASE) == base.id)
     config, wanted = derived.attrs["Config"], base.attrs["Config"]
     for name in ("User", "Env", "Cmd", "WorkingDir"):
         assert config[name] == wanted[name]
@@ -308,7 +308,7 @@ print(place(lambda: __import__("big_thing").value)()())
     ("packages", "words"),
     [
         (["no-such-package-at-all"], "No matching distribution"),
-        (["it's a \"name\" with spaces"], "(?s)can't install it's.*Invalid requirement"),
+        (['it\'s a "name" with spaces'], "(?s)can't install it's.*Invalid requirement"),
     ],
 )
 def test_packages_that_can_not_be_had(client, wheels, image, packages, words):
@@ -323,7 +323,8 @@ def test_packages_that_can_not_be_had(client, wheels, image, packages, words):
 def test_an_image_without_pip(client, wheels, image, tmp_path):
     """Neither has the interpreter anything to make one of."""
     container = client.containers.create(
-        image(), ["rm", "-rf", docker_images.pythons()[docker_images.HERE].site + "/pip"]
+        image(),
+        ["rm", "-rf", docker_images.pythons()[docker_images.HERE].site + "/pip"],
     )
     container.start()
     container.wait()
@@ -402,9 +403,7 @@ class Stuck(Index):
 
 
 @pytest.mark.parametrize("how", ["ctrl-c", "kill", "cancel"])
-def test_a_build_that_is_not_wanted_any_more(
-    client, wheels, image, monkeypatch, how
-):
+def test_a_build_that_is_not_wanted_any_more(client, wheels, image, monkeypatch, how):
     """Its container is gone soon, no image is made, and nobody waits for it."""
     index = Stuck(wheels)
     before = len(made(client))

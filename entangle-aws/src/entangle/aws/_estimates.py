@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from ._prices import Prices
+from ._sizes import fitted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -19,6 +20,8 @@ def lines(task: PlannedTask) -> Iterator[str]:
     """Yield what is known beforehand; nobody is asked for it."""
     if task.target == "lmbda" and "function" not in task.options:
         yield from _of_lambda(task.options)
+    elif task.target == "fargate":
+        yield from _of_fargate(task.options)
 
 
 def _region() -> str:
@@ -31,5 +34,16 @@ def _region() -> str:
 def _of_lambda(options: Mapping[str, Any]) -> Iterator[str]:
     memory = int(options.get("memory", 1024))
     price = Prices(_region()).lmbda(memory, options.get("architecture", "x86_64"))
+    if price is not None:
+        yield price
+
+
+def _of_fargate(options: Mapping[str, Any]) -> Iterator[str]:
+    size = fitted(options.get("ram", ""), options.get("cpu", ""))
+    yield (
+        f"{size.cpu:g} vCPUs, {size.memory:g} GB, {size.architecture}, in cluster "
+        f"{options.get('cluster', 'default')!r}"
+    )
+    price = Prices(_region()).fargate(size.cpu, size.memory, size.architecture)
     if price is not None:
         yield price

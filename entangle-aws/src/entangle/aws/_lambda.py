@@ -120,7 +120,9 @@ class LambdaExecutor(JobExecutor):
         )
         for name, value, (least, most) in ranges:
             if not least <= value <= most:
-                raise ValueError(f"{name} must be from {least} to {most:,}, not {value}")
+                raise ValueError(
+                    f"{name} must be from {least} to {most:,}, not {value}"
+                )
         if architecture not in {"x86_64", "arm64"}:
             raise ValueError(
                 f"architecture must be 'x86_64' or 'arm64', not {architecture!r}"

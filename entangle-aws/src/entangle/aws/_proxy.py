@@ -87,7 +87,9 @@ class LambdaProxyExecutor(Executor):
         if not function:
             raise ValueError("function must be the name or ARN of a Lambda function")
         if invocation not in {"wait", "forget"}:
-            raise ValueError(f"invocation must be 'wait' or 'forget', not {invocation!r}")
+            raise ValueError(
+                f"invocation must be 'wait' or 'forget', not {invocation!r}"
+            )
 
     def start(self, call: Call) -> None:
         """Invoke the function.

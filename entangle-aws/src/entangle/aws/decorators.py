@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from entangle.backend import context, infrastructure
 
 from ._account import account
+from ._fargate import FargateExecutor
 from ._lambda import LambdaExecutor
 from ._proxy import LambdaProxyExecutor, event
 
@@ -40,6 +41,8 @@ shipped = infrastructure(LambdaExecutor, name="lmbda", partners=[aws])
 proxy = infrastructure(
     LambdaProxyExecutor, name="lmbda", partners=[aws], calls_like=event
 )
+
+fargate = infrastructure(FargateExecutor, partners=[aws])
 
 
 class Lmbda:

@@ -32,7 +32,9 @@ _BUSY: Final = frozenset(
         *("EC2ThrottledException", "RequestThrottledException"),
     )
 )
-_ACTION: Final = re.compile(r"not authorized to perform:? ([A-Za-z0-9-]+:[A-Za-z0-9*]+)")
+_ACTION: Final = re.compile(
+    r"not authorized to perform:? ([A-Za-z0-9-]+:[A-Za-z0-9*]+)"
+)
 
 
 class AwsError(EntangleError):

@@ -17,9 +17,9 @@ ENTANGLE_SPI = 1
 @hookimpl
 def entangle_executors() -> Mapping[str, Callable[[], Any]]:
     """Name the executors, for ``@task(executor="lmbda")`` and ``ENTANGLE_TARGETS``."""
-    from .decorators import shipped
+    from .decorators import fargate, shipped
 
-    return {"lmbda": shipped}
+    return {"fargate": fargate, "lmbda": shipped}
 
 
 @hookimpl
