@@ -130,7 +130,7 @@ class Invocation:
 class Sandbox:
     """A container that serves one invocation after the other."""
 
-    def __init__(self, engine, image, function, environment, labels):
+    def __init__(self, engine, image, function, environment, labels, volumes):
         self.function = function
         self.events = queue.Queue()
         self.current = None
@@ -164,6 +164,7 @@ class Sandbox:
             volumes={
                 self._folder: {"bind": "/var/task", "mode": "ro"},
                 **client_mounts(),
+                **volumes,
             },
             working_dir="/var/task",
             mem_limit=memory,

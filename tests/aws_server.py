@@ -34,6 +34,7 @@ class StandIn:
         self.labels = {LABEL: self.name}
         self.requests = []
         self.refusals = []
+        self.folder = None
         self._undo = []
         self._warm = {}
         self._unasked = []
@@ -56,6 +57,12 @@ class StandIn:
             "AWS_DEFAULT_REGION": REGION,
             "AWS_REGION": REGION,
         }
+
+    def shared(self):
+        """Return the volume by which a test looks into what runs, if it wants to."""
+        if self.folder is None:
+            return {}
+        return {str(self.folder): {"bind": str(self.folder), "mode": "rw"}}
 
     def replace(self, owner, name, make):
         """Put something else into the place of one of moto's functions."""
@@ -108,7 +115,12 @@ class StandIn:
             sandbox = warm.pop() if warm else None
         if sandbox is None:
             sandbox = Sandbox(
-                self.engine, self.image, function, self.environment(), self.labels
+                self.engine,
+                self.image,
+                function,
+                self.environment(),
+                self.labels,
+                self.shared(),
             )
         invocation, new, alive = sandbox.invoke(event)
         if alive and not invocation.failed:

@@ -41,7 +41,9 @@ class Tasks:
             known = backend.tasks.get(cluster.split("/")[-1], {})
             task = next((t for a, t in known.items() if a.endswith(name[-36:])), None)
             if task is None:
-                raise ecs.InvalidParameterException("The referenced task was not found.")
+                raise ecs.InvalidParameterException(
+                    "The referenced task was not found."
+                )
             if task.last_status == "STOPPED":
                 return task
             was = task.last_status
@@ -73,7 +75,8 @@ class Tasks:
         )
         environment = {
             each["name"]: each["value"]
-            for each in (about.get("environment") or []) + (told.get("environment") or [])
+            for each in (about.get("environment") or [])
+            + (told.get("environment") or [])
         }
         memory = f"{int(definition.memory or about.get('memory') or 512)}m"
         share = int(int(definition.cpu or 256) / 1024 * 1e9)
@@ -87,6 +90,7 @@ class Tasks:
                 # The task has no credentials: addresses are all that it is given.
                 environment=environment,
                 network_mode="host",
+                volumes=self._stand_in.shared(),
                 mem_limit=memory,
                 memswap_limit=memory,
                 nano_cpus=min(share, (os.cpu_count() or 1) * 10**9),

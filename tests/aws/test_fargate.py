@@ -1,8 +1,8 @@
 """Tasks on Fargate, really executed in containers behind the stand-in."""
 
 import pytest
-from entangle.aws import aws, fargate
 
+from entangle.aws import aws, fargate
 from entangle.task import shutdown
 
 pytestmark = [pytest.mark.integration, pytest.mark.process]

@@ -44,6 +44,10 @@ class Account(NamedTuple):
         return self.keys[1:]
 
 
+HERE = Account()
+"""What boto3 finds by itself."""
+
+
 def account(
     *,
     keys: Sequence[str] = (),

@@ -14,7 +14,7 @@ from entangle.backend import FoundJob, JobExecutor, JobState, Pace
 from entangle.errors import PlaceBusyError
 
 from . import _sdk
-from ._account import Account
+from ._account import HERE, Account
 from ._s3 import S3Store
 from ._sizes import fitted
 from .errors import AwsError
@@ -71,7 +71,7 @@ class FargateExecutor(JobExecutor):
     def __init__(
         self,
         *,
-        aws: Account = Account(),
+        aws: Account = HERE,
         ram: str = "",
         cpu: float | str = "",
         image: str = "public.ecr.aws/docker/library/python:3.12-slim",
@@ -310,9 +310,7 @@ class FargateExecutor(JobExecutor):
         try:
             with _sdk.asking("logs", _GROUP):
                 client.create_log_group(logGroupName=_GROUP)
-                client.put_retention_policy(
-                    logGroupName=_GROUP, retentionInDays=_DAYS
-                )
+                client.put_retention_policy(logGroupName=_GROUP, retentionInDays=_DAYS)
         except AwsError as error:
             if error.code != "ResourceAlreadyExistsException":
                 raise

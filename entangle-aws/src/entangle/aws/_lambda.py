@@ -15,7 +15,7 @@ from entangle.errors import (
 )
 
 from . import _sdk
-from ._account import Account
+from ._account import HERE, Account
 from ._runtime import Runtime
 from ._s3 import S3Store
 from .errors import AwsError
@@ -63,7 +63,7 @@ class LambdaExecutor(JobExecutor):
     def __init__(
         self,
         *,
-        aws: Account = Account(),
+        aws: Account = HERE,
         memory: int = 1024,
         timeout: int = 300,
         packages: Sequence[str] = (),

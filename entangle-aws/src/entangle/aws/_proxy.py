@@ -16,7 +16,7 @@ from entangle.errors import (
 )
 
 from . import _sdk
-from ._account import Account
+from ._account import HERE, Account
 from ._crew import Crew
 from ._lambda import error_of, log_of, ran_out_of_memory, timed_out
 from .errors import AwsError, RemoteFunctionError
@@ -60,7 +60,7 @@ class LambdaProxyExecutor(Executor):
     def __init__(
         self,
         *,
-        aws: Account = Account(),
+        aws: Account = HERE,
         function: str,
         invocation: Invocation = "wait",
         qualifier: str = "",
@@ -112,7 +112,12 @@ class LambdaProxyExecutor(Executor):
             self._wanted.discard(call)
         call.cancelled("abandoned")
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002 - as in the base class
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
         """Take no more calls."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         self._crew.close()

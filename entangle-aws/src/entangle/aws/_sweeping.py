@@ -18,9 +18,10 @@ def leftovers(older_than: float) -> Iterator[Leftover]:
     Args:
         older_than: Only what is older than so many seconds.
     """
+    from entangle.backend import store_leftovers
+
     from . import _doctor, _sdk
     from ._s3 import S3Store
-    from entangle.backend import store_leftovers
 
     if not _doctor.wanted():
         return

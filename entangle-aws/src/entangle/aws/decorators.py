@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     class Names(Protocol):
         """A decorator under which a function is called like a Lambda function."""
 
-        def __call__(self, fn: Callable[..., Any], /) -> Task[..., Any]: ...
+        def __call__(self, fn: Callable[..., Any], /) -> Task[..., Any]:
+            """Decorate a function, whose own body is never run."""
+            ...
 
 
 aws = context(account, name="aws", secrets=["keys"])

@@ -21,7 +21,7 @@ LARGE: Final = 256 << 10
 """Bytes from which on a part of a call lies by itself, for all jobs that need it."""
 
 _HERE: Final = sys.version_info[:2]
-_SECRET: Final = (  # noqa: S105 - what is said of one
+_HOLDS: Final = (
     "it holds credentials of the place that it is to be sent to; a task that carries "
     "them is reached by it: let boto3 find them, with keys=[]"
 )
@@ -105,11 +105,13 @@ def check_secrets(packed: Packed, secrets: Iterable[str], name: str) -> None:
         UnpicklableError: It does: a task with its credentials, say.
     """
     # Not the buffers: data of the user's own, and large.
-    named = [*zip(("a module", "the function", "an argument"), packed.parts, strict=False)]
+    named = [
+        *zip(("a module", "the function", "an argument"), packed.parts, strict=False)
+    ]
     for secret in secrets:
         for what, part in named:
             if secret.encode() in bytes(part):
-                raise UnpicklableError(path=what, reason=_SECRET, node=name)
+                raise UnpicklableError(path=what, reason=_HOLDS, node=name)
 
 
 def _translated(
