@@ -73,7 +73,7 @@ def test_system(monkeypatch, platform, verdict):
 def test_cpus(monkeypatch, quota, verdict):
     """A quota is shown, and a warning if it is less than a CPU."""
     monkeypatch.delenv("ENTANGLE_WORKERS", raising=False)
-    monkeypatch.setattr("entangle._pool.cpus.quota", lambda: quota)
+    monkeypatch.setattr("entangle._worker.processors.quota", lambda: quota)
     finding = only(checks.cpus)
     assert finding.verdict == verdict
     assert ("quota" in finding.text) == (quota is not None)

@@ -163,7 +163,7 @@ def test_more_than_there_is(store, monkeypatch):
 
 
 def test_available_memory_is_the_least_of_machine_and_groups(monkeypatch, tmp_path):
-    monkeypatch.setattr("entangle._pool.cpus.ROOT", f"{tmp_path}/")
+    monkeypatch.setattr("entangle._worker.processors.ROOT", f"{tmp_path}/")
     assert room.available() > 1 << 40  # unknown
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/meminfo").write_text("MemAvailable: 1000 kB\nSwapFree: 24 kB\n")

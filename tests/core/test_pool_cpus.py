@@ -5,6 +5,7 @@ import os
 import pytest
 
 from entangle._pool import cpus
+from entangle._worker import processors
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def machine(monkeypatch, tmp_path):
     monkeypatch.delenv(cpus.WORKERS, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 1, 0, 2})
 
-    monkeypatch.setattr(cpus, "ROOT", f"{tmp_path}/")
+    monkeypatch.setattr(processors, "ROOT", f"{tmp_path}/")
 
     def write(name, text):
         file = tmp_path / name.lstrip("/")
@@ -24,17 +25,17 @@ def machine(monkeypatch, tmp_path):
 
 
 def test_without_limits(machine):
-    assert cpus.allowed() == (0, 1, 2, 3)
-    assert cpus.quota() is None
+    assert processors.allowed() == (0, 1, 2, 3)
+    assert processors.quota() is None
     assert cpus.workers() == 4
 
 
 def test_without_affinity(machine, monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: 2)
-    assert cpus.allowed() == (0, 1)
+    assert processors.allowed() == (0, 1)
     monkeypatch.setattr(os, "cpu_count", lambda: None)
-    assert cpus.allowed() == (0,)
+    assert processors.allowed() == (0,)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +52,7 @@ def test_unified_hierarchy(machine, limit, share, workers):
     machine("/proc/self/cgroup", "0::/job\n")
     machine("/sys/fs/cgroup/cgroup.controllers", "cpu")
     machine("/sys/fs/cgroup/job/cpu.max", limit)
-    assert cpus.quota() == share
+    assert processors.quota() == share
     assert cpus.workers() == workers
 
 
@@ -61,7 +62,7 @@ def test_the_tightest_limit_on_the_way_up(machine):
     machine("/sys/fs/cgroup/a/cpu.max", "200000 100000")
     machine("/sys/fs/cgroup/a/b/cpu.max", "300000 100000")
     machine("/sys/fs/cgroup/a/b/c/cpu.max", "max 100000")
-    assert cpus.quota() == 2.0
+    assert processors.quota() == 2.0
 
 
 def test_a_container_that_sees_only_its_own_group(machine):
@@ -76,7 +77,7 @@ def test_split_hierarchy(machine, quota, share):
     machine("/proc/self/cgroup", "4:cpu,cpuacct:/job\n0::/\n")
     machine("/sys/fs/cgroup/cpu/job/cpu.cfs_quota_us", quota)
     machine("/sys/fs/cgroup/cpu/job/cpu.cfs_period_us", "100000")
-    assert cpus.quota() == share
+    assert processors.quota() == share
 
 
 def test_split_hierarchy_seen_from_inside(machine):
@@ -91,7 +92,7 @@ def test_unreadable_limits_are_no_limits(machine, text):
     machine("/proc/self/cgroup", "0::/job\n")
     machine("/sys/fs/cgroup/cgroup.controllers", "cpu")
     machine("/sys/fs/cgroup/job/cpu.max", text)
-    assert cpus.quota() is None
+    assert processors.quota() is None
     assert cpus.workers() == 4
 
 
@@ -113,4 +114,4 @@ def test_what_the_user_cannot_say(machine, monkeypatch, text):
 
 
 def test_this_machine():
-    assert set(cpus.allowed()) == os.sched_getaffinity(0)
+    assert set(processors.allowed()) == os.sched_getaffinity(0)

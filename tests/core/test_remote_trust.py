@@ -69,12 +69,12 @@ def test_returned_nodes_are_refused(stranger):
 
 
 def test_errors_are_texts(stranger):
-    class Odd(Exception):
+    class OddError(Exception):
         def __str__(self):
             raise OSError
 
     def fail(odd):
-        raise Odd if odd else ValueError("why")
+        raise OddError if odd else ValueError("why")
 
     with pytest.raises(TaskError, match="why") as caught:
         task(executor=stranger)(fail)(False)()

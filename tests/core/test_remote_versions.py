@@ -2,7 +2,7 @@
 
 import asyncio
 import collections
-import datetime
+import datetime as dt
 import functools
 import logging
 import math
@@ -42,7 +42,7 @@ SIZE = 3
 TABLE = {"a": [1, 2], ("b",): {3.5}}
 PATTERN = re.compile("x+")
 LOG = logging.getLogger("versions")
-DAY = datetime.date(2020, 2, 3)
+DAY = dt.date(2020, 2, 3)
 
 
 def where():
@@ -93,7 +93,7 @@ def test_decorators_and_defaults_stay_here(there):
         return fn
 
     @once
-    def use(a: "no such name" = SIZE, *, b=len(seen)) -> "nor this":  # noqa: F722
+    def use(a: "no such name" = SIZE, *, b=len(seen)) -> "nor this":  # noqa: B008, F722
         return a, b
 
     assert there(use)()() == (3, 0)

@@ -32,7 +32,6 @@ from entangle._worker import main as worker
 @pytest.fixture
 def caller():
     made = Caller()
-    assert made.receive().kind == frames.HELLO
     yield made
     made.close()
 
@@ -41,7 +40,6 @@ def caller():
 def worker_with(**settings):
     made = Caller(**settings)
     try:
-        made.receive()
         yield made
     finally:
         made.close()
@@ -56,19 +54,6 @@ def fail(text):
 
 
 # -- calls
-
-
-def test_it_says_what_it_is():
-    made = Caller()
-    hello = made.receive()
-    made.close()
-    assert pickle.loads(hello.body) == {
-        "python": tuple(sys.version_info[:3]),
-        "implementation": sys.implementation.name,
-        "platform": sys.platform,
-        "pid": os.getpid(),
-    }
-    assert isinstance(made.error, EOFError)
 
 
 def test_calls_are_answered_in_order(caller):
@@ -396,7 +381,7 @@ def test_many_threads_of_a_body_may_send(caller):
 # -- the stream
 
 
-@pytest.mark.parametrize("kind", [0, frames.HELLO, 255])
+@pytest.mark.parametrize("kind", [0, frames.VALUES, 255])
 def test_frames_of_unknown_kinds_end_it(caller, kind):
     caller.send(kind)
     caller.thread.join(10)

@@ -65,7 +65,8 @@ def system() -> Iterator[Finding]:
 
 def cpus() -> Iterator[Finding]:
     """Compare the machine's CPUs with those that this process may use."""
-    from entangle._pool.cpus import allowed, quota, workers
+    from entangle._pool.cpus import workers
+    from entangle._worker.processors import allowed, quota
 
     text = f"{len(allowed())} of {os.cpu_count()} allowed by affinity"
     share = quota()

@@ -30,6 +30,7 @@ COMMANDS = {
     "doctor": "check whether this machine is ready, and say what to do",
     "bench": "measure this machine, against what else is installed",
     "sweep": "remove what runs that are gone have left elsewhere",
+    "new-plugin": "write a distribution that adds a place for tasks to run",
 }
 
 EXAMPLES = """\
@@ -142,11 +143,13 @@ def own(name: str) -> Command:
     """Return a command of core, whose module is imported when it is used."""
     from entangle._seam.extensions import Command
 
+    module = f"entangle._cli.{name.replace('-', '_')}"
+
     def configure(parser: argparse.ArgumentParser) -> None:
-        import_module(f"entangle._cli.{name}").configure(parser)
+        import_module(module).configure(parser)
 
     def execute(arguments: argparse.Namespace) -> int:
-        code: int = import_module(f"entangle._cli.{name}").execute(arguments)
+        code: int = import_module(module).execute(arguments)
         return code
 
     return Command(name, COMMANDS[name], configure, execute)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .scheduling import Group
     from .shipping import Shipped
     from .snapshot import Snapshot
-    from .worker import Key, WorkerProcess
+    from .worker import Key
 
 
 class Payload(NamedTuple):
@@ -89,7 +89,8 @@ class Job:
         self.call = call
         self.plain = plain
         self.prepared = prepared
-        self.worker: WorkerProcess | None = None
+        # One of another kind where it is a call elsewhere.
+        self.worker: Any = None
         self.number = 0
         self.token = False
         self.cancelled = False

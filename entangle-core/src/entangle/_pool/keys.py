@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from entangle._worker import processors
 from entangle.errors import UnmetCapabilityError
 
-from . import cpus
 from .jobs import Prepared
 from .worker import Key
 from .zygotes import LEAN_PRELOAD, STANDARD_PRELOAD
@@ -52,7 +52,7 @@ def prepare(
         bound = 0
     else:
         lease = min(options.cpus, pool.capacity)
-        bound = min(options.cpus, len(cpus.allowed()))
+        bound = min(options.cpus, len(processors.allowed()))
     scheduler = options.scheduler
     group = None
     if scheduler is not None:

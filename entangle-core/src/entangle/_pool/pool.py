@@ -15,7 +15,7 @@ from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from entangle._graph.scheduling import make_scheduler
-from entangle._worker import failures, pieces, references
+from entangle._worker import failures, pieces, processors, references
 from entangle._worker import main as worker
 from entangle.errors import (
     NestedRunError,
@@ -260,7 +260,7 @@ class Pool:
         with self._lock:
             group = self._groups.get(options)
             if group is None:
-                ids = cpus.allowed()[: options.cpus]
+                ids = processors.allowed()[: options.cpus]
                 chooser = make_scheduler(options, ids)
                 serial = Serial("scheduler")
                 self._serials[f"scheduler {options}"] = serial

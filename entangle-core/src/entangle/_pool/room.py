@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import cpus
+from entangle._worker import processors
 
 _MEMINFO = "proc/meminfo"
 
@@ -21,7 +21,7 @@ def available() -> int:
 
 def _machine() -> int:
     try:
-        fields = _fields(cpus.read(_MEMINFO))
+        fields = _fields(processors.read(_MEMINFO))
         return (fields["MemAvailable:"] + fields["SwapFree:"]) * 1024
     except (OSError, ValueError, KeyError):
         return 1 << 62
@@ -29,14 +29,16 @@ def _machine() -> int:
 
 def _group() -> int:
     found = 1 << 62
-    for folder in cpus.cgroup_folders():
+    for folder in processors.cgroup_folders():
         try:
-            most = cpus.read(f"{folder}/memory.max").strip()
+            most = processors.read(f"{folder}/memory.max").strip()
             if most == "max":
                 continue
-            used = int(cpus.read(f"{folder}/memory.current"))
+            used = int(processors.read(f"{folder}/memory.current"))
             # What the kernel can give back at once.
-            used -= _fields(cpus.read(f"{folder}/memory.stat")).get("inactive_file", 0)
+            used -= _fields(processors.read(f"{folder}/memory.stat")).get(
+                "inactive_file", 0
+            )
         except FileNotFoundError:
             continue
         found = min(found, max(0, int(most) - used))

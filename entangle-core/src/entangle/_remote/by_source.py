@@ -14,7 +14,6 @@ import ast
 import linecache
 import pickle
 import re
-import sys
 from functools import lru_cache
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +23,8 @@ from entangle._worker import references, sources
 from entangle._worker.codec import ATOMS, LARGEST_GLOBALS, plain
 from entangle._worker.snapshot import is_immutable
 from entangle._worker.sources import FUNCTION, MODULE, NAMED, VALUE, Source
+
+from .project import OLDEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,8 +43,8 @@ _CONTAINERS: Final = frozenset((list, tuple, dict, set, frozenset, bytearray))
 _SAME_EVERYWHERE: Final = frozenset(
     ("datetime", "decimal", "fractions", "logging", "operator", "re", "uuid")
 )
+_ANYWHERE: Final = 1 << 30
 _LONGEST: Final = 60  # characters of a value in a message
-FRAMEWORK: Final = (3, 11)  # the oldest Python that takes modules which import us
 
 
 class UnportableError(Exception):
@@ -89,7 +90,7 @@ def encoded(
         UnportableError: it can't be sent there.
     """
     found = references.lookup(function)
-    if found is not None and (version >= FRAMEWORK or not project.owns(found[0])):
+    if found is not None and (version >= OLDEST or not project.owns(found[0])):
         return data
     if type(function) is not FunctionType:
         if portable(data):
@@ -235,7 +236,7 @@ class _Survey:
         return name
 
     def _importable_there(self, module: str) -> bool:
-        return self._version >= FRAMEWORK or not self._project.owns(module)
+        return self._version >= OLDEST or not self._project.owns(module)
 
 
 def _is_plain(value: Any) -> bool:
@@ -348,14 +349,15 @@ def _compiled(
 def _begins_at(code: CodeType, node: Any) -> bool:
     """Tell whether code is of one of several functions that begin in the same line."""
     columns = [
-        position[2]
+        position[2] or 0
         for position in code.co_positions()
         if position[0] == node.lineno and position[2] is not None
     ]
-    body = node.body if isinstance(node, ast.Lambda) else node
-    return bool(columns) and body.col_offset <= max(columns) < (
-        node.end_col_offset if node.end_lineno == node.lineno else sys.maxsize
-    )
+    begin = (node.body if isinstance(node, ast.Lambda) else node).col_offset
+    end: int = _ANYWHERE
+    if node.end_lineno == node.lineno:
+        end = node.end_col_offset or 0
+    return bool(columns) and begin <= max(columns) < end
 
 
 def _statement(lines: tuple[str, ...], target: ast.Lambda) -> tuple[int, int]:

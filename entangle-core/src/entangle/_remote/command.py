@@ -8,7 +8,7 @@ import signal
 import subprocess
 import threading
 from collections import deque
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from .stream import Ended, Stream
 
@@ -139,5 +139,7 @@ class CommandStream(Stream):
                     self._lines.append(text[:500])
 
 
-def _pipe(pipe: object) -> subprocess.IO[bytes]:
-    return pipe  # type: ignore[return-value]  # all three were asked for
+def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+    if pipe is None:
+        raise ValueError("all three were asked for")
+    return pipe

@@ -16,7 +16,7 @@ _SAID: Final = 2000  # bytes of noise that are kept for messages
 _LONGEST_LINE: Final = 200
 
 
-class Refused(Exception):
+class Refused(Exception):  # noqa: N818 - it is no error of ours
     """What is there can't be a host."""
 
 
@@ -111,15 +111,17 @@ def read_hello(kind: int, content: bytes) -> Hello:
         Refused: it is something else.
     """
     try:
-        if kind != packets.HELLO:
-            raise ValueError(kind)
-        found: Mapping[str, Any] = plain.decode(content)
+        found: Mapping[str, Any] = {}
+        if kind == packets.HELLO:
+            found = plain.decode(content)
         python = tuple(map(int, found["python"]))
         return Hello(
             (python[0], python[1], python[2]),
-            *(str(found[name]) for name in ("implementation", "platform", "machine")),
-            pid=int(found["pid"]),
-            cpus=max(1, int(found["cpus"])),
+            str(found["implementation"]),
+            str(found["platform"]),
+            str(found["machine"]),
+            int(found["pid"]),
+            max(1, int(found["cpus"])),
         )
     except (ValueError, KeyError, TypeError, IndexError, plain.NotPlainError) as error:
         raise Refused("what answers is no host of this version") from error

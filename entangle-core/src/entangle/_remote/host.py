@@ -115,6 +115,21 @@ class PlaceHost:
         if not self.over and self.heard < asked:
             self._end(f"it has not answered for {SILENCE:g} s: is it stopped?")
 
+    def make_room(self, room: int) -> None:
+        """End a worker of another kind, unless there is room for one more."""
+        if sum(map(len, self.idle.values())) >= room:
+            for workers in self.idle.values():
+                if workers:
+                    workers.pop(0).kill()
+                    return
+
+    def forget(self, worker: FarWorker) -> None:
+        """Let go of a worker that is gone."""
+        self.workers.pop(worker.number, None)
+        idle = self.idle.get(worker.key, [])
+        if worker in idle:
+            idle.remove(worker)
+
     def stop(self) -> None:
         """Let go of the stream, which is about to be closed."""
         self.over = True

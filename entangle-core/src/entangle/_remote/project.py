@@ -1,4 +1,8 @@
-"""The caller's own modules: those beside the program, which no place has installed."""
+"""The caller's own modules: those beside the program, which no place has installed.
+
+The framework counts among them, and so do the packages that its decorators are made in:
+a module with a task in it imports them, and needs no more of them than that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,8 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._seam import making
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -16,13 +22,14 @@ Entry = tuple[str, bool, bytes, None]
 
 # What a place that is new enough imports where a task returns nodes.
 _FRAMEWORK: Final = "entangle"
+OLDEST: Final = (3, 11)  # the oldest Python that takes it
 
 
 class Project:
     """Finds modules that are neither the standard library's nor installed."""
 
     def __init__(self) -> None:
-        self._known: tuple[list[str], int] | None = None
+        self._known: tuple[list[str], int, int] | None = None
         self._names: frozenset[str] = frozenset()
         self._installed = tuple(
             {os.path.realpath(path) for path in _installed() if path}
@@ -30,10 +37,12 @@ class Project:
 
     def names(self) -> frozenset[str]:
         """Return the top-level names of all that may be asked for."""
-        known = list(sys.path), len(sys.modules)
+        known = list(sys.path), len(sys.modules), len(making.modules)
         if known != self._known:
             self._known = known
             found = {_FRAMEWORK}
+            found.update(name.partition(".")[0] for name in making.modules)
+            found.discard("__main__")
             for folder in sys.path:
                 found.update(self._in_folder(folder))
             for name, module in list(sys.modules.items()):
@@ -47,7 +56,13 @@ class Project:
         top = name.partition(".")[0]
         return top != _FRAMEWORK and top in self.names()
 
-    def entry(self, name: str, *, loaded: bool = False) -> Entry | str | None:
+    def entry(
+        self,
+        name: str,
+        *,
+        loaded: bool = False,
+        version: tuple[int, int] = sys.version_info[:2],
+    ) -> Entry | str | None:
         """Return what there is of a module, or why it can't travel; None if nothing is.
 
         Nothing is imported for it.
@@ -55,32 +70,20 @@ class Project:
         Args:
             name: Its name.
             loaded: Whether only those that are imported here may be asked for.
+            version: The version of the Python that asks.
         """
         top = name.partition(".")[0]
-        if loaded and name not in sys.modules and top != _FRAMEWORK:
+        if top == _FRAMEWORK:
+            if version < OLDEST:
+                return (
+                    f"module {name!r} needs Python {OLDEST[0]}.{OLDEST[1]}, and the "
+                    f"task runs in {version[0]}.{version[1]}: keep what it uses in "
+                    "modules that don't import entangle"
+                )
+        elif top not in self.names() or (loaded and name not in sys.modules):
             return None
-        if top not in self.names() or name == "__main__":
-            return None
-        spec = _spec(name)
-        if spec is None:
-            return None
-        is_package = spec.submodule_search_locations is not None
-        if spec.loader is None or spec.origin is None:
-            # Of a namespace there is no file.
-            return (f"<{name}>", True, b"", None) if is_package else None
-        try:
-            if spec.origin.endswith(".py"):
-                try:
-                    source = Path(spec.origin).read_bytes()
-                except OSError:
-                    source = (spec.loader.get_source(name) or "").encode()
-                return spec.origin, is_package, source, None
-        except (OSError, ImportError, AttributeError) as error:
-            return f"module {name!r} can't be sent to where the task runs: {error}"
-        return (
-            f"module {name!r} is no source file ({spec.origin}), so it can't be sent to "
-            "where the task runs: install it there"
-        )
+        spec = None if name == "__main__" else _spec(name)
+        return None if spec is None else _entry(name, spec)
 
     def _in_folder(self, folder: str) -> Iterator[str]:
         path = os.path.realpath(folder or ".")
@@ -90,22 +93,54 @@ class Project:
             with os.scandir(path) as entries:
                 for entry in entries:
                     stem, dot, suffix = entry.name.partition(".")
-                    if dot and suffix == "py":
+                    if (dot and suffix == "py") or (
+                        not dot and stem.isidentifier() and _is_package(entry)
+                    ):
                         yield stem
-                    elif not dot and stem.isidentifier() and entry.is_dir():
-                        if os.path.exists(os.path.join(entry.path, "__init__.py")):  # noqa: PTH110, PTH118 - there may be many
-                            yield stem
         except OSError:
             return
 
     def _own(self, spec: Any) -> bool:
         origin = getattr(spec, "origin", None)
-        if type(origin) is not str or not origin.endswith(".py"):
+        places = [origin]
+        if origin is None:
+            # Of a namespace, which has no file.
+            places = list(getattr(spec, "submodule_search_locations", None) or ())
+        elif type(origin) is not str or not origin.endswith(".py"):
             return False
-        return not self._is_installed(os.path.realpath(origin))
+        return any(not self._is_installed(os.path.realpath(each)) for each in places)
 
     def _is_installed(self, path: str) -> bool:
         return path.startswith(self._installed)
+
+
+def _is_package(entry: os.DirEntry[str]) -> bool:
+    """Tell whether modules are in a folder; it needs no ``__init__.py``."""
+    return entry.is_dir() and any(
+        name.endswith(".py") for name in os.listdir(entry.path)
+    )
+
+
+def _entry(name: str, spec: Any) -> Entry | str | None:
+    """Return what there is of a module whose spec is known, or why it can't travel."""
+    is_package = spec.submodule_search_locations is not None
+    if spec.loader is None or spec.origin is None:
+        # Of a namespace there is no file.
+        return (f"<{name}>", True, b"", None) if is_package else None
+    if not spec.origin.endswith(".py"):
+        return (
+            f"module {name!r} is no source file ({spec.origin}), so it can't be sent to "
+            "where the task runs: install it there"
+        )
+    try:
+        source = Path(spec.origin).read_bytes()
+    except OSError:
+        try:
+            # In an archive, for example.
+            source = (spec.loader.get_source(name) or "").encode()
+        except (OSError, ImportError, AttributeError) as error:
+            return f"module {name!r} can't be sent to where the task runs: {error}"
+    return spec.origin, is_package, source, None
 
 
 def _installed() -> Iterator[str]:
@@ -117,7 +152,7 @@ def _installed() -> Iterator[str]:
         for function in ("getsitepackages", "getusersitepackages"):
             try:
                 found = getattr(site, function)()
-            except Exception:  # noqa: BLE001, S112 - of virtual environments without
+            except Exception:  # noqa: S112 - of virtual environments without
                 continue
             yield from [found] if isinstance(found, str) else found
 
@@ -137,7 +172,7 @@ def _spec(name: str) -> Any:
     for finder in list(sys.meta_path):
         try:
             spec = finder.find_spec(name, path)
-        except Exception:  # noqa: BLE001, S112 - a finder of whatever origin
+        except Exception:  # noqa: S112 - a finder of whatever origin
             continue
         if spec is not None:
             return spec

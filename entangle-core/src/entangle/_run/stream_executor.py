@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from entangle._pool import pool as pools
 from entangle._pool.keys import prepare
-from entangle._remote.crew import Crew, Terms
+from entangle._remote.crew import Crew
+from entangle._remote.places import Terms
 from entangle._seam.executor import Capabilities, Executor
 from entangle._worker import codec
 from entangle.errors import UnpicklableError
@@ -56,17 +57,28 @@ class StreamExecutor(Executor):
         trust: bool = True,
     ) -> None:
         super().__init__()
-        for name, number in (("places", places), ("calls", calls)):
-            if number is not None and number < 1:
-                raise ValueError(f"{name}={number}: it must be at least 1")
-        if idle is not None and not idle >= 0:
-            raise ValueError(f"idle={idle}: it must be a number of seconds")
+        self.check_terms(places=places, calls=calls, idle=idle)
         self.idle = idle
         self.__settings = places, calls, trust
         self.__lock = threading.Lock()
         self.__crew: Crew | None = None
         self.__relays: dict[Call, Relayed] = {}
         self.__shut = False
+
+    @staticmethod
+    def check_terms(
+        *, places: int = 1, calls: int | None = None, idle: float | None = None
+    ) -> None:
+        """Refuse settings that make no sense, for a `check_options` of the author's.
+
+        Raises:
+            ValueError: there is one; says which.
+        """
+        for name, number in (("places", places), ("calls", calls)):
+            if number is not None and number < 1:
+                raise ValueError(f"{name} must be at least 1, not {number}")
+        if idle is not None and not idle >= 0:
+            raise ValueError(f"idle must be a number of seconds, not {idle}")
 
     @abstractmethod
     def open(self, command: Sequence[str]) -> Stream:
@@ -165,6 +177,9 @@ class StreamExecutor(Executor):
             self.__relays.pop(call, None)
 
 
+_places = StreamExecutor._places  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+
+
 def is_plain(executor: object) -> bool:
     """Tell whether an executor's calls may go to its places directly."""
     if not isinstance(executor, StreamExecutor):
@@ -179,4 +194,4 @@ def crew_of(executor: StreamExecutor) -> Crew:
     Raises:
         RuntimeError: after its `shutdown`.
     """
-    return executor._places()  # noqa: SLF001 - of the class above
+    return _places(executor)

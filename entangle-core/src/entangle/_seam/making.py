@@ -18,6 +18,9 @@ Q = ParamSpec("Q")
 S = ParamSpec("S")
 T = TypeVar("T")
 
+# The modules that decorators were made in: whoever imports a task imports them.
+modules: set[str] = set()
+
 
 @overload
 def infrastructure(
@@ -86,6 +89,7 @@ def infrastructure(
     name = name or executor.__name__.lower().removesuffix("executor")
     kind: Any = Infrastructure if calls_like is None else Proxy
     module = str(getframe(1).f_globals.get("__name__", ""))
+    modules.add(module)
     made = kind(
         name,
         executor,
@@ -123,10 +127,12 @@ def context(
     """
     if not callable(settings):
         raise TypeError(f"{settings!r} is no function")
+    module = str(getframe(1).f_globals.get("__name__", ""))
+    modules.add(module)
     return Context(
         name or settings.__name__,
         settings,
-        module=str(getframe(1).f_globals.get("__name__", "")),
+        module=module,
         excludes=excludes,
         secrets=secrets,
     )

@@ -25,7 +25,7 @@ from io import BytesIO
 
 from . import codec
 from . import exception_parts as parts
-from .tracebacks import frames_text
+from .tracebacks import completed, frames_text
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -338,6 +338,9 @@ class _Reader:
 
     def __init__(self, records: list[tuple[Any, ...]]) -> None:
         self.records = [_Record.of(fields) for fields in records]
+        for record in self.records:
+            if record.frames:
+                record.frames = completed(record.frames)
         self.built: list[Any] = []
 
     def read(self) -> BaseException:

@@ -12,22 +12,17 @@ that it has started when the stream ends.
 from __future__ import annotations
 
 import _pickle as pickle
-import _socket
 import errno
-import fcntl
 import os
 import select
 import sys
 import time
-from _struct import unpack
-from mmap import mmap
 
-from . import codec, failures, frames, mains, native, packets, page, pieces, plain
-from . import main as worker
+from . import far, native, packets, page, pieces, plain
 from .brood import Brood, drained, preload, wakeable
-from .importer import installed
-from .modules import Modules
+from .hosted import HostedWorker, readable
 from .packets import COUNT, FATE, LONGEST, WINDOW
+from .processors import usable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,52 +38,6 @@ PATIENCE = 0.001  # seconds that a call may keep others waiting behind it
 SILENCE = 0.5  # seconds that a worker may outlive its connection
 _FULL = 1 << 20  # bytes to be sent, from which on no more is read
 _CREDIT = WINDOW // 4  # bytes that are worth a packet
-_FIONREAD = 0x541B
-
-
-class HostedWorker:
-    """The host's side of one worker."""
-
-    def __init__(self, number: int) -> None:
-        """Make what it speaks over; the rest are its parent's copies."""
-        self.number = number
-        self.memory = mmap(-1, 4096)
-        self.inbox: deque[Any] = deque()
-        self.passed_on = 0  # bytes, since credit was given for them
-        self.output_ahead = 0  # bytes of output that the caller has given no credit for
-        self.entered = 0
-        self.watched = False
-        self.silent_since = 0.0
-        self.stalled = False  # its output is not read
-        self.closed: set[int] = set()  # outputs that it has closed
-        ours, theirs = _socket.socketpair()
-        self.socket = ours
-        ours.setblocking(False)
-        self.theirs: list[int] = [theirs.detach()]
-        self.outputs: list[int] = []
-        for _ in range(2):
-            read, write = os.pipe()
-            os.set_blocking(read, False)
-            self.outputs.append(read)
-            self.theirs.append(write)
-        self.tokens, self.grants = os.pipe()
-        os.set_blocking(self.tokens, False)
-        os.set_blocking(self.grants, False)
-        self.theirs.append(os.dup(self.tokens))
-
-    def let_go(self) -> None:
-        """Close what is the worker's alone."""
-        for descriptor in self.theirs:
-            os.close(descriptor)
-        self.theirs = []
-
-    def close(self) -> None:
-        """Close everything."""
-        self.let_go()
-        self.socket.close()
-        for descriptor in (*self.outputs, self.tokens, self.grants):
-            os.close(descriptor)
-        self.memory.close()
 
 
 class Host:
@@ -123,7 +72,6 @@ class Host:
         self._poll.register(self._wakers[0], select.POLLIN)
         self._does = {
             packets.DATA: self._hand_on,
-            packets.FORK: self._fork,
             packets.GRANT: self._grant,
             packets.WITHDRAW: self._withdraw,
             packets.KILL: self._kill,
@@ -131,30 +79,35 @@ class Host:
         }
 
     def run(self) -> None:
-        """Serve until everything is over."""
+        """Say what this is, then serve until everything is over."""
+        self._send(packets.HELLO, 0, plain.encode(hello()))
         brood = self._brood
         while not (self._leaving and not brood.workers and not brood.orphans()):
             if self._leaving:
                 brood.kill_all()
             for descriptor, events in self._poll.poll(self._timeout()):
-                if descriptor == self._source:
-                    self._receive()
-                elif descriptor == self._wakers[0]:
-                    drained(descriptor)
-                elif descriptor == self._sink:
-                    self._flush()
-                elif descriptor in self._sockets:
-                    hosted = self._sockets[descriptor]
-                    if events & select.POLLOUT:
-                        self._feed(hosted)
-                    if events & ~select.POLLOUT and not self._relay(hosted):
-                        self._fell_silent(hosted)
-                elif descriptor in self._outputs:
-                    self._print(self._outputs[descriptor], descriptor)
+                self._ready(descriptor, events)
             for number, status in brood.reap(all_over=self._leaving):
                 self._died(number, status)
             if self._watched or self._silent:
                 self._look()
+
+    def _ready(self, descriptor: int, events: int) -> None:
+        """Handle what has happened to a descriptor."""
+        if descriptor == self._source:
+            self._receive()
+        elif descriptor == self._wakers[0]:
+            drained(descriptor)
+        elif descriptor == self._sink:
+            self._flush()
+        elif descriptor in self._sockets:
+            hosted = self._sockets[descriptor]
+            if events & select.POLLOUT:
+                self._feed(hosted)
+            if events & ~select.POLLOUT and not self._relay(hosted):
+                self._fell_silent(hosted)
+        elif descriptor in self._outputs:
+            self._print(self._outputs[descriptor], descriptor)
 
     def _timeout(self) -> float | None:
         if self._leaving or self._brood.settling:
@@ -211,7 +164,7 @@ class Host:
             if sent == len(packet):
                 return
             self._poll.register(self._sink, select.POLLOUT)
-            packet = memoryview(packet)[sent:]
+            packet = packet[sent:]
         self._outbox.append(packet)
         self._outbox_size += len(packet)
         if self._outbox_size > _FULL and self._reading:
@@ -310,7 +263,7 @@ class Host:
         hosted.socket.close()
         for descriptor in (*hosted.outputs, hosted.tokens, hosted.grants):
             os.close(descriptor)
-        become(hosted.theirs, hosted.memory, settings)
+        far.become(hosted.theirs, hosted.memory, settings)
 
     def _hand_on(self, hosted: HostedWorker, content: memoryview) -> None:
         """Give a worker a part of its stream."""
@@ -362,10 +315,10 @@ class Host:
                 self._look_at = time.monotonic() + PATIENCE
             self._watched.add(hosted)
 
-    def _withdraw(self, hosted: HostedWorker, content: memoryview) -> None:
+    def _withdraw(self, hosted: HostedWorker, _content: memoryview) -> None:
         self._take_back(hosted, always=True)
 
-    def _kill(self, hosted: HostedWorker, content: memoryview) -> None:
+    def _kill(self, hosted: HostedWorker, _content: memoryview) -> None:
         self._brood.kill(hosted.number)
 
     def _credit(self, hosted: HostedWorker, content: memoryview) -> None:
@@ -394,7 +347,7 @@ class Host:
     def _read_output(self, hosted: HostedWorker) -> None:
         """Send on what a worker has printed so far."""
         for descriptor in list(hosted.outputs):
-            left = _readable(descriptor)
+            left = readable(descriptor)
             while left > 0:
                 left -= self._print(hosted, descriptor, left) or left
 
@@ -439,7 +392,7 @@ class Host:
         self._look_at = now + PATIENCE
         for hosted in list(self._watched):
             entered, _ = page.begun(hosted.memory)
-            waiting = _readable(hosted.tokens) > 0
+            waiting = readable(hosted.tokens) > 0
             if entered == hosted.entered:
                 self._take_back(hosted)
             elif waiting or page.unsent(hosted.memory):
@@ -457,7 +410,7 @@ class Host:
         """
         unsent = page.unsent(hosted.memory)  # first: see `_relay`
         while self._relay(hosted):
-            if not _readable(hosted.socket.fileno()):
+            if not readable(hosted.socket.fileno()):
                 break
         if unsent:
             self._read_output(hosted)
@@ -476,7 +429,7 @@ class Host:
         self._silent.discard(hosted)
         unsent = page.unsent(hosted.memory)
         if not hosted.silent_since:
-            while _readable(hosted.socket.fileno()) and self._relay(hosted):
+            while readable(hosted.socket.fileno()) and self._relay(hosted):
                 pass
         self._read_output(hosted)
         entered, _ = page.begun(hosted.memory)
@@ -489,53 +442,6 @@ class Host:
         hosted.close()
 
 
-def _readable(descriptor: int) -> int:
-    """Return how many bytes can be read at once."""
-    (count,) = unpack("i", fcntl.ioctl(descriptor, _FIONREAD, b"\0" * 4))
-    return count
-
-
-def become(descriptors: list[int], memory: mmap, settings: Mapping[str, Any]) -> None:
-    """Turn this freshly forked process into a worker; returns when it is done."""
-    os.environ.update(settings["env"] or ())
-    problem = None
-    if settings["cwd"] is not None:
-        try:
-            os.chdir(settings["cwd"])
-        except OSError as error:
-            problem = error  # of the calls that ask for it
-    made = worker.establish(descriptors, memory, settings, problem)
-    mains.enter_main()
-    importer = installed()
-    if importer is not None:
-        made.modules = Modules(made, importer)
-        importer.names = settings["names"]
-    if settings["python"] != tuple(sys.version_info[:2]):
-        codec.differs.append(
-            "it is defined in the task's own Python, and can't go by value to another "
-            "version: return plain data, or instances of classes in modules"
-        )
-    if not settings["trust"]:
-        made.answer, made.failure = _plain_answer, _plain_failure
-    worker.serve(made)
-
-
-def _plain_answer(number: int, took: int, value: Any) -> tuple[int, bytes, tuple[()]]:
-    """Write a value for a caller that unpickles nothing of ours."""
-    body = worker.ANSWER.pack(number, took) + plain.encode(value)
-    return frames.PLAIN, body, ()
-
-
-def _plain_failure(error: BaseException) -> bytes:
-    """Write an error for such a caller, as texts."""
-    try:
-        if type(error) is plain.NotPlainError:
-            return plain.encode((type(error).__name__, str(error), ""))
-        return plain.encode(failures.texts(error))
-    except BaseException as trouble:  # noqa: BLE001 - a user-written __str__
-        return plain.encode((type(error).__name__, f"<{type(trouble).__name__}>", ""))
-
-
 def hello() -> dict[str, Any]:
     """Return what the caller wants to know of this place, in plain values."""
     return {
@@ -544,15 +450,8 @@ def hello() -> dict[str, Any]:
         "platform": sys.platform,
         "machine": os.uname().machine,
         "pid": os.getpid(),
-        "cpus": _cpus(),
+        "cpus": usable(),
     }
-
-
-def _cpus() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):
-        return os.cpu_count() or 1
 
 
 def main() -> None:
@@ -570,7 +469,5 @@ def main() -> None:
     sys.argv = [""]
     # What the workers need at once.
     preload(("entangle._worker.tracebacks", "traceback"))
-    host = Host(source, sink)
-    host._send(packets.HELLO, 0, plain.encode(hello()))  # noqa: SLF001
-    host.run()
+    Host(source, sink).run()
     os._exit(0)

@@ -53,8 +53,7 @@ class MemoryImporter:
         entry = self._entry(name)
         if entry is None:
             return None
-        spec = ModuleSpec(name, self, origin=entry[0], is_package=entry[1])  # type: ignore[arg-type]  # a loader by its methods
-        return spec
+        return ModuleSpec(name, self, origin=entry[0], is_package=entry[1])  # type: ignore[arg-type]  # a loader by its methods
 
     def create_module(self, spec: ModuleSpec) -> None:
         """Have the module made as usual."""
@@ -122,7 +121,7 @@ def install(entries: Mapping[str, Entry], this: ModuleType) -> None:
     # What the place has of Entangle may be of another version: none of it is used.
     for name in [name for name in sys.modules if name.partition(".")[0] == "entangle"]:
         del sys.modules[name]
-    sys.meta_path.insert(0, importer)  # type: ignore[arg-type]  # as above
+    sys.meta_path.insert(0, importer)
     this.__dict__["__loader__"] = importer
     sys.modules[HERE] = this
 

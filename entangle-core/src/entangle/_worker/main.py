@@ -132,18 +132,13 @@ class Worker:
         for descriptor in _STANDARD:
             self._standard.register(descriptor, 0)
 
-    def serve(self, *, greet: bool = True) -> None:
+    def serve(self) -> None:
         """Run calls until the stream ends or the caller says so.
-
-        Args:
-            greet: Say first what this process is, to a caller that doesn't know.
 
         Raises:
             EOFError, OSError: the stream ended.
             ProtocolError: something else than the caller's frames arrived.
         """
-        if greet:
-            self.send(frames.pack(frames.HELLO, pickle.dumps(_hello(), 4)))
         handlers: dict[int, Callable[[frames.Frame], None]] = {
             frames.CALLS: self._calls,
             frames.FUNCTION: self._function,
@@ -415,15 +410,6 @@ def _alike(
         number += 1
 
 
-def _hello() -> dict[str, Any]:
-    return {
-        "python": tuple(sys.version_info[:3]),
-        "implementation": sys.implementation.name,
-        "platform": sys.platform,
-        "pid": os.getpid(),
-    }
-
-
 def written(number: int, took: int, value: Any) -> tuple[int, bytes, Sequence[Any]]:
     """Encode what a body returned.
 
@@ -572,7 +558,7 @@ def establish(
 def serve(worker: Worker) -> None:
     """Run calls until nobody has more of them."""
     try:
-        worker.serve(greet=False)
+        worker.serve()
     except EOFError:
         pass
     except (frames.ProtocolError, OSError):

@@ -21,7 +21,8 @@ VALUE = Struct("<QQQ")
 # How many bytes of answers there are (16 bits), and which time the page is filled.
 COUNT = Struct("<Q")
 ANSWERS = MARK.size + COUNT.size  # where they begin
-ROOM = 4096 - ANSWERS
+SIZE = 4096
+ROOM = SIZE - ANSWERS
 LONGEST = 200_000  # nanoseconds that the first answer waits for more
 
 _SIZE = 0xFFFF

@@ -26,7 +26,7 @@ _COMPLEX = Struct("<dd")
 _CONSTANTS: dict[Any, bytes] = {None: b"N", True: b"T", False: b"F"}
 _VALUES = {ord(tag): value for value, tag in _CONSTANTS.items()}
 _BYTES = {bytes: b"b", bytearray: b"a", str: b"s", int: b"i"}
-_SEQUENCES = {list: b"l", tuple: b"t", set: b"e", frozenset: b"z"}
+_SEQUENCES: dict[Any, bytes] = {list: b"l", tuple: b"t", set: b"e", frozenset: b"z"}
 _MAKERS = {ord(tag): kind for kind, tag in _SEQUENCES.items()}
 
 
@@ -45,7 +45,7 @@ def encode(value: Any, name: str = "result") -> bytes:
     return b"".join(parts)
 
 
-def _write(value: Any, parts: list[bytes], name: str, level: int) -> None:
+def _write(value: Any, parts: list[bytes], name: str, level: int) -> None:  # noqa: C901, PLR0912 - one branch for each kind
     kind = type(value)
     if level > MOST_LEVELS:
         raise NotPlainError(
@@ -111,7 +111,7 @@ class _Reader:
     def left(self) -> int:
         return len(self._data) - self._at
 
-    def value(self, level: int) -> Any:
+    def value(self, level: int) -> Any:  # noqa: C901, PLR0911 - as `_write`
         if level > MOST_LEVELS:
             raise NotPlainError("it is nested too deeply")
         (tag,) = self._take(1)

@@ -13,13 +13,13 @@ import ast
 import builtins
 import linecache
 import sys
-from types import FunctionType
 
 from . import references
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FunctionType
     from typing import Any, Union
 
     # How a value is described, and by what.
@@ -89,36 +89,43 @@ def build(
     Raises:
         SyntaxError: this Python doesn't know the syntax of one.
     """
-    globals_ = [{"__name__": module, "__builtins__": builtins} for module, _ in spaces]
+    globals_: list[dict[str, Any]] = [
+        {"__name__": module, "__builtins__": builtins} for module, _ in spaces
+    ]
     made = [_made(source, globals_[source.space]) for source in sources]
-
-    def real(described: Described) -> Any:
-        kind, value = described
-        if kind == FUNCTION:
-            return made[value]
-        if kind == MODULE:
-            __import__(value)
-            return sys.modules[value]
-        if kind == NAMED:
-            return references.task_function(*value)
-        return value
-
     for function, source in zip(made, sources):
-        for name, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or ()
-        ):
-            if name in source.cells:
-                cell.cell_contents = real(source.cells[name])
-        if source.defaults is not None:
-            function.__defaults__ = tuple(map(real, source.defaults))
-        function.__kwdefaults__ = {
-            n: real(v) for n, v in source.keywords.items()
-        } or None
-        function.__name__, function.__qualname__, function.__module__ = source.names
+        _complete(function, source, made)
     for space, (_, used) in zip(globals_, spaces):
         for name, described in used.items():
-            space[name] = real(described)
+            space[name] = _real(described, made)
     return made[0]
+
+
+def _complete(
+    function: FunctionType, source: Source, made: Sequence[FunctionType]
+) -> None:
+    """Give a function its closure, its defaults and its names."""
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
+        cell.cell_contents = _real(source.cells[name], made)
+    if source.defaults is not None:
+        function.__defaults__ = tuple([_real(each, made) for each in source.defaults])
+    function.__kwdefaults__ = {
+        name: _real(value, made) for name, value in source.keywords.items()
+    } or None
+    function.__name__, function.__qualname__, function.__module__ = source.names
+
+
+def _real(described: Described, made: Sequence[FunctionType]) -> Any:
+    """Return a value as it is here."""
+    kind, value = described
+    if kind == FUNCTION:
+        return made[value]
+    if kind == MODULE:
+        __import__(value)
+        return sys.modules[value]
+    if kind == NAMED:
+        return references.task_function(*value)
+    return value
 
 
 def _made(source: Source, space: dict[str, Any]) -> FunctionType:
@@ -152,9 +159,9 @@ def _made(source: Source, space: dict[str, Any]) -> FunctionType:
 
 def _at(tree: ast.AST, place: tuple[int, int]) -> Any:
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            if (node.lineno, node.col_offset) == place:
-                return node
+        kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+        if isinstance(node, kinds) and (node.lineno, node.col_offset) == place:
+            return node
     raise LookupError(f"no function at line {place[0]}, column {place[1]}")
 
 
@@ -176,7 +183,7 @@ def stripped(node: Any) -> None:
 def _show(source: Source) -> None:
     """Have tracebacks show the lines of a definition, whose file is not here."""
     known = linecache.cache.get(source.path)
-    lines = list(known[2]) if known is not None and len(known) > 2 else []  # type: ignore[misc]  # noqa: PLR2004 - a lazy entry is shorter
+    lines = list(known[2]) if known is not None and len(known) > 2 else []  # noqa: PLR2004 - a lazy entry is shorter
     own = source.text.splitlines(keepends=True)
     first = source.line - 1
     lines.extend("\n" for _ in range(first + len(own) - len(lines)))

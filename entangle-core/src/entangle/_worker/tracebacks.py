@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import TracebackType
 
 TYPE_CHECKING = False
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 # Of a long traceback as many frames at each end are looked at, and shown.
 _FRAMES = 1_000
 _ENTRIES = 50
+# How the lines of a traceback begin: where a frame is, and what stands there.
+_FILE = '  File "'
+_LINE = "    "
 
 
 def frames_text(trace: TracebackType | None) -> str:
@@ -55,3 +59,29 @@ def _formatted(frames: list[TracebackType]) -> list[str]:
     for trace in reversed(frames):
         chosen = TracebackType(chosen, trace.tb_frame, trace.tb_lasti, trace.tb_lineno)
     return format_tb(chosen)
+
+
+def completed(text: str) -> str:
+    """Add the source lines that the far side did not have, where this one has the file.
+
+    A function that was sent by value has its file here. Never raises.
+    """
+    try:
+        return "".join(_completed(text.splitlines(keepends=True)))
+    except Exception:  # noqa: BLE001 - a loader is user code
+        return text
+
+
+def _completed(lines: list[str]) -> Iterator[str]:
+    from linecache import getline
+
+    for line, following in zip(lines, [*lines[1:], ""]):
+        yield line
+        if line.startswith(_FILE) and not following.startswith(_LINE):
+            path, _, rest = line[len(_FILE) :].partition('", line ')
+            number = rest.partition(",")[0]
+            # What is installed may be another version there.
+            if number.isdigit() and not path.startswith((sys.prefix, sys.base_prefix)):
+                source = getline(path, int(number)).strip()
+                if source:
+                    yield f"{_LINE}{source}\n"

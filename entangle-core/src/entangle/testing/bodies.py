@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-
 VALUES: Final[tuple[object, ...]] = (
     None,
     True,
@@ -109,3 +108,46 @@ def touch(path: str) -> None:
     """Make a file."""
     with open(path, "w"):
         pass
+
+
+@_by_value
+def close_all() -> str:
+    """Close standard input, output and error."""
+    for descriptor in range(3):
+        os.close(descriptor)
+    return "close_all"
+
+
+@_by_value
+def read_input() -> str:
+    """Read from standard input, which is empty."""
+    assert not os.read(0, 100)
+    return "read_input"
+
+
+@_by_value
+def fork_and_leave() -> str:
+    """Have a child that prints and leaves as it likes."""
+    if not os.fork():
+        os.write(1, b"child\n")
+        os._exit(0)
+    os.wait()
+    return "fork_and_leave"
+
+
+@_by_value
+def print_binary() -> str:
+    """Print what is no text."""
+    import sys
+
+    sys.stdout.buffer.write(b"\0\xff\x1b[2J\n")
+    return "print_binary"
+
+
+SPOILERS: Final[dict[str, Callable[[], str]]] = {
+    "close_all": close_all,
+    "read_input": read_input,
+    "fork_and_leave": fork_and_leave,
+    "print_binary": print_binary,
+}
+"""Bodies that do to their standard streams what no body should; each returns its name."""

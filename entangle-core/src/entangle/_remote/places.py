@@ -1,0 +1,286 @@
+"""The places of one executor: opened when more are needed, closed when unused."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from entangle._log import Log
+from entangle.errors import one_line
+
+from . import bootstrap, endings
+from .host import PlaceHost
+from .stream import Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from entangle._pool.hub import Hub
+    from entangle._pool.jobs import Job
+
+    from .stream import Stream
+    from .worker import FarWorker
+
+log = Log("entangle.remote")
+
+_SLOW = 1.0  # seconds that a stream may take to say how it has ended
+
+
+class Terms(NamedTuple):
+    """What a stream executor's places are like.
+
+    Attributes:
+        label: What they are called in messages.
+        places: How many there are, at most.
+        calls: How many calls one runs at once; None for as many as it has processors.
+        idle: Seconds after which an unused one is closed.
+        trust: Whether pickles of theirs are decoded.
+    """
+
+    label: str
+    places: int
+    calls: int | None
+    idle: float
+    trust: bool
+
+
+class Owner(Protocol):
+    """Who uses the places; told inside the monitor."""
+
+    def said(
+        self, host: PlaceHost, kind: int, number: int, content: memoryview
+    ) -> None:
+        """A packet has come."""
+
+    def lost(
+        self, jobs: list[Job], why: BaseException | str | None, ended: Ended
+    ) -> None:
+        """A place is gone, and these calls with it."""
+
+    def none_opens(self, error: BaseException) -> None:
+        """No place is there, and none could be opened."""
+
+    def wanted(self) -> bool:
+        """Tell whether calls wait."""
+        ...
+
+    def all_gone(self) -> None:
+        """No place is left, nor one being opened or closed."""
+
+
+class Places:
+    """Opens and closes places. Inside the monitor only.
+
+    Attributes:
+        hosts: Those that are open, also those that have not answered yet.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        terms: Terms,
+        opener: Callable[[list[str]], Stream],
+        owner: Owner,
+    ) -> None:
+        self.hosts: list[PlaceHost] = []
+        self._hub = hub
+        self._terms = terms
+        self._opener = opener
+        self._owner = owner
+        self._opening = 0
+        self._closing = 0  # streams that are being closed, on threads
+        self._failed = False  # whether one could not be opened
+        self._ended = False  # whether none is opened any more
+        self._trimming = False
+
+    def __iter__(self) -> Iterator[PlaceHost]:
+        return iter(list(self.hosts))
+
+    def workers(self) -> Iterator[FarWorker]:
+        """Yield all workers."""
+        for host in self.hosts:
+            yield from host.workers.values()
+
+    def room(self, host: PlaceHost) -> int:
+        """Return how many calls more a place takes."""
+        if host.hello is None or host.over:
+            return 0
+        return (self._terms.calls or host.hello.cpus) - host.busy
+
+    def roomiest(self) -> PlaceHost | None:
+        """Return the place that takes the most calls more; None if none takes any."""
+        best, most = None, 0
+        for host in self:
+            if not host.busy and host.hello is not None:
+                host.look()  # it may have ended while nobody needed it
+            room = self.room(host)
+            if room > most:
+                best, most = host, room
+        return best
+
+    # -- opening -----------------------------------------------------------------
+
+    def open_for(self, waiting: int) -> None:
+        """Open as many more places as help so many calls that wait."""
+        if self._failed and self.hosts:
+            return  # one more was not to be had: those that are there have to do
+        coming = self._opening + sum(host.hello is None for host in self.hosts)
+        room = self._terms.places - len(self.hosts) - self._opening
+        for _ in range(min(room, waiting - coming)):
+            self._opening += 1
+            threading.Thread(
+                target=self._open, name="entangle-opening", daemon=True
+            ).start()
+
+    def _open(self) -> None:
+        """Open one place; on a thread of its own."""
+        command, marker = bootstrap.command()
+        stream: Stream | None = None
+        error: BaseException | None = None
+        try:
+            bootstrap.payload(sys.implementation.cache_tag or "")  # ahead of its answer
+            stream = self._opener(command)
+        except BaseException as trouble:
+            error = trouble
+        self._hub.post(self._opened, stream, marker, error)
+        self._hub.attend()
+        if self._hub.stopped and stream is not None:
+            stream.kill()
+
+    def _opened(
+        self, stream: Stream | None, marker: bytes, error: BaseException | None
+    ) -> None:
+        self._opening -= 1
+        if stream is not None:
+            try:
+                host = PlaceHost(self._hub, stream, marker, self)
+                host.start()
+            except Exception as trouble:
+                error = trouble
+                self._dispose(stream.kill)
+            else:
+                self.hosts.append(host)
+                if self._ended or not self._owner.wanted():
+                    self.end(host, kill=True)
+        if error is not None:
+            self._not_opened(error)
+        self._tell_if_gone()
+
+    def _not_opened(self, error: BaseException) -> None:
+        self._failed = True
+        if self.hosts or self._opening:
+            log.warning("%s: a place can't be opened: %s", self._terms.label, error)
+        else:
+            self._owner.none_opens(error)
+
+    def give_up_opening(self) -> None:
+        """End places that have not answered yet: nobody waits for them any more."""
+        for host in self:
+            if host.hello is None:
+                self.end(host, kill=True)
+
+    # -- closing -----------------------------------------------------------------
+
+    def rest(self, host: PlaceHost) -> None:
+        """Note that a place has nothing to do, and close it in a while."""
+        host.idle_since = time.monotonic()
+        if not self._trimming:
+            self._trimming = True
+            self._hub.at(host.idle_since + self._terms.idle, self._trim)
+
+    def _trim(self) -> None:
+        self._trimming = False
+        now = time.monotonic()
+        oldest = None
+        for host in self:
+            if host.hello is None or host.busy:
+                continue  # it comes here again when it has rested
+            if now - host.idle_since >= self._terms.idle:
+                self.end(host, kill=False)
+            elif oldest is None or host.idle_since < oldest:
+                oldest = host.idle_since
+        if oldest is not None:
+            self._trimming = True
+            self._hub.at(oldest + self._terms.idle, self._trim)
+
+    def end(self, host: PlaceHost, *, kill: bool) -> None:
+        """End a place in good order, or at once."""
+        host.stop()
+        self.hosts.remove(host)
+        self._dispose(host.stream.kill if kill else host.stream.close)
+
+    def end_all(self) -> None:
+        """End all places, and open no more; `Owner.all_gone` tells when it is done."""
+        self._ended = True
+        for host in self:
+            self.end(host, kill=bool(host.busy))
+        self._tell_if_gone()
+
+    def _dispose(self, end: Callable[[], None]) -> None:
+        """End a stream on a thread of its own: it may take long, or raise."""
+        self._closing += 1
+
+        def dispose() -> None:
+            try:
+                end()
+            except BaseException as error:
+                log.warning("%s: it can't be ended: %s", self._terms.label, error)
+            self._hub.post(self._disposed)
+            self._hub.attend()
+            if self._hub.stopped:
+                self._disposed()
+
+        threading.Thread(target=dispose, name="entangle-ending", daemon=True).start()
+
+    def _disposed(self) -> None:
+        self._closing -= 1
+        self._tell_if_gone()
+
+    def _tell_if_gone(self) -> None:
+        if self._ended and not (self.hosts or self._opening or self._closing):
+            self._owner.all_gone()
+
+    # -- what hosts tell ---------------------------------------------------------
+
+    def host_ready(self, host: PlaceHost) -> None:
+        """It has said what it is, and takes calls."""
+        self._failed = False
+        self.rest(host)
+
+    def host_said(
+        self, host: PlaceHost, kind: int, number: int, content: memoryview
+    ) -> None:
+        """A packet has come."""
+        self._owner.said(host, kind, number, content)
+
+    def host_ended(self, host: PlaceHost, why: BaseException | str | None) -> None:
+        """A place is gone, or of no use any more: ask its stream why, then tell."""
+        self.hosts.remove(host)
+        lost = [job for worker in host.workers.values() for job in worker.outstanding]
+        told = threading.Event()
+
+        def tell(ended: Ended) -> None:
+            if told.is_set():
+                return  # it was too slow to say
+            told.set()
+            self._owner.lost(lost, why, ended)
+            if host.hello is None:
+                error = endings.before_answer(self._terms.label, host, why, ended)
+                self._not_opened(error)
+
+        def end() -> None:
+            ended = Ended()
+            if why is None or isinstance(why, OSError):
+                try:
+                    ended = host.stream.ended()
+                except BaseException as error:
+                    ended = Ended(detail=one_line(error))
+            self._hub.post(tell, ended)
+            self._hub.attend()
+            host.stream.kill()
+
+        self._hub.at(time.monotonic() + _SLOW, partial(tell, Ended()))
+        self._dispose(end)
