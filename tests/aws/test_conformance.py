@@ -46,7 +46,8 @@ class TestFargate(JobConformance):
     @pytest.fixture
     def client(self, aws_server, client, folder):
         client("ecs").create_cluster(clusterName="default")
-        return FARGATE
+        yield FARGATE
+        aws_server.rest()
 
     @pytest.fixture
     def folder(self, folder):
@@ -70,6 +71,7 @@ class TestLambda(ExecutorConformance):
             aws=account(), memory=256, timeout=60, bucket="conformance"
         ) as executor:
             yield executor
+        aws_server.rest()
 
     @pytest.fixture
     def folder(self, folder):

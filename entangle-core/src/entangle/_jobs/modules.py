@@ -9,8 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any
 
-from entangle._remote.by_source import FRAMEWORK
-from entangle._remote.project import Project
+from entangle._remote.project import OLDEST, Project
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -49,7 +48,7 @@ def needed(texts: Iterable[Any], version: tuple[int, int] | None) -> bytes:
                         entry = project.entry(name)
                         if entry is None or isinstance(entry, str):
                             continue
-                        if version is not None and version < FRAMEWORK:
+                        if version is not None and version < OLDEST:
                             entry = _without_us(name, entry)
                         found[name] = entry
                         waiting.append(memoryview(entry[2]))
@@ -65,7 +64,7 @@ def _without_us(name: str, entry: Entry) -> Entry:
     if _IMPORTS_US.search(source):
         why = (
             f"the module {name} imports Entangle, which needs Python "
-            f"{'.'.join(map(str, FRAMEWORK))} or newer: put what is needed there into a "
+            f"{'.'.join(map(str, OLDEST))} or newer: put what is needed there into a "
             "module of its own"
         )
         source = f"raise ImportError({why!r})".encode()
