@@ -13,6 +13,7 @@ import time
 import uuid
 
 import moto.awslambda.models as lambda_models
+from aws_instances import Instances
 from aws_sandbox import LARGEST, Sandbox
 from aws_tasks import Tasks
 from moto.core import DEFAULT_ACCOUNT_ID
@@ -47,6 +48,7 @@ class StandIn:
         )
         self.replace(lambda_models.LambdaFunction, "invoke", self._invoking)
         self.tasks = Tasks(self)
+        self.instances = Instances(self)
 
     def environment(self):
         """Return the credentials that what runs here has."""
@@ -140,6 +142,7 @@ class StandIn:
     def rest(self):
         """End the sandboxes that wait for more: a test leaves nothing behind."""
         self.tasks.rest()
+        self.instances.rest()
         while self._unasked:
             self._unasked.pop().join()
         for warm in self._warm.values():

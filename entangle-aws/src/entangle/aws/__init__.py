@@ -8,7 +8,15 @@ def crunch(seed: int) -> float: ...
 """
 
 from ._account import Account
-from .decorators import aws, fargate, lmbda
+from .decorators import aws, ec2, fargate, lmbda
 from .errors import AwsError, RemoteFunctionError
 
-__all__ = ["Account", "AwsError", "RemoteFunctionError", "aws", "fargate", "lmbda"]
+__all__ = [
+    "Account",
+    "AwsError",
+    "RemoteFunctionError",
+    "aws",
+    "ec2",
+    "fargate",
+    "lmbda",
+]

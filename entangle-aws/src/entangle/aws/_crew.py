@@ -23,6 +23,7 @@ class Crew:
         self._works: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = 0
         self._idle = 0
+        self._then: Callable[[], None] | None = None
 
     def run(self, work: Callable[[], None]) -> None:
         """Have something done by the next thread that is free."""
@@ -35,15 +36,29 @@ class Crew:
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
         self._works.put(work)
 
-    def close(self) -> None:
-        """Let the threads end when all is done."""
+    def close(self, then: Callable[[], None]) -> None:
+        """Let the threads end when all is done.
+
+        Args:
+            then: Called once when all have ended.
+        """
         with self._lock:
+            if self._then is not None:
+                return
+            self._then = then
             for _ in range(self._threads):
                 self._works.put(None)
-            self._threads = self._idle = 0
+            over = not self._threads
+        if over:
+            then()
 
     def _serve(self) -> None:
         while (work := self._works.get()) is not None:
             work()
             with self._lock:
                 self._idle += 1
+        with self._lock:
+            self._threads -= 1
+            over = not self._threads
+        if over and self._then is not None:
+            self._then()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Final
 
@@ -36,7 +37,11 @@ def findings() -> Iterator[Finding]:
         text = "no credentials in the environment or in ~/.aws: nothing else is asked"
         yield Finding("warn", "aws", text, "run `aws configure` or `aws sso login`")
         return
-    session = _sdk.session(Account())
+    with contextlib.closing(_sdk.session(Account())) as session:
+        yield from _asked_of(session)
+
+
+def _asked_of(session: Session) -> Iterator[Finding]:
     try:
         region = session.region
         number = session.number

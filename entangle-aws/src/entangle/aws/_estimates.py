@@ -22,6 +22,8 @@ def lines(task: PlannedTask) -> Iterator[str]:
         yield from _of_lambda(task.options)
     elif task.target == "fargate":
         yield from _of_fargate(task.options)
+    elif task.target == "ec2":
+        yield from _of_ec2(task.options)
 
 
 def _region() -> str:
@@ -47,3 +49,14 @@ def _of_fargate(options: Mapping[str, Any]) -> Iterator[str]:
     price = Prices(_region()).fargate(size.cpu, size.memory, size.architecture)
     if price is not None:
         yield price
+
+
+def _of_ec2(options: Mapping[str, Any]) -> Iterator[str]:
+    kind = options.get("instance_type", "t3.small")
+    image = options.get("ami") or "the newest Amazon Linux 2023"
+    yield f"an instance {kind} for each call, of {image}"
+    price = Prices(_region()).ec2(kind)
+    if price is not None:
+        yield price
+    else:
+        yield f"the price of {kind} is not known here"

@@ -118,6 +118,10 @@ class FargateExecutor(JobExecutor):
         """Return the store in the bucket."""
         return S3Store(self._session, self._bucket)
 
+    def closed(self) -> None:
+        """Let go of the account's clients: the last job is over."""
+        self._session.close()
+
     def secrets(self) -> Sequence[str]:
         """Return what no payload may hold."""
         return self._account.secrets

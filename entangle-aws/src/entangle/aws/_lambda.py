@@ -139,6 +139,10 @@ class LambdaExecutor(JobExecutor):
         """Return the store in the bucket, if one is named."""
         return S3Store(self._session, self._bucket) if self._bucket else None
 
+    def closed(self) -> None:
+        """Let go of the account's clients: the last job is over."""
+        self._session.close()
+
     def secrets(self) -> Sequence[str]:
         """Return what no payload may hold."""
         return self._account.secrets

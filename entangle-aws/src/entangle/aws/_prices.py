@@ -73,12 +73,11 @@ class Prices:
         )
         return Price(text, second=hour / _HOUR, least=least)
 
-    def ec2(self, instance_type: str, idle: float) -> Price | None:
-        """Return what an instance costs that does but one call.
+    def ec2(self, instance_type: str) -> Price | None:
+        """Return what an instance costs.
 
         Args:
             instance_type: Its type.
-            idle: Seconds that it is kept after its last call.
         """
         service, where = self._service("ec2")
         try:
@@ -87,10 +86,10 @@ class Prices:
         except (KeyError, TypeError):
             return None
         text = (
-            f"about {hour:.4g} USD an hour for each instance, {idle:g} s of rest "
-            f"included ({self._said(where)})"
+            f"about {hour:.4g} USD an hour for each instance, its boot included, less "
+            f"with spot=True ({self._said(where)})"
         )
-        return Price(text, second=hour / _HOUR, least=max(least, idle))
+        return Price(text, second=hour / _HOUR, least=least)
 
     def _service(self, name: str) -> tuple[dict[str, Any], str]:
         if name in self._own:

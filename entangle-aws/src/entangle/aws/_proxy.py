@@ -120,7 +120,7 @@ class LambdaProxyExecutor(Executor):
     ) -> None:
         """Take no more calls."""
         super().shutdown(wait, cancel_futures=cancel_futures)
-        self._crew.close()
+        self._crew.close(self._session.close)
 
     def _payload(self, call: Call) -> bytes:
         given = event(*call.args, **(call.kwargs or {}))

@@ -24,10 +24,13 @@ _sessions: dict[Account, Session] = {}
 
 
 class Session:
-    """The clients of one account. Thread-safe.
+    """The clients of one account; shared by all who have asked for it. Thread-safe.
 
     Args:
         account: Whose.
+
+    Attributes:
+        users: How many have asked for it and not closed it.
     """
 
     def __init__(self, account: Account) -> None:
@@ -37,6 +40,20 @@ class Session:
         self._own: Any = None
         self._expires = float("inf")
         self._identity = ""
+        self.users = 0
+
+    def close(self) -> None:
+        """Not needed any more by one who has asked for it; the last closes it."""
+        with _lock:
+            self.users -= 1
+            if self.users or _sessions.get(self._account) is not self:
+                return
+            del _sessions[self._account]
+        with self._lock:
+            clients, self._clients = [*self._clients.values()], {}
+            self._own = None
+        for client in clients:
+            client.close()
 
     def client(self, service: str) -> Any:
         """Return the client of a service.
@@ -79,9 +96,11 @@ class Session:
         options["profile_name"] = given.profile or None
         session: Any = boto3.Session(**options)
         if given.role:
-            taken = self._made(session, "sts").assume_role(
-                RoleArn=given.role, RoleSessionName="entangle"
-            )["Credentials"]
+            asked = self._made(session, "sts")
+            taken = asked.assume_role(RoleArn=given.role, RoleSessionName="entangle")[
+                "Credentials"
+            ]
+            asked.close()
             self._expires = taken["Expiration"].timestamp()
             session = boto3.Session(
                 aws_access_key_id=taken["AccessKeyId"],
@@ -110,11 +129,15 @@ class Session:
 
 
 def session(account: Account) -> Session:
-    """Return the session of an account, which all of this process share."""
+    """Return the session of an account, which all of this process share.
+
+    Who asks for it closes it.
+    """
     with _lock:
         found = _sessions.get(account)
         if found is None:
             found = _sessions[account] = Session(account)
+        found.users += 1
         return found
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, overload
 from entangle.backend import context, infrastructure
 
 from ._account import account
+from ._ec2 import Ec2Executor
 from ._fargate import FargateExecutor
 from ._lambda import LambdaExecutor
 from ._proxy import LambdaProxyExecutor, event
@@ -44,6 +45,7 @@ proxy = infrastructure(
     LambdaProxyExecutor, name="lmbda", partners=[aws], calls_like=event
 )
 
+ec2 = infrastructure(Ec2Executor, partners=[aws])
 fargate = infrastructure(FargateExecutor, partners=[aws])
 
 

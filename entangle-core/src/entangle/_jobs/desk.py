@@ -258,6 +258,10 @@ class Desk:
             self.papers.close()
         except Exception:
             log.exception("what jobs of %s have left is not removed", self._place.name)
+        try:
+            self._place.closed()
+        except Exception:
+            log.exception("%s is not closed", self._place.name)
         self._crew.close()
         self._over.set()
 

@@ -150,6 +150,9 @@ class JobExecutor(Executor):
             raise KeyError(key)
         return found.get(key)
 
+    def closed(self) -> None:
+        """Let go of what was opened: called once, when the last job is over."""
+
     def secrets(self) -> Sequence[str]:
         """Return what no payload may hold: a call that does is refused."""
         return ()
@@ -198,6 +201,7 @@ class JobExecutor(Executor):
             cancel_futures: Cancel the calls of `submit` that are not over.
         """
         with self.__guard:
+            unused = self.__desk is None and not self.__closed
             self.__closed = True
             desk = self.__desk
         super().shutdown(wait=False, cancel_futures=cancel_futures)
@@ -205,6 +209,8 @@ class JobExecutor(Executor):
             desk.close()
             if wait:
                 desk.join()
+        elif unused:
+            self.closed()
 
     def leftovers(self, older_than: float = 0.0) -> Iterator[Leftover]:
         """Find what is nobody's any more: for the hook ``entangle_sweep``.
@@ -217,11 +223,17 @@ class JobExecutor(Executor):
         """
         from . import sweeping
 
-        jobs = sweeping.jobs(self.find(), older_than, partial(self.delete, over=False))
-        yield from jobs
+        yield from self.leftover_jobs(older_than)
         found = self.store()
         if found is not None:
             yield from sweeping.objects(found, older_than)
+
+    def leftover_jobs(self, older_than: float = 0.0) -> Iterator[Leftover]:
+        """Find the jobs alone that are nobody's any more; see `leftovers`."""
+        from . import sweeping
+
+        delete = partial(self.delete, over=False)
+        yield from sweeping.jobs(self.find(), older_than, delete)
 
     def __open(self) -> Desk:
         with self.__guard:

@@ -126,7 +126,8 @@ class Inquiry:
                 ticket.begun = ticket.begun or starts
             if starts:
                 news = True
-                ticket.call.started()
+                if ticket.call.wants_start:
+                    ticket.call.started()
         for ticket in ended:
             if ticket.stage in {THERE, ENDING}:
                 self.lost(ticket)

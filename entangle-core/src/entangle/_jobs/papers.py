@@ -149,9 +149,8 @@ class Papers:
         answer = started = None
         if store is not None:
             answer = store.write_url(self.answer_key(ticket), seconds)
-            if ticket.call.wants_start:
-                key = f"{self.session.news()}{ticket.name}.started"
-                started = store.write_url(key, seconds)
+            key = f"{self.session.news()}{ticket.name}.started"
+            started = store.write_url(key, seconds)
         return {
             "run": ticket.run.run,
             "job": ticket.name,
