@@ -6,6 +6,11 @@ import threading
 
 import docker.errors
 import moto.ecs.models as ecs
+from moto.ecs.responses import EC2ContainerServiceResponse
+
+
+def _nothing(*_):
+    pass
 
 
 class Tasks:
@@ -19,6 +24,10 @@ class Tasks:
         backend = ecs.EC2ContainerServiceBackend
         stand_in.replace(backend, "run_task", self._running)
         stand_in.replace(backend, "stop_task", self._stopping)
+        # One request that does not ask for tags must not take them from another.
+        stand_in.replace(
+            EC2ContainerServiceResponse, "_exclude_from_response", lambda _: _nothing
+        )
 
     def _running(self, before):
         def run_task(backend, *args, **options):

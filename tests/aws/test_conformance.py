@@ -20,6 +20,16 @@ class Quick(_fargate.FargateExecutor):
 executor = Quick(aws=_account.account(), ram="512MB", cpu=0.25, image={IMAGE!r})
 """
 
+EC2 = """
+from entangle.aws import _account, _ec2
+from entangle.backend import Pace
+
+class Quick(_ec2.Ec2Executor):
+    pace = Pace(0.1, 1.2, 1.0)
+
+executor = Quick(aws=_account.account())
+"""
+
 
 @pytest.fixture
 def folder(aws_server, tmp_path):
@@ -47,6 +57,24 @@ class TestFargate(JobConformance):
     def client(self, aws_server, client, folder):
         client("ecs").create_cluster(clusterName="default")
         yield FARGATE
+        aws_server.rest()
+
+    @pytest.fixture
+    def folder(self, folder):
+        return folder
+
+
+class TestEc2(JobConformance):
+    """One instance for each call."""
+
+    patience = 90.0
+    most_bytes = 5_000_000
+    calls_at_once = 8
+    lifetime = 8.0
+
+    @pytest.fixture
+    def client(self, aws_server, folder):
+        yield EC2
         aws_server.rest()
 
     @pytest.fixture

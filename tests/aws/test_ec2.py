@@ -41,7 +41,7 @@ def test_bare(client, capfd):
     assert rules["SecurityGroups"][0]["IpPermissions"] == []
 
 
-def test_an_instance_that_is_taken_away(aws_server):
+def test_an_instance_that_is_taken_away(aws_server, client):
     import threading
     import time
 
@@ -53,7 +53,7 @@ def test_an_instance_that_is_taken_away(aws_server):
 
     future = wait().submit()
     patience = time.monotonic() + 60
-    while not aws_server.containers() and time.monotonic() < patience:
+    while "running" not in states(client) and time.monotonic() < patience:
         threading.Event().wait(0.05)
     aws_server.instances.kill()
     with pytest.raises(JobLostError) as caught:

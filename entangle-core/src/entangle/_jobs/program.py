@@ -44,7 +44,7 @@ from entangle._worker.job import main
 main(j,d)
 """
 
-_LEFT_OUT: Final = frozenset(("__pycache__", "_bench", "_cli", "testing"))
+_LEFT_OUT: Final = frozenset(("__pycache__", "_bench", "_cli"))
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)  # the same bytes from every machine
 
 
