@@ -192,8 +192,8 @@ class Ec2Executor(JobExecutor):
             if error.code in _GONE:
                 return True
             raise
-        changed = answer.get("TerminatingInstances") or [{}]
-        return changed[0].get("CurrentState", {}).get("Name") == "terminated"
+        changed: list[dict[str, Any]] = answer.get("TerminatingInstances") or [{}]
+        return bool(changed[0].get("CurrentState", {}).get("Name") == "terminated")
 
     def find(self) -> Iterator[FoundJob]:
         """Find the instances that carry tags of Entangle's."""

@@ -323,8 +323,8 @@ class FargateExecutor(JobExecutor):
 def _state(task: Mapping[str, Any]) -> JobState:
     status = str(task["lastStatus"])
     state: Any = _STATES.get(status, "running")
-    containers = task.get("containers") or [{}]
-    said = [task.get("stoppedReason"), containers[0].get("reason")]
+    containers: list[dict[str, Any]] = task.get("containers") or [{}]
+    said: list[Any] = [task.get("stoppedReason"), containers[0].get("reason")]
     reason = "; ".join(dict.fromkeys(str(each) for each in said if each))
     code = containers[0].get("exitCode")
     return JobState(

@@ -18,7 +18,7 @@ from . import _sdk
 from ._account import HERE, Account
 from ._runtime import Runtime
 from ._s3 import S3Store
-from .errors import AwsError
+from .errors import AwsError, answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -216,13 +216,8 @@ def log_of(answer: Mapping[str, Any]) -> str:
 
 def error_of(said: bytes) -> tuple[str, str]:
     """Return type and message of the error that a function has answered."""
-    try:
-        found = json.loads(said)
-    except ValueError:
-        return "", said.decode(errors="replace")
-    if not isinstance(found, dict):
-        return "", str(found)
-    return str(found.get("errorType", "")), str(found.get("errorMessage", ""))
+    told = answered(said)
+    return str(told.get("errorType", "")), str(told.get("errorMessage", ""))
 
 
 def timed_out(kind: str, message: str) -> bool:

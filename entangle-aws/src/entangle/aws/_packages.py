@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from .errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Sequence
 
 _PLATFORMS: Final = {
     "x86_64": ("manylinux_2_28_x86_64", "manylinux2014_x86_64"),
@@ -24,7 +24,7 @@ _LINES: Final = 5  # of what pip says
 @contextlib.contextmanager
 def installed(
     packages: Sequence[str], version: tuple[int, int], architecture: str
-) -> Iterator[Path]:
+) -> Generator[Path]:
     """Install packages into a folder that is removed afterwards.
 
     The caller's own configuration of pip counts: its index, its certificates.

@@ -105,9 +105,8 @@ def _table(path: str) -> dict[str, Any]:
     if path:
         found: Any = json.loads(Path(path).read_text())
     else:
-        found = json.loads(
-            resources.files(__package__).joinpath("prices.json").read_text()
-        )
-    if not isinstance(found, dict):
+        table = resources.files("entangle.aws").joinpath("prices.json")
+        found = json.loads(table.read_text())
+    if type(found) is not dict:
         raise TypeError(f"{path}: a table of prices is an object, not {type(found)}")
-    return found
+    return found  # pyright: ignore[reportUnknownVariableType]

@@ -105,23 +105,19 @@ class Runtime:
         return self._configuration() is not None
 
     def _configuration(self) -> dict[str, Any] | None:
-        from botocore.exceptions import ClientError
-
         client = self._session.client("lambda")
-        with _sdk.asking("lambda", self.name):
-            try:
+        try:
+            with _sdk.asking("lambda", self.name):
                 found: dict[str, Any] = client.get_function_configuration(
                     FunctionName=self.name
                 )
-            except ClientError as error:
-                if _sdk.code_of(error) == "ResourceNotFoundException":
-                    return None
-                raise
-            return found
+        except AwsError as error:
+            if error.code == "ResourceNotFoundException":
+                return None
+            raise
+        return found
 
     def _make(self) -> None:
-        from botocore.exceptions import ClientError
-
         client = self._session.client("lambda")
         options = {
             "FunctionName": self.name,
@@ -140,19 +136,18 @@ class Runtime:
             options["Layers"] = [*self._layers]
         patience = time.monotonic() + _PATIENCE
         while True:
-            with _sdk.asking("lambda", self.name):
-                try:
+            try:
+                with _sdk.asking("lambda", self.name):
                     client.create_function(**options)
-                except ClientError as error:
-                    code = _sdk.code_of(error)
-                    if code in _BEING_MADE:
-                        return  # by another program, at this moment
-                    # A role that was just made is not known everywhere yet.
-                    unknown = "cannot be assumed" in str(error)
-                    if not unknown or time.monotonic() > patience:
-                        raise
-                else:
-                    return
+            except AwsError as error:
+                if error.code in _BEING_MADE:
+                    return  # by another program, at this moment
+                # A role that was just made is not known everywhere yet.
+                unknown = "cannot be assumed" in str(error)
+                if not unknown or time.monotonic() > patience:
+                    raise
+            else:
+                return
             time.sleep(_OFTEN)
 
     def _await(self) -> None:
@@ -188,25 +183,23 @@ class Runtime:
                 )
 
     def _role_arn(self) -> str:
-        from botocore.exceptions import ClientError
-
         if self._role.startswith("arn:"):
             return self._role
-        with _sdk.asking("iam", f"role {self._role}"):
-            try:
+        try:
+            with _sdk.asking("iam", f"role {self._role}"):
                 found = self._session.client("iam").get_role(RoleName=self._role)
-            except ClientError as error:
-                if _sdk.code_of(error) != "NoSuchEntity":
-                    raise
-                raise AwsError(
-                    "there is no such role: make one that lambda.amazonaws.com may "
-                    "assume, with the policy AWSLambdaBasicExecutionRole, or name "
-                    "another with @lmbda(execution_role=...)",
-                    service="iam",
-                    operation="GetRole",
-                    code="NoSuchEntity",
-                    resource=f"role {self._role}",
-                ) from error
+        except AwsError as error:
+            if error.code != "NoSuchEntity":
+                raise
+            raise AwsError(
+                "there is no such role: make one that lambda.amazonaws.com may assume, "
+                "with the policy AWSLambdaBasicExecutionRole, or name another with "
+                "@lmbda(execution_role=...)",
+                service="iam",
+                operation="GetRole",
+                code="NoSuchEntity",
+                resource=f"role {self._role}",
+            ) from error
         return str(found["Role"]["Arn"])
 
     def _code(self) -> dict[str, Any]:

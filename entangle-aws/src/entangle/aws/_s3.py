@@ -49,17 +49,15 @@ class S3Store(Store):
         Raises:
             KeyError: There is none.
         """
-        from botocore.exceptions import ClientError
-
-        with _sdk.asking("s3", self.where(key)):
-            try:
+        try:
+            with _sdk.asking("s3", self.where(key)):
                 found = self._client.get_object(Bucket=self.bucket, Key=key)
                 data: bytes = found["Body"].read()
-            except ClientError as error:
-                if _sdk.code_of(error) in _MISSING:
-                    raise KeyError(key) from error
-                raise
-            return data
+        except AwsError as error:
+            if error.code in _MISSING:
+                raise KeyError(key) from error
+            raise
+        return data
 
     def list(self, prefix: str) -> Iterator[StoredObject]:
         """Yield objects; a bucket that is not there has none."""
@@ -121,38 +119,30 @@ class S3Store(Store):
 
     def _ensure(self) -> None:
         """Make the bucket, unless it is there."""
-        from botocore.exceptions import ClientError
-
-        client = self._client
-        with _sdk.asking("s3", self.where("")):
-            try:
-                client.head_bucket(Bucket=self.bucket)
-            except ClientError as error:
-                if _sdk.code_of(error) not in {*_MISSING, "NoSuchBucket"}:
-                    raise
-                self._make()
+        try:
+            with _sdk.asking("s3", self.where("")):
+                self._client.head_bucket(Bucket=self.bucket)
+        except AwsError as error:
+            if error.code not in {*_MISSING, "NoSuchBucket"}:
+                raise
+            self._make()
         self._checked = True
 
     def _make(self) -> None:
-        from botocore.exceptions import ClientError
-
         client, region = self._client, self._session.region
         where = {"LocationConstraint": region}
         # The oldest region is not to be named.
         more = {} if region == "us-east-1" else {"CreateBucketConfiguration": where}
         try:
-            client.create_bucket(Bucket=self.bucket, **more)
-        except ClientError as error:
+            with _sdk.asking("s3", self.where("")):
+                client.create_bucket(Bucket=self.bucket, **more)
+        except AwsError as error:
             # Two programs at once.
-            if _sdk.code_of(error) != "BucketAlreadyOwnedByYou":
+            if error.code != "BucketAlreadyOwnedByYou":
                 raise
         blocked = (
             *("BlockPublicAcls", "IgnorePublicAcls"),
             *("BlockPublicPolicy", "RestrictPublicBuckets"),
-        )
-        client.put_public_access_block(
-            Bucket=self.bucket,
-            PublicAccessBlockConfiguration=dict.fromkeys(blocked, True),
         )
         rule = {
             "ID": "entangle",
@@ -160,6 +150,11 @@ class S3Store(Store):
             "Filter": {"Prefix": "entangle/"},
             "Expiration": {"Days": _DAYS},
         }
-        client.put_bucket_lifecycle_configuration(
-            Bucket=self.bucket, LifecycleConfiguration={"Rules": [rule]}
-        )
+        with _sdk.asking("s3", self.where("")):
+            client.put_public_access_block(
+                Bucket=self.bucket,
+                PublicAccessBlockConfiguration=dict.fromkeys(blocked, True),
+            )
+            client.put_bucket_lifecycle_configuration(
+                Bucket=self.bucket, LifecycleConfiguration={"Rules": [rule]}
+            )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from .errors import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from ._account import Account
 
@@ -87,8 +88,7 @@ class Session:
         return self._identity
 
     def _opened(self) -> Any:
-        import boto3
-
+        boto3: Any = import_module("boto3")
         given = self._account
         names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
         options: dict[str, Any] = dict(zip(names, given.keys, strict=False))
@@ -111,9 +111,7 @@ class Session:
         return session
 
     def _made(self, session: Any, service: str) -> Any:
-        from botocore.config import Config
-
-        config = Config(
+        config = import_module("botocore.config").Config(
             retries={"mode": "standard", "max_attempts": 4},
             max_pool_connections=_CONNECTIONS,
             connect_timeout=10,
@@ -126,6 +124,15 @@ class Session:
         )
         url = self._account.endpoint_url or None
         return session.client(service, endpoint_url=url, config=config)
+
+
+def version() -> str:
+    """Return the version of boto3.
+
+    Raises:
+        ImportError: It is not there.
+    """
+    return str(import_module("boto3").__version__)
 
 
 def session(account: Account) -> Session:
@@ -142,27 +149,18 @@ def session(account: Account) -> Session:
 
 
 @contextlib.contextmanager
-def asking(service: str, resource: str = "") -> Iterator[None]:
+def asking(service: str, resource: str = "") -> Generator[None]:
     """Raise what AWS refuses inside as an error that says what to do.
 
     Args:
         service: Which service is asked.
         resource: What it is asked about.
     """
-    from botocore.exceptions import BotoCoreError, ClientError
-
+    known: Any = import_module("botocore.exceptions")
     try:
         yield
-    except (BotoCoreError, ClientError) as error:
+    except (known.BotoCoreError, known.ClientError) as error:
         better = translated(error, service, resource)
         if better is None:
             raise
         raise better from error
-
-
-def code_of(error: BaseException) -> str:
-    """Return AWS's own name for what is wrong, of any error of these; empty for none."""
-    response = getattr(error, "response", None)
-    if isinstance(response, dict):
-        return str(response.get("Error", {}).get("Code", ""))
-    return str(getattr(error, "code", ""))

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import ParamSpec, Protocol, TypeVar
 
-    from entangle.task import Task
+    # For checkers alone: what Entangle's own decorators return.
+    from entangle._graph.task import Task
 
     from ._proxy import Invocation
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
         """A decorator under which a function's calls stay what they are."""
 
         @overload
-        def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+        def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...
         @overload
         def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
 
@@ -59,7 +60,7 @@ class Lmbda:
     """
 
     @overload
-    def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...  # type: ignore[overload-overlap]
+    def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...
     @overload
     def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
     @overload

@@ -99,8 +99,8 @@ def translated(error: Any, service: str, resource: str) -> BaseException | None:
         )
     if kind in {"ProfileNotFound", "InvalidConfigError", "UnknownCredentialError"}:
         return AwsError(f"{error}: correct ~/.aws/config or @aws(profile=...)", **about)
-    response = getattr(error, "response", None)
-    if not isinstance(response, dict):
+    response: Any = getattr(error, "response", None)
+    if response is None:
         return None
     return _refused(error, response, service, resource)
 
@@ -130,6 +130,15 @@ def _refused(
     return AwsError(reason, code=code, action=action, **about)
 
 
+def answered(said: bytes) -> dict[str, Any]:
+    """Return what a function has told of its error, as plain facts."""
+    try:
+        told: Any = json.loads(said)
+    except ValueError:
+        told = said.decode(errors="replace")
+    return told if type(told) is dict else {"errorMessage": told}  # pyright: ignore[reportUnknownVariableType]
+
+
 class RemoteFunctionError(EntangleError):
     """A Lambda function has raised an error of its own.
 
@@ -143,12 +152,7 @@ class RemoteFunctionError(EntangleError):
 
     def __init__(self, function: str, said: bytes, log: str = "") -> None:
         """Build the message from what the function has answered."""
-        try:
-            told: Any = json.loads(said)
-        except ValueError:
-            told = said.decode(errors="replace")
-        if not isinstance(told, dict):
-            told = {"errorMessage": told}
+        told = answered(said)
         self.function = function
         self.type_name = str(told.get("errorType", ""))
         self.message = str(told.get("errorMessage", ""))

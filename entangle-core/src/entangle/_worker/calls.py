@@ -83,15 +83,16 @@ def run(
 
 def _import_from(own: bytes) -> None:
     """Import the caller's own modules from what came with the call."""
-    entries = pickle.loads(own) if own else {}
-    for finder in [*sys.meta_path]:
+    entries: dict[str, Any] = pickle.loads(own) if own else {}
+    finders: list[Any] = [*sys.meta_path]
+    for finder in finders:
         if type(finder) is importer.MemoryImporter:
             # Of an earlier call in this sandbox: its modules may have changed since.
-            sys.meta_path.remove(finder)  # type: ignore[arg-type]  # a finder by its methods
+            sys.meta_path.remove(finder)
             for name in finder.held():
                 sys.modules.pop(name, None)
     if entries:
-        sys.meta_path.insert(0, importer.MemoryImporter(entries))  # type: ignore[arg-type]  # as above
+        sys.meta_path.insert(0, importer.MemoryImporter(entries))
 
 
 def _settle(facts: dict[str, Any]) -> None:
