@@ -150,6 +150,8 @@ class Sandbox:
             image,
             ["python3", "-m", "awslambdaric", function.handler],
             detach=True,
+            # The first process of a container can't be killed from inside.
+            init=True,
             network_mode="host",
             environment={
                 "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{self._server.server_port}",

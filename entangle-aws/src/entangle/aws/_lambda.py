@@ -36,7 +36,7 @@ class LambdaExecutor(JobExecutor):
 
     The function is known by what is in it: it is made once for each Python version,
     size and list of packages, kept, and used by all programs of the account. A call
-    waits for its invocation, at most 32 at once. A running one can't be ended: it ends
+    waits for its invocation, at most 28 at once. A running one can't be ended: it ends
     by itself, at the latest after ``timeout``.
 
     Args:
@@ -58,7 +58,7 @@ class LambdaExecutor(JobExecutor):
     capabilities: ClassVar[Capabilities] = Capabilities()
     inline_bytes: ClassVar[int] = 5_500_000
     has_program: ClassVar[bool] = True
-    hands: ClassVar[int] = 32
+    hands: ClassVar[int] = 28
 
     def __init__(
         self,
