@@ -22,6 +22,7 @@ from entangle.errors import (
 )
 from entangle.process import process
 from entangle.task import gather, shutdown, task
+from entangle.testing import RecordedCall
 
 pytestmark = pytest.mark.process
 
@@ -410,3 +411,81 @@ def test_coroutine_functions(here):
 
     assert task(executor=here)(later)(1)() == 2
     assert here.submit(later, 2).result(20) == 3
+
+
+def test_a_place_that_takes_too_long():
+    """Whatever waits for it fails; what comes later is ended unused."""
+    gate = threading.Event()
+
+    class Slow(HereExecutor):
+        patience = 0.2
+
+        def open(self, command):
+            gate.wait(30)
+            return super().open(command)
+
+    with Slow() as executor:
+        with pytest.raises(ProcessTimeoutException) as caught:
+            task(executor=executor)(abs)(1)()
+        assert (caught.value.phase, caught.value.seconds) == ("start", 0.2)
+        gate.set()
+        until(lambda: executor.streams)
+        assert gone(executor.streams[0].pid)
+
+
+def test_a_place_that_says_nothing_for_too_long():
+    class Silent(HereExecutor):
+        patience = 0.2
+
+    with Silent([sys.executable, "-c", "import sys; sys.stdin.read()"]) as executor:
+        with pytest.raises(ProcessTimeoutException):
+            executor.submit(abs, 1).result(20)
+        assert gone(executor.streams[0].pid)
+
+
+# -- output
+
+
+def test_output_is_there_while_the_body_runs(here, tmp_path):
+    """Of Python, of C, of other programs; each whole, and apart."""
+
+    def speak(folder):
+        import ctypes
+
+        print("from Python", flush=True)
+        print("as an error", file=sys.stderr)
+        libc = ctypes.CDLL(None)
+        libc.puts(b"from C")
+        libc.fflush(None)
+        os.system("echo from a program")
+        end = time.monotonic() + 30
+        while not Path(folder, "seen").exists() and time.monotonic() < end:
+            time.sleep(0.005)
+        print("at the end", end="")
+
+    call = RecordedCall(speak, str(tmp_path))
+    here.start(call)
+    lines = ["from Python", "from C", "from a program"]
+    until(lambda: call.text("stdout").splitlines() == lines)
+    until(lambda: call.text("stderr") == "as an error\n")
+    assert not call.ends()
+    (tmp_path / "seen").touch()
+    assert call.end().kind == "succeeded"
+    assert call.text("stdout").splitlines() == [*lines, "at the end"]
+
+
+def test_output_of_several_calls_is_apart():
+    """Each call gets its own lines, although they run at the same time."""
+
+    def speak(name):
+        for number in range(500):
+            print(name, number)
+
+    with HereExecutor(calls=3) as executor:
+        calls = [RecordedCall(speak, name) for name in "abc"]
+        for call in calls:
+            executor.start(call)
+        for call, name in zip(calls, "abc", strict=True):
+            call.end()
+            expected = [f"{name} {number}" for number in range(500)]
+            assert call.text("stdout").splitlines() == expected

@@ -166,6 +166,21 @@ def test_what_is_installed_is_not_sent(there):
     assert "site-packages" in there(path)()()
 
 
+def test_folders_that_are_called_like_libraries(project, there):
+    """As in any Python: a folder of files hides no module that is one."""
+    for name in ("typing", "statistics", "json"):
+        (project / name).mkdir()
+        (project / name / "notes.py").write_text("")
+
+    def use():
+        import statistics
+        import typing
+
+        return statistics.mean([1, 3]), typing.__file__ is not None
+
+    assert there(use)()() == (2, True)
+
+
 def test_decorated_modules_bring_their_decorators(project, there):
     (project / "tasks_part.py").write_text(
         "from entangle.process import process\n"

@@ -101,6 +101,20 @@ def test_decorators_and_defaults_stay_here(there):
     assert len(seen) == 1
 
 
+def test_annotations_inside_are_evaluated_as_here(there, tmp_path):
+    path = tmp_path / "annotated.py"
+    path.write_text(
+        "from __future__ import annotations\n"
+        "def use(n: Missing):\n"
+        "    def inner(m: Absent) -> Lost:\n"
+        "        return m + 1\n"
+        "    return inner(n)\n"
+    )
+    names = {"__name__": "__main__"}
+    exec(compile(path.read_text(), path, "exec"), names)
+    assert there(names["use"])(1)() == 2
+
+
 def test_wrapped_functions_keep_their_wrappers(there):
     def doubled(fn):
         @functools.wraps(fn)

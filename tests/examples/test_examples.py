@@ -44,6 +44,13 @@ def test_every_example_is_tested():
     assert not untested
 
 
+def test_elsewhere():
+    """Calls run in another folder, in a Python that has no files of ours."""
+    lines = example("elsewhere.py")
+    assert sorted(lines) == [*["counting in /"] * 3, "words 6"]
+    assert lines[-1] == "words 6"
+
+
 def test_arithmetic():
     """Five calls, each once, arguments before their consumers; all elsewhere."""
     lines = example("arithmetic.py")

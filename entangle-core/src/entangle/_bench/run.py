@@ -17,16 +17,16 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from . import arrays
+from . import arrays, streams
 from .cached import CACHED, KEEPERS
 from .ours import OURS
 from .peers import PEERS, WORKERS, Peer
 from .workloads import WORKLOADS as CALLS
 from .workloads import Workload
 
-WORKLOADS = CALLS | arrays.WORKLOADS | CACHED
+WORKLOADS = CALLS | arrays.WORKLOADS | CACHED | streams.WORKLOADS
 
-NO_COLD = {"floor: a bare worker"}
+NO_COLD = {"floor: a bare worker", "entangle streams"}
 
 Samples = dict[str, dict[str, list[float | None]]]
 
@@ -34,7 +34,7 @@ Samples = dict[str, dict[str, list[float | None]]]
 def peers(only: Iterable[str]) -> list[Peer]:
     """Return the peers that are installed and wanted, Entangle first."""
     chosen = []
-    for kind in (*OURS, *PEERS, *arrays.PEERS, *KEEPERS):
+    for kind in (*OURS, *streams.PEERS, *PEERS, *arrays.PEERS, *KEEPERS):
         if only and not any(word in kind.name for word in only):
             continue
         if find_spec(kind.needs) is None:

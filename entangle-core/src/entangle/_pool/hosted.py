@@ -95,7 +95,8 @@ class Hosted:
         if unused:
             if entry.timer is not None:
                 entry.timer.cancel()
-            idle = entry.executor.idle
+            # Seconds; of those that say so.
+            idle = getattr(entry.executor, "__entangle_idle__", None)
             moment = time.monotonic() + (self._idle if idle is None else idle)
             entry.timer = self._hub.at(moment, partial(self._trim, entry))
 

@@ -9,6 +9,7 @@ way is refused with the reason, before anything runs.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
+import __future__
 
 import ast
 import linecache
@@ -191,6 +192,7 @@ class _Survey:
             if defaults is None
             else tuple(self._described(value, what) for value in defaults),
             {key: self._described(value, what) for key, value in keywords},
+            bool(code.co_flags & __future__.annotations.compiler_flag),
             line,
             (function.__name__, name, function.__module__),
             code.co_filename,

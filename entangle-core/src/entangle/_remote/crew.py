@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, extend
 from entangle._pool.jobs import Job, Prepared, frame
+from entangle._pool.zygotes import STANDARD_PRELOAD
 from entangle._worker import codec, frames, packets
 from entangle._worker import main as protocol
-from entangle.errors import WorkerStartError
+from entangle.errors import ProcessTimeoutException, WorkerStartError
 
 from . import endings
 from .answers import Answers
@@ -122,11 +123,11 @@ class Crew:
         """Give queued jobs to workers as far as there is room."""
         queue = self._queue
         while queue:
-            job = queue[0]
-            if job.over:
+            if queue[0].over:
                 queue.popleft()
                 continue
             host = self._places.roomiest()
+            job = queue[0]
             if host is None:
                 if not self._top_up(job):
                     self._places.open_for(len(queue))
@@ -173,7 +174,7 @@ class Crew:
         worker = FarWorker(self._numbers, key, host, self._printer)
         worker.names = self._names
         host.workers[worker.number] = worker
-        preload = list(key.preload)
+        preload = [name for name in key.preload if name not in STANDARD_PRELOAD]
         if prepared.shipped.by_value and not host.differs:
             preload.append("entangle._worker.byvalue")
         settings = {
@@ -421,6 +422,14 @@ class Crew:
                 worker: Any = job.worker
                 label = self._terms.label
                 self._fail(job, endings.of_place(label, job, worker.pid, why, ended))
+
+    def none_answers(self, seconds: float) -> None:
+        """No place is there, and none has answered in time: fail what waits."""
+        queue, self._queue = self._queue, deque()
+        for job in queue:
+            name = job.call.name
+            error = ProcessTimeoutException(node=name, phase="start", seconds=seconds)
+            self._fail(job, error)
 
     def none_opens(self, error: BaseException) -> None:
         """No place is there, and none could be opened: fail what waits."""

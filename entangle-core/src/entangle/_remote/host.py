@@ -14,14 +14,13 @@ from .transport import transport
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from entangle._pool.hub import Hub
+    from entangle._pool.hub import Hub, Timer
     from entangle._pool.worker import Key
 
     from .stream import Stream
     from .worker import FarWorker
 
 _MOST_PENDING = 1 << 20  # bytes given to the stream, from which on values wait
-SILENCE = 0.7  # seconds that a host may take to answer when a worker is to be ended
 
 
 class Owner(Protocol):
@@ -50,17 +49,21 @@ class PlaceHost:
         over: Whether the stream has ended, or is to be.
     """
 
-    def __init__(self, hub: Hub, stream: Stream, marker: bytes, owner: Owner) -> None:
+    def __init__(
+        self, hub: Hub, stream: Stream, marker: bytes, owner: Owner, silence: float
+    ) -> None:
         self.stream = stream
         self.hello: Hello | None = None
         self.workers: dict[int, FarWorker] = {}
         self.idle: dict[Key, list[FarWorker]] = {}
         self.busy = 0
         self.over = False
+        self.deadline: Timer | None = None  # for its answer
         self.differs = False  # whether its Python's bytecode is another than this one's
         self.idle_since = time.monotonic()
         self.heard = 0.0  # when it has said something last
         self._hub = hub
+        self._silence = silence
         self._owner = owner
         self._handshake: Handshake | None = Handshake(marker)
         self._greeting = self._handshake
@@ -109,11 +112,17 @@ class PlaceHost:
         """Have the place ended if it doesn't answer soon: it may be stopped."""
         asked = time.monotonic()
         self.send(packets.PING)
-        self._hub.at(asked + SILENCE, lambda: self._expected(asked))
+        self._hub.at(asked + self._silence, lambda: self._expected(asked, asked))
 
-    def _expected(self, asked: float) -> None:
-        if not self.over and self.heard < asked:
-            self._end(f"it has not answered for {SILENCE:g} s: is it stopped?")
+    def _expected(self, asked: float, looked: float) -> None:
+        if self.over or self.heard >= asked:
+            return
+        if self._transport.pending and self._transport.moved > looked:
+            # What was asked is still on its way there, behind a large value.
+            now = time.monotonic()
+            self._hub.at(now + self._silence, lambda: self._expected(asked, now))
+        else:
+            self._end(f"it has not answered for {self._silence:g} s: is it stopped?")
 
     def make_room(self, room: int) -> None:
         """End a worker of another kind, unless there is room for one more."""
@@ -133,6 +142,7 @@ class PlaceHost:
     def stop(self) -> None:
         """Let go of the stream, which is about to be closed."""
         self.over = True
+        self._forget_deadline()
         self._transport.stop()
 
     def descriptors(self) -> Sequence[int]:
@@ -157,6 +167,7 @@ class PlaceHost:
                     self.hello = hello = read_hello(kind, bytes(content))
                     ours = sys.version_info[:2], sys.implementation.name
                     self.differs = ours != (hello.python[:2], hello.implementation)
+                    self._forget_deadline()
                     self._owner.host_ready(self)
                 elif kind != packets.PONG:
                     self._owner.host_said(self, kind, number, content)
@@ -173,6 +184,11 @@ class PlaceHost:
         """Send on what waits."""
         for worker in list(self.workers.values()):
             worker.pump()
+
+    def _forget_deadline(self) -> None:
+        if self.deadline is not None:
+            self.deadline.cancel()
+            self.deadline = None
 
     def _end(self, why: BaseException | str | None) -> None:
         if not self.over:

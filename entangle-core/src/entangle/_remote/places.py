@@ -18,7 +18,7 @@ from .stream import Ended
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from entangle._pool.hub import Hub
+    from entangle._pool.hub import Hub, Timer
     from entangle._pool.jobs import Job
 
     from .stream import Stream
@@ -38,6 +38,8 @@ class Terms(NamedTuple):
         calls: How many calls one runs at once; None for as many as it has processors.
         idle: Seconds after which an unused one is closed.
         trust: Whether pickles of theirs are decoded.
+        silence: Seconds that one may take to answer when a worker is to be ended.
+        patience: Seconds that one may take from being opened to its answer.
     """
 
     label: str
@@ -45,6 +47,8 @@ class Terms(NamedTuple):
     calls: int | None
     idle: float
     trust: bool
+    silence: float
+    patience: float
 
 
 class Owner(Protocol):
@@ -63,12 +67,24 @@ class Owner(Protocol):
     def none_opens(self, error: BaseException) -> None:
         """No place is there, and none could be opened."""
 
+    def none_answers(self, seconds: float) -> None:
+        """No place is there, and none has answered in time."""
+
     def wanted(self) -> bool:
         """Tell whether calls wait."""
         ...
 
     def all_gone(self) -> None:
         """No place is left, nor one being opened or closed."""
+
+
+class Opening:
+    """A place that does not take calls yet."""
+
+    def __init__(self) -> None:
+        self.given_up = False  # whether it takes too long, and nobody waits for it
+        self.host: PlaceHost | None = None  # once there is a stream
+        self.deadline: Timer | None = None
 
 
 class Places:
@@ -90,7 +106,7 @@ class Places:
         self._terms = terms
         self._opener = opener
         self._owner = owner
-        self._opening = 0
+        self._opening = 0  # threads that open one
         self._closing = 0  # streams that are being closed, on threads
         self._failed = False  # whether one could not be opened
         self._ended = False  # whether none is opened any more
@@ -131,32 +147,47 @@ class Places:
         room = self._terms.places - len(self.hosts) - self._opening
         for _ in range(min(room, waiting - coming)):
             self._opening += 1
+            opening = Opening()
+            late = partial(self._late, opening)
+            until = time.monotonic() + self._terms.patience
+            opening.deadline = self._hub.at(until, late)
             threading.Thread(
-                target=self._open, name="entangle-opening", daemon=True
+                target=self._open, args=(opening,), name="entangle-opening", daemon=True
             ).start()
 
-    def _open(self) -> None:
+    def _open(self, opening: Opening) -> None:
         """Open one place; on a thread of its own."""
         command, marker = bootstrap.command()
         stream: Stream | None = None
         error: BaseException | None = None
+        # What the place will most likely need is made while it starts.
+        tag = sys.implementation.cache_tag or ""
+        ahead = threading.Thread(target=bootstrap.payload, args=(tag,), daemon=True)
         try:
-            bootstrap.payload(sys.implementation.cache_tag or "")  # ahead of its answer
+            ahead.start()
             stream = self._opener(command)
+            ahead.join()
         except BaseException as trouble:
             error = trouble
-        self._hub.post(self._opened, stream, marker, error)
+        self._hub.post(self._opened, opening, stream, marker, error)
         self._hub.attend()
         if self._hub.stopped and stream is not None:
             stream.kill()
 
     def _opened(
-        self, stream: Stream | None, marker: bytes, error: BaseException | None
+        self,
+        opening: Opening,
+        stream: Stream | None,
+        marker: bytes,
+        error: BaseException | None,
     ) -> None:
-        self._opening -= 1
-        if stream is not None:
+        self._opening -= not opening.given_up
+        if stream is not None and opening.given_up:
+            self._dispose(stream.kill)
+        elif stream is not None:
             try:
-                host = PlaceHost(self._hub, stream, marker, self)
+                host = PlaceHost(self._hub, stream, marker, self, self._terms.silence)
+                opening.host, host.deadline = host, opening.deadline
                 host.start()
             except Exception as trouble:
                 error = trouble
@@ -165,8 +196,27 @@ class Places:
                 self.hosts.append(host)
                 if self._ended or not self._owner.wanted():
                     self.end(host, kill=True)
-        if error is not None:
+        if error is not None and not opening.given_up:
+            if opening.deadline is not None:
+                opening.deadline.cancel()
             self._not_opened(error)
+        self._tell_if_gone()
+
+    def _late(self, opening: Opening) -> None:
+        """Give a place up that still takes no calls."""
+        host = opening.host
+        if host is not None:
+            if host.hello is not None or host.over:
+                return
+            self.end(host, kill=True)
+        elif opening.given_up:
+            return
+        else:
+            opening.given_up = True
+            self._opening -= 1
+        self._failed = True
+        if not self.hosts and not self._opening:
+            self._owner.none_answers(self._terms.patience)
         self._tell_if_gone()
 
     def _not_opened(self, error: BaseException) -> None:

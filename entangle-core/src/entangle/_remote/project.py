@@ -40,13 +40,12 @@ class Project:
         known = list(sys.path), len(sys.modules), len(making.modules)
         if known != self._known:
             self._known = known
-            found = {_FRAMEWORK}
-            found.update(name.partition(".")[0] for name in making.modules)
-            found.discard("__main__")
+            found = {_FRAMEWORK, *_decorators()}
             for folder in sys.path:
                 found.update(self._in_folder(folder))
             for name, module in list(sys.modules.items()):
-                if "." not in name and self._own(getattr(module, "__spec__", None)):
+                spec = getattr(module, "__spec__", None)
+                if "." not in name and name != "__main__" and self._own(spec):
                     found.add(name)
             self._names = frozenset(found)
         return self._names
@@ -82,7 +81,9 @@ class Project:
                 )
         elif top not in self.names() or (loaded and name not in sys.modules):
             return None
-        spec = None if name == "__main__" else _spec(name)
+        spec = _spec(name)
+        if top != _FRAMEWORK and top not in _decorators() and not self._own(spec):
+            return None  # a folder beside the program is called like a library
         return None if spec is None else _entry(name, spec)
 
     def _in_folder(self, folder: str) -> Iterator[str]:
@@ -106,18 +107,30 @@ class Project:
         if origin is None:
             # Of a namespace, which has no file.
             places = list(getattr(spec, "submodule_search_locations", None) or ())
-        elif type(origin) is not str or not origin.endswith(".py"):
-            return False
-        return any(not self._is_installed(os.path.realpath(each)) for each in places)
+        return any(
+            type(each) is str and each[:1] == os.sep and not self._is_installed(each)
+            for each in map(_real, places)
+        )
 
     def _is_installed(self, path: str) -> bool:
         return path.startswith(self._installed)
 
 
+def _real(path: Any) -> Any:
+    # "built-in" and "frozen" are none.
+    return os.path.realpath(path) if type(path) is str and os.sep in path else path
+
+
+def _decorators() -> set[str]:
+    """Return the packages that decorators were made in."""
+    return {name.partition(".")[0] for name in making.modules} - {"__main__"}
+
+
 def _is_package(entry: os.DirEntry[str]) -> bool:
     """Tell whether modules are in a folder; it needs no ``__init__.py``."""
     return entry.is_dir() and any(
-        name.endswith(".py") for name in os.listdir(entry.path)
+        name.endswith(".py")
+        for name in os.listdir(entry.path)  # noqa: PTH208 - there may be many
     )
 
 

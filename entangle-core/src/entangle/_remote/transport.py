@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import threading
+import time
 from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -41,6 +42,7 @@ class Transport(Protocol):
     """Sends and receives. Inside the monitor only."""
 
     pending: int  # bytes that were given and are not sent
+    moved: float  # when some of them were sent last
 
     def start(self) -> None:
         """Begin to receive."""
@@ -72,6 +74,7 @@ class ByDescriptors:
 
     def __init__(self, hub: Hub, reader: int, writer: int, listener: Listener) -> None:
         self.pending = 0
+        self.moved = 0.0
         self._hub = hub
         self._reader = reader
         self._writer = writer
@@ -170,6 +173,7 @@ class ByDescriptors:
                 self.pending = 0
                 break
             self.pending -= sent
+            self.moved = time.monotonic()
             while outbox and sent >= len(outbox[0]):
                 sent -= len(outbox.popleft())
             if sent:
@@ -194,6 +198,7 @@ class ByThreads:
 
     def __init__(self, hub: Hub, stream: Stream, listener: Listener) -> None:
         self.pending = 0
+        self.moved = 0.0
         self._hub = hub
         self._stream = stream
         self._listener = listener
@@ -261,6 +266,7 @@ class ByThreads:
                 return
             with self._changed:
                 self.pending = max(0, self.pending - len(data))
+                self.moved = time.monotonic()
                 room = not self._outbox
             if room:
                 self._tell(self._listener.has_room_again)

@@ -18,7 +18,7 @@ from .arguments import payload
 from .executors import Relayed, plain
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from entangle._remote.stream import Stream
     from entangle._seam.call import Call
@@ -42,11 +42,21 @@ class StreamExecutor(Executor):
         trust: Whether the place is trusted with this account, as pickles are. If not,
             nothing that comes from it is unpickled: values arrive as plain data, errors
             as `TaskError`, returned nodes are refused.
+
+    Attributes:
+        idle: As the argument; read at the first call.
+        silence: Seconds that a place may take to answer when a call there is to be
+            ended; then the place is.
+        patience: Seconds that a place may take from being opened until it takes calls;
+            then those that wait for it fail with `ProcessTimeoutException`, for which
+            ``start=`` of a task gives less.
     """
 
     capabilities: ClassVar[Capabilities] = Capabilities(
         kill=True, started=True, process=True, fresh=True, output=True
     )
+    silence: ClassVar[float] = 0.7
+    patience: ClassVar[float] = 600.0
 
     def __init__(
         self,
@@ -103,7 +113,7 @@ class StreamExecutor(Executor):
             UnpicklableError: the function or an argument can't be sent.
             RuntimeError: after `shutdown`.
         """
-        crew = self._places()
+        crew = self.__our_crew()
         pool = crew.pool
         try:
             shipped = pool.shipper.ship(call.function)
@@ -113,7 +123,9 @@ class StreamExecutor(Executor):
             ) from error
         packed = None
         if not plain(call):
-            packed = payload(call.args, call.kwargs, call.function, call.name)
+            # Memory of this machine is of no use there.
+            args, kwargs = call.args, call.kwargs
+            packed = payload(args, kwargs, call.function, call.name, shared=False)
         snapshot = pool.snapshots.now()
         prepared = prepare(call.options, shipped, snapshot, pool, call.name)
         prepared = prepared._replace(payload=packed)
@@ -152,7 +164,12 @@ class StreamExecutor(Executor):
             while not crew.closed.wait(0.05) and not crew.pool.hub.stopped:
                 pass
 
-    def _places(self) -> Crew:
+    @property
+    def __entangle_idle__(self) -> float | None:
+        """How long one that was made for a decorator is kept, if that is said."""
+        return self.idle
+
+    def __our_crew(self) -> Crew:
         """Return the places, made anew for a new pool."""
         pool = pools.get()
         with self.__lock:
@@ -166,6 +183,8 @@ class StreamExecutor(Executor):
                     calls,
                     pool.idle if self.idle is None else self.idle,
                     trust,
+                    self.silence,
+                    self.patience,
                 )
                 self.__crew = Crew(pool, terms, self.open)
             crew = self.__crew
@@ -175,9 +194,6 @@ class StreamExecutor(Executor):
     def __over(self, call: Any) -> None:
         with self.__lock:
             self.__relays.pop(call, None)
-
-
-_places = StreamExecutor._places  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
 
 
 def is_plain(executor: object) -> bool:
@@ -194,4 +210,10 @@ def crew_of(executor: StreamExecutor) -> Crew:
     Raises:
         RuntimeError: after its `shutdown`.
     """
-    return _places(executor)
+    return _our_crew(executor)
+
+
+# By a name that no subclass can have for something else.
+_our_crew: Callable[[StreamExecutor], Crew] = vars(StreamExecutor)[
+    "_StreamExecutor__our_crew"
+]

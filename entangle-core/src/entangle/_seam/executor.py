@@ -61,13 +61,8 @@ class Executor(concurrent.futures.Executor):
     Subclasses implement `start` and `cancel`; `submit`, `map` and `shutdown` are
     derived from them. What this class keeps for itself has mangled names: subclasses
     are free to use any.
-
-    Attributes:
-        idle: For how many seconds one that was made for a decorator is kept while no
-            run uses it; None for what ``ENTANGLE_IDLE`` says.
     """
 
-    idle: float | None = None
     capabilities: ClassVar[Capabilities] = Capabilities()
 
     def __init__(self) -> None:

@@ -136,8 +136,6 @@ class Host:
             for kind, number, content in self._splitter.feed(data):
                 if kind == packets.PING:
                     self._send(packets.PONG, 0, content)
-                elif kind == packets.LEAVE:
-                    self._leaving = True
                 elif kind == packets.FORK:
                     self._fork(number, content)
                 else:

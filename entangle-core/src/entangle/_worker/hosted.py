@@ -5,6 +5,7 @@ from __future__ import annotations
 import _socket
 import fcntl
 import os
+import termios
 from _struct import unpack
 from mmap import mmap
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
 else:
     # As in `zygote`.
     from _collections import deque
-
-_FIONREAD = 0x541B
 
 
 class HostedWorker:
@@ -68,5 +67,7 @@ class HostedWorker:
 
 def readable(descriptor: int) -> int:
     """Return how many bytes can be read at once."""
-    found: tuple[int] = unpack("i", fcntl.ioctl(descriptor, _FIONREAD, b"\0" * 4))
+    found: tuple[int] = unpack(
+        "i", fcntl.ioctl(descriptor, termios.FIONREAD, b"\0" * 4)
+    )
     return found[0]

@@ -24,7 +24,7 @@ LONGEST = 1 << 18  # bytes of content
 WINDOW = 1 << 22  # bytes that a worker's stream, or its output, may be ahead
 
 # caller -> host
-FORK, GRANT, WITHDRAW, KILL, PING, LEAVE = range(1, 7)
+FORK, GRANT, WITHDRAW, KILL, PING = range(1, 6)
 # host -> caller
 HELLO, FORKED, REFUSED, DIED, WITHDRAWN, UNSENT, PONG, STDOUT, STDERR = range(32, 41)
 # both ways

@@ -8,6 +8,7 @@ it; lines keep their numbers, so that tracebacks show them.
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
+import __future__
 
 import ast
 import builtins
@@ -39,6 +40,7 @@ class Source:
         line: The number of the first of them.
         place: Line and column of the definition in that file.
         space: The number of its globals.
+        lazy: Whether annotations inside of it are never evaluated.
         names: ``__name__``, ``__qualname__``, ``__module__``.
         cells: The variables of its closure.
         defaults: Of its positional parameters; None if there are none.
@@ -49,6 +51,7 @@ class Source:
         "cells",
         "defaults",
         "keywords",
+        "lazy",
         "line",
         "names",
         "path",
@@ -69,6 +72,7 @@ class Source:
     cells: dict[str, Described]
     defaults: Union[tuple[Described, ...], None]
     keywords: dict[str, Described]
+    lazy: bool
     line: int
     names: tuple[str, str, str]
     path: str
@@ -151,7 +155,9 @@ def _made(source: Source, space: dict[str, Any]) -> FunctionType:
         ast.copy_location(each, node)
     ast.fix_missing_locations(module)
     names: dict[str, Any] = {}
-    exec(compile(module, source.path, "exec", dont_inherit=True), space, names)  # noqa: S102 - sent by the caller
+    flags = __future__.annotations.compiler_flag if source.lazy else 0
+    code = compile(module, source.path, "exec", flags, dont_inherit=True)
+    exec(code, space, names)  # noqa: S102 - sent by the caller
     function: FunctionType = names[_FACTORY](*[None] * len(source.cells))
     _show(source)
     return function
