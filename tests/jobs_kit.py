@@ -1,6 +1,7 @@
 """A place for jobs without processes, whose time and turns belong to the test."""
 
 import json
+from unittest import mock
 
 from entangle._jobs.desk import Desk
 from entangle._jobs.packing import pack
@@ -122,7 +123,9 @@ class Bench:
     def answered(self, ticket, printed=(), **changes):
         """Return what a job would answer, run here."""
         facts, parts = self.document(ticket)
-        said, answer = calls.run(facts, parts, lambda: None)
+        # This process keeps its own main module.
+        with mock.patch("entangle._worker.functions.enter_main"):
+            said, answer = calls.run(facts, parts, lambda: None)
         output = job.Output()
         for stream, text in printed:
             output.take(stream, text)

@@ -85,9 +85,10 @@ def _tried(action: Callable[[], Any], verb: str, url: str) -> Any:
         try:
             return action()
         except (OSError, http.client.HTTPException) as error:
-            lasting = isinstance(error, urllib.error.HTTPError) and (
-                error.code not in _PASSING
-            )
+            lasting = False
+            if isinstance(error, urllib.error.HTTPError):
+                lasting = error.code not in _PASSING
+                error.close()
             if not left or lasting or url.startswith(_FILE):
                 text = f"can't {verb} {shown(url)}: {error}"
                 raise TransportError(text) from error
