@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from jobs_kit import Bench
 
 from entangle._jobs.rhythm import Rhythm
-from entangle.backend import DirectoryStore, JobState, Pace
+from entangle.backend import Capabilities, DirectoryStore, JobState, Pace
 from entangle.errors import (
     JobError,
     JobLostError,
@@ -59,9 +59,52 @@ def test_a_job_is_created_asked_after_fetched_and_deleted(bench):
     assert not list(bench.store.list(""))
 
 
+def test_jobs_are_created_as_there_are_hands(bench):
+    """What has answered does not wait behind those that are to be created."""
+    first, ticket = bench.there(len, "ab")
+    bench.answer(ticket)
+    for _ in range(1000):
+        bench.submit(len, ())
+    bench.turn()
+    created = len(bench.place.jobs)
+    assert created <= 1 + 2 * bench.place.hands
+    bench.turn(120)
+    bench.turn(120)
+    assert ends(first) == [("succeeded", 2)]
+
+
+def test_an_answer_that_comes_at_once(bench):
+    """It is told by the thread that has it, before the next job is begun."""
+    told = []
+    create = bench.place.create
+
+    def answers(job):
+        told.append(len([call for call, _ in given if call.ends()]))
+        handle = create(job)
+        return bench.answered(next(t for _, t in given if t.name == handle))
+
+    bench.place.create = answers
+    given = [bench.submit(len, "x" * number) for number in range(5)]
+    bench.turn()
+    assert told == [0, 1, 2, 3, 4]
+    assert [ends(call) for call, _ in given] == [[("succeeded", n)] for n in range(5)]
+
+
+def test_a_place_that_can_not_end_calls_does_not_begin_them_either(bench):
+    bench.place.capabilities = Capabilities()
+    call, ticket = bench.submit(len, ())
+    bench.desk.round()
+    assert ticket.stage == "creating"
+    bench.desk.cancel(call)
+    bench.crew.turn()
+    assert ends(call) == [("cancelled", "abandoned")]
+    assert not bench.place.jobs
+
+
 @pytest.mark.parametrize("jobs", [99, 100, 101, 1000])
 def test_many_jobs_take_few_requests(bench, jobs):
     """At most one for a hundred jobs in each round, be the store asked or the place."""
+    bench.place.hands = jobs
     for _ in range(jobs):
         bench.submit(len, ())
     listed = []
@@ -336,6 +379,7 @@ def test_tags_say_whose_it_is_and_until_when(bench):
 
 def test_what_jobs_share_is_uploaded_once(bench):
     shared = b"x" * 1_000_000
+    bench.place.hands = 100
     tickets = [bench.submit(len, shared)[1] for _ in range(100)]
     bench.turn()
     assert all(ticket.stage == "there" for ticket in tickets)

@@ -299,4 +299,6 @@ def _state(instance: Mapping[str, Any]) -> JobState:
     if name in {"pending", "running"}:
         # That it runs says nothing of its job, which tells by itself that it has begun.
         return JobState("waiting", reason)
+    if name in {"shutting-down", "stopping"}:
+        return JobState("running", reason)
     return JobState("ended", reason)

@@ -65,6 +65,8 @@ class Clerk:
             self._remove_papers(ticket)
         else:
             desk.created(ticket, made)
+            if ticket.answer is not None:
+                self.finish(ticket)
 
     def finish(self, ticket: Ticket) -> None:
         """Fetch a job's answer, report it, and remove what is left of the job."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 log = Log("entangle.jobs")
 
+_BACKLOG = 2  # jobs that wait for each thread of the crew to create them
 _LINGER = 5.0  # seconds that a thread of the crew waits for more to do
 
 
@@ -121,6 +122,7 @@ class Desk:
                 how = "already done"
             elif not self._place.capabilities.kill:
                 how = "abandoned"
+                ticket.unwanted = True  # where the crew has not come to it yet
             elif ticket.stage == CREATING:
                 ticket.unwanted = True
             elif ticket.stage == THERE:
@@ -144,7 +146,7 @@ class Desk:
             ticket.troubles = 0
             if isinstance(made, bytes):
                 ticket.answer = made
-                ticket.stage, ticket.due = ANSWERED, self._clock()
+                ticket.stage = FETCHING  # by who is at it
             else:
                 ticket.handle = made
                 ticket.stage = THERE
@@ -214,23 +216,31 @@ class Desk:
                 self._rhythm.news()
                 self._launch(now)
             self._ask_at = now + self._rhythm.next()
-        moments = [ticket.due for ticket in self._table.all(QUEUED, ANSWERED)]
+        # Those that are due already wait for a hand, which rings the bell.
+        moments = [
+            ticket.due
+            for ticket in self._table.all(QUEUED, ANSWERED)
+            if ticket.due > now
+        ]
         if self._table.all(THERE, ENDING):
             moments.append(self._ask_at)
         return max(0.0, min(moments) - self._clock()) if moments else None
 
     def _launch(self, now: float) -> None:
-        """Have everything done that is due."""
+        """Have everything done that is due, as far as there are hands for it."""
         with self._table.lock:
+            # What is created must not keep what has answered waiting.
+            room = _BACKLOG * self._place.hands - len(self._table.all(CREATING))
             for ticket in self._table.all(QUEUED, ANSWERED):
                 if ticket.due > now:
                     continue
-                if ticket.stage == QUEUED:
-                    ticket.stage = CREATING
-                    self._do(self._clerk.create, ticket)
-                else:
+                if ticket.stage == ANSWERED:
                     ticket.stage = FETCHING
                     self._do(self._clerk.finish, ticket)
+                elif room > 0:
+                    room -= 1
+                    ticket.stage = CREATING
+                    self._do(self._clerk.create, ticket)
 
     def _awaited(self) -> bool:
         """Tell whether the crew does something that has to be waited for."""
