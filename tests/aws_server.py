@@ -164,4 +164,6 @@ class StandIn:
     def containers(self):
         """Return the containers that were started here, and are not removed."""
         label = f"{LABEL}={self.name}"
-        return self.engine.containers.list(all=True, filters={"label": label})
+        return self.engine.containers.list(
+            all=True, filters={"label": label}, ignore_removed=True
+        )

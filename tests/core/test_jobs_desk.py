@@ -434,6 +434,18 @@ def test_an_end_that_takes_its_time(bench):
     assert ends(call) == [("cancelled", "killed")]
 
 
+def test_a_place_that_has_not_heard_is_told_again(bench):
+    bench.place.ends_at_once = False
+    call, ticket = bench.there()
+    bench.desk.cancel(call)
+    bench.turns(30, 120)
+    assert 2 < len(bench.place.deleted) < 15
+    assert not call.ends()
+    bench.place.ends_at_once = True
+    bench.turns(10, 120)
+    assert ends(call) == [("cancelled", "killed")]
+
+
 def test_a_place_that_can_not_end_it(bench):
     call, _ = bench.there()
 

@@ -99,12 +99,12 @@ class Clerk:
             over = self._place.delete(ticket.handle, over=False)
         except Exception as error:
             log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
-            if self._desk.take(ticket):
+            if self._desk.take(ticket) and not ticket.told:
                 ticket.call.cancelled("cannot kill")
             return
         if not over:
             self._desk.soon()
-        elif self._desk.take(ticket):
+        elif self._desk.take(ticket) and not ticket.told:
             self._remove_papers(ticket)
             ticket.call.cancelled("killed")
 

@@ -73,7 +73,11 @@ class Desk:
         self._table = Table()
         self._clerk = Clerk(place, papers, self)
         self._inquiry = Inquiry(
-            place, papers, self._table, lambda ticket: self._do(self._discard, ticket)
+            place,
+            papers,
+            self._table,
+            discard=lambda ticket: self._do(self._clerk.discard, ticket),
+            end=lambda ticket: self._do(self._clerk.end, ticket),
         )
         self._rhythm = Rhythm(place.pace, seed)
         self._ask_at = 0.0
@@ -274,9 +278,6 @@ class Desk:
             log.exception("%s is not closed", self._place.name)
         self._crew.close()
         self._over.set()
-
-    def _discard(self, ticket: Ticket) -> None:
-        self._clerk.discard(ticket)
 
     def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None:
         """Have the crew do something for a job; the desk stays open until then."""

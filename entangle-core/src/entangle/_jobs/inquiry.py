@@ -29,6 +29,7 @@ log = Log("entangle.jobs")
 PATIENCE: Final = 120.0  # seconds for which nothing but errors may be heard of a place
 SETTLING: Final = 60.0  # seconds in which a place may not know yet of what it has taken
 START: Final = 3600.0  # seconds that a job may wait, where its task doesn't say
+_SELDOM: Final = 4  # questions after which one that was told to end is told again
 _GONE: Final = JobState("gone", "the place knows nothing of it any more")
 
 
@@ -42,6 +43,7 @@ class Inquiry:
         papers: What its jobs read and write.
         table: The jobs.
         discard: Has what is left of a job removed.
+        end: Has a place told to end a job.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Inquiry:
         papers: Papers,
         table: Table,
         discard: Callable[[Ticket], None],
+        end: Callable[[Ticket], None],
     ) -> None:
         self._place = place
         self._papers = papers
         self._table = table
         self._discard = discard
+        self._end = end
         self._asks_place = False
         self._troubled: float | None = None
 
@@ -156,6 +160,8 @@ class Inquiry:
             ticket.known = True
             ticket.waits = state.state == "waiting"
             if state.state != "ended":
+                if ticket.stage == ENDING:
+                    self._insist(ticket)
                 return False
         if ticket.ended is not None:
             return False
@@ -170,6 +176,12 @@ class Inquiry:
         if not asked:
             self.lost(ticket)
         return True
+
+    def _insist(self, ticket: Ticket) -> None:
+        """Tell a place again that has been told to end a job: it may not have heard."""
+        ticket.troubles += 1
+        if ticket.troubles % _SELDOM == 0:
+            self._end(ticket)
 
     def _trouble(self, error: Exception, there: list[Ticket], now: float) -> None:
         """The place can't be asked: a network comes back, a refusal is for good."""

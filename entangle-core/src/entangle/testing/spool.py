@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 # The shell lives as long as the job, whoever has started it, and says how it ended.
 _KEEPER: Final = """
-trap : TERM
+told=; trap told=1 TERM
 echo $$ > pid.part && mv pid.part pid
-"$@" > log 2>&1 < /dev/null
+[ "$told" ] || "$@" > log 2>&1 < /dev/null
 echo $? > exit.part && mv exit.part exit
 """
 
