@@ -127,7 +127,7 @@ class JobExecutor(Executor):
         """Find all jobs of the place that carry tags of Entangle's, whoever made them."""
 
     def store(self) -> Store | None:
-        """Return where payloads and answers lie; asked once.
+        """Return where payloads and answers lie.
 
         None where all that is sent is smaller than `inline_bytes`, and `create` or
         `fetch` return the answers.

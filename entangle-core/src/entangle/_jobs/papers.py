@@ -47,6 +47,7 @@ class Papers:
         self._has_program = has_program
         self._lock = threading.Lock()
         self._opened = False
+        self._renew = 0.0  # when to say again whose all is
         self._kept: set[str] = set()
         self._uploads: Uploads | None = None
         if store is not None:
@@ -133,11 +134,13 @@ class Papers:
             self.store.delete([owner])
 
     def _open(self, store: Store) -> None:
+        now = time.time()
         with self._lock:
-            if not self._opened:
+            if now >= self._renew:
                 # First: whatever is there later can be known as this process's.
                 store.put(f"{self.session.prefix}{OWNER}", self.session.record())
                 self._opened = True
+                self._renew = now + self.session.lifetime / 2
 
     def _key(self, ticket: Ticket, kind: str) -> str:
         return f"{self.session.prefix}{ticket.name}.{kind}"

@@ -89,8 +89,12 @@ class Session:
         }
 
     def record(self) -> bytes:
-        """Return what says, among the session's objects, whose they are."""
-        expires = int(time.time() + self.lifetime)
+        """Return what says, among the session's objects, whose they are.
+
+        It is good for twice the lifetime, and renewed in each half of it: so it
+        outlives all jobs.
+        """
+        expires = int(time.time() + 2 * self.lifetime)
         facts = {OWNED_BY: str(self.owner), EXPIRES: str(expires)}
         return json.dumps(facts).encode()
 

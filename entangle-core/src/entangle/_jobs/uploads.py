@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ class Uploads:
         self._prefix = prefix
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._there: dict[str, Future[None]] = {}
+        self._there: dict[str, Future[float]] = {}
 
     def place(self, data: Any) -> dict[str, str]:
         """Return where some bytes lie, after having put them there if need be.
@@ -37,8 +38,10 @@ class Uploads:
         key = f"{self._prefix}{digest}"
         with self._lock:
             there = self._there.get(digest)
-            mine = there is None
-            if there is None:
+            # What is old may have been removed by a rule of the store's own.
+            old = there is not None and there.done() and there.result() < self._oldest()
+            mine = there is None or old
+            if there is None or old:
                 there = self._there[digest] = Future()
         if mine:
             try:
@@ -48,6 +51,9 @@ class Uploads:
                     del self._there[digest]
                 there.set_exception(error)
                 raise
-            there.set_result(None)
+            there.set_result(time.monotonic())
         there.result()
         return {"url": self._store.read_url(key, self._seconds), "sha256": digest}
+
+    def _oldest(self) -> float:
+        return time.monotonic() - self._seconds

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 from . import native
 
@@ -13,9 +14,14 @@ def adopt_orphans() -> None:
     native.prctl((native.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0))
 
 
-def end_descendants() -> None:
-    """Kill and reap everything that descends from this process."""
-    while True:
+def end_descendants(patience: float = 5.0) -> None:
+    """Kill and reap everything that descends from this process.
+
+    Args:
+        patience: Seconds after which what can't be ended is left.
+    """
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
         found = _descendants(os.getpid())
         if not found:
             break
@@ -25,6 +31,7 @@ def end_descendants() -> None:
             except OSError:
                 continue
         _reap()
+        time.sleep(0.001)
 
 
 def _reap() -> None:
