@@ -24,6 +24,13 @@ SAMPLES = [
     errors.VersionMismatchError(node="f", place="p", version="3.12", reason="no"),
     errors.CacheKeyError(path="argument 'a'.lock", reason="a lock", node="f"),
     errors.CacheDirectoryError(path="/tmp/x", reason="it is no directory"),
+    errors.BudgetExceededError("usd", 5, 4.99, "f was not started"),
+    errors.JobError("no role", node="f", place="fargate", resource="task/1"),
+    errors.JobLostError(
+        node="f", place="fargate", resource="task/1", reason="spot", exit_code=3
+    ),
+    errors.PlaceBusyError("Rate exceeded"),
+    errors.UntrustedResultError("changed", node="f", place="p", resource="task/1"),
     errors.NestedRunError(),
     errors.PlaceError(place="docker", reason="no python3", said="a\nb"),
     errors.RunOutsideTaskError(),

@@ -17,7 +17,7 @@ from entangle._cli.new_plugin import KINDS
 
 ROOT = Path(__file__).parents[2]
 TOOLS = Path(sys.executable).parent
-NAMES = {"stream": "far-cellar", "executor": "attic"}
+NAMES = {"stream": "far-cellar", "job": "night-shift", "executor": "attic"}
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -9,6 +9,8 @@ A backend is a subclass of `Executor`, of which `infrastructure` makes a decorat
 subclass of `Source` supplies the argument of a function, wherever that runs; `source`
 makes a decorator of it. See
 "Write a backend" in the documentation.
+
+`JobExecutor` is for places that take a job and are asked after it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,14 @@ from entangle._seam.payload import deliver, pack_call, run_payload
 from entangle._seam.source import Rate, Source
 
 if TYPE_CHECKING:
+    from entangle._jobs.directory import DirectoryStore
+    from entangle._jobs.executor import JobExecutor
+    from entangle._jobs.job import FoundJob, Job, JobState
+    from entangle._jobs.program import HANDLER as JOB_HANDLER
+    from entangle._jobs.program import archive as job_archive
+    from entangle._jobs.rhythm import Pace
+    from entangle._jobs.store import Store, StoredObject
+    from entangle._jobs.sweeping import objects as store_leftovers
     from entangle._remote.command import CommandStream
     from entangle._remote.stream import Ended, Stream
     from entangle._run.executors import (
@@ -35,42 +45,65 @@ if TYPE_CHECKING:
     from entangle._run.stream_executor import StreamExecutor
 
 __all__ = [
+    "JOB_HANDLER",
     "Asked",
     "Call",
     "Capabilities",
     "CommandStream",
+    "DirectoryStore",
     "Ended",
     "Executor",
     "ForeignExecutor",
+    "FoundJob",
     "InlineExecutor",
+    "Job",
+    "JobExecutor",
+    "JobState",
+    "Pace",
     "ProcessExecutor",
     "Rate",
     "Source",
+    "Store",
+    "StoredObject",
     "Stream",
     "StreamExecutor",
     "ThreadExecutor",
     "context",
     "deliver",
     "infrastructure",
+    "job_archive",
     "pack_call",
     "run_payload",
     "source",
+    "store_leftovers",
 ]
 
 _LATER: Final = {
     "CommandStream": "_remote.command",
+    "DirectoryStore": "_jobs.directory",
     "Ended": "_remote.stream",
     "ForeignExecutor": "_run.foreign",
+    "FoundJob": "_jobs.job",
     "InlineExecutor": "_run.executors",
+    "JOB_HANDLER": "_jobs.program:HANDLER",
+    "Job": "_jobs.job",
+    "JobExecutor": "_jobs.executor",
+    "JobState": "_jobs.job",
+    "Pace": "_jobs.rhythm",
     "ProcessExecutor": "_run.executors",
+    "Store": "_jobs.store",
+    "StoredObject": "_jobs.store",
     "Stream": "_remote.stream",
     "StreamExecutor": "_run.stream_executor",
     "ThreadExecutor": "_run.executors",
+    "job_archive": "_jobs.program:archive",
+    "store_leftovers": "_jobs.sweeping:objects",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs the run layer: the far side of a place has no use for it."""
+    """Import what the far side of a place has no use for."""
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"entangle.{_LATER[name]}"), name)
+    module, _, known = _LATER[name].partition(":")
+    return getattr(import_module(f"entangle.{module}"), known or name)

@@ -14,16 +14,28 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
+    from entangle._job_errors import (
+        BudgetExceededError,
+        JobError,
+        JobLostError,
+        PlaceBusyError,
+        UntrustedResultError,
+    )
+
 __all__ = [
+    "BudgetExceededError",
     "CacheDirectoryError",
     "CacheKeyError",
     "CompositionError",
     "EntangleError",
     "FlowError",
     "InternalError",
+    "JobError",
+    "JobLostError",
     "NestedRunError",
     "OptionError",
     "PictureError",
+    "PlaceBusyError",
     "PlaceError",
     "PlatformError",
     "PluginError",
@@ -36,6 +48,7 @@ __all__ = [
     "TaskError",
     "UnmetCapabilityError",
     "UnpicklableError",
+    "UntrustedResultError",
     "VersionMismatchError",
     "WorkerStartError",
 ]
@@ -582,3 +595,20 @@ class PlatformError(EntangleError, ImportError):
             "in the calling thread"
         )
         self.platform = platform
+
+
+_ELSEWHERE = frozenset(
+    (
+        *("BudgetExceededError", "JobError", "JobLostError"),
+        *("PlaceBusyError", "UntrustedResultError"),
+    )
+)
+
+
+def __getattr__(name: str) -> Any:
+    """Import the errors of places that few programs use."""
+    if name in _ELSEWHERE:
+        from importlib import import_module
+
+        return getattr(import_module("entangle._job_errors"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

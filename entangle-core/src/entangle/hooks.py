@@ -140,7 +140,8 @@ def entangle_estimate(task: PlannedTask) -> Iterable[str]:
         task: What would run where.
 
     Returns:
-        Lines for people: which credentials and image are used, limits, the price.
+        Lines for people: which credentials and image are used, limits; what a call
+        costs as `entangle.run.Price`, which has the figures for budgets, too.
     """
     raise NotImplementedError
 

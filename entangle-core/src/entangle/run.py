@@ -1,7 +1,8 @@
-"""What belongs to a run: its future, plan and failure, its events and who sees them."""
+"""What belongs to a run: its future, plan, budget and failure, its events and who sees them."""
 
 from __future__ import annotations
 
+from entangle._run.budget import Budget, budget
 from entangle._run.future import RunFuture
 from entangle._run.observing import observe
 from entangle._run.plan import Plan
@@ -20,13 +21,14 @@ from entangle._seam.events import (
     RunEnded,
     RunStarted,
 )
-from entangle._seam.planned import PlannedTask
+from entangle._seam.planned import PlannedTask, Price
 from entangle._see.log import logged as log
 from entangle._see.progress import progress
 from entangle._see.trace import trace
 
 __all__ = [
     "EVENTS_VERSION",
+    "Budget",
     "Event",
     "NodeAdded",
     "NodeEnded",
@@ -37,9 +39,11 @@ __all__ = [
     "NodeStarted",
     "Plan",
     "PlannedTask",
+    "Price",
     "RunEnded",
     "RunFuture",
     "RunStarted",
+    "budget",
     "failure_report",
     "log",
     "observe",

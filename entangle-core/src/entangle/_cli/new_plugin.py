@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 NAME is that of the decorator: lower-case letters, digits and hyphens. What is written
 is complete: it can be installed, and its tests pass. A stream leads to a Python
-somewhere (a container, a machine, another interpreter); an executor is any object with
-the interface of concurrent.futures.Executor.
+somewhere (a container, a machine, another interpreter); a job is made somewhere and
+asked after (a queue, a service); an executor is any object with the interface of
+concurrent.futures.Executor.
 """
 _TEMPLATES: Final = Path(__file__).with_name("plugin_template")
 _NAME: Final = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -58,6 +59,15 @@ KINDS: Final[Mapping[str, Kind]] = {
         "cancelling, timeouts and large values come with the class.",
         "places",
         "0",
+    ),
+    "job": Kind(
+        "as jobs of a place that takes them and is asked after them",
+        "As it stands a job is a process of this machine. What to change is\n"
+        "`src/$package/executor.py`: how a job is created, asked after, deleted and\n"
+        "found, and where values lie. Everything else comes with the class: the program\n"
+        "of the jobs, signatures, polling, retries, sweeping.",
+        "lifetime",
+        "0.0",
     ),
     "executor": Kind(
         "in an executor of somebody else's",

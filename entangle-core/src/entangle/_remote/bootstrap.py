@@ -96,8 +96,13 @@ _LIBRARY: Final = (
     "warnings",
     "weakref",
 )
-# Of the worker program: all but what local workers alone have.
-_LOCAL: Final = frozenset({"zygote"})
+# Of the worker program: all but what local workers, or jobs, alone have.
+_LOCAL: Final = frozenset(
+    (
+        *("zygote", "calls", "documents", "family"),
+        *("job", "sandbox", "sealing", "transport"),
+    )
+)
 
 
 def command(python: str = "python3") -> tuple[list[str], bytes]:

@@ -210,6 +210,8 @@ class CachedPlace:
         elif other is not None:
             # As if it had returned the node of the equal call.
             run.call_joined(call, other)
+        elif run.budget is not None and (refusal := run.budget.admit(call)):
+            run.call_failed(call, refusal)
         else:
             self._keeper.claim(key, item, disk=self._disk)
             run.places.launch(call, self._real())

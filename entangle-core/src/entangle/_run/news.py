@@ -10,7 +10,12 @@ from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
 from entangle._engine_items import ISSUED, RUNNING, SUCCEEDED
-from entangle.errors import CacheKeyError, TaskError, UnpicklableError
+from entangle.errors import (
+    BudgetExceededError,
+    CacheKeyError,
+    TaskError,
+    UnpicklableError,
+)
 
 from . import failed
 from .calls import Expansion, node_of
@@ -23,12 +28,17 @@ if TYPE_CHECKING:
     from entangle._engine import Engine
     from entangle._engine_items import Item
 
+    from .budget import Budget
     from .calls import NodeCall
     from .discover import Discovered
     from .keeping import Keeper
     from .observers import Watch
     from .pins import Pins
     from .places import Places
+
+
+# What would fail the next time, too.
+_FINAL = (UnpicklableError, CacheKeyError, BudgetExceededError)
 
 
 class News:
@@ -40,6 +50,7 @@ class News:
     places: Places
     keeper: Keeper | None
     watch: Watch | None
+    budget: Budget | None
     clock: Callable[[], float]
     finished: bool
     # Values that have come, and whether they are about to be told to the engine: most
@@ -64,6 +75,8 @@ class News:
     def call_started(self, call: NodeCall, at: float) -> None:
         """A body was entered."""
         at = self.not_before(at)
+        if self.budget is not None:
+            self.budget.started(call, at)
         self._feed(self.engine.started, call.item, call.attempt, at)
 
     def not_before(self, at: float) -> float:
@@ -124,6 +137,8 @@ class News:
                 self._succeeded(call, value)
                 continue
             del calls[item]
+            if self.budget is not None:
+                self.budget.left(call)
             if call.limit_state or call.cached is not None:
                 self.places.left(call)
             else:
@@ -147,8 +162,7 @@ class News:
     def _failed(self, call: NodeCall, error: BaseException) -> None:
         failed.remember(error, call)
         self._left(call, "failed", error)
-        # What doesn't pickle doesn't pickle the next time either.
-        final = isinstance(error, (UnpicklableError, CacheKeyError))
+        final = isinstance(error, _FINAL)
         self.engine.failed(call.item, call.attempt, error, self.clock(), final=final)
         if self.watch is not None and call.item.status < SUCCEEDED:
             self.watch.retried(call)
@@ -212,4 +226,6 @@ class News:
         del self._calls[call.item]
         if self.watch is not None:
             self.watch.ended(call, outcome, error, value=value, cached=cached)
+        if self.budget is not None:
+            self.budget.left(call)
         self.places.left(call)

@@ -151,6 +151,8 @@ class Places:
         return True
 
     def _find(self, run: Run, task: Task[..., Any]) -> Place:
+        if run.budget is not None:
+            run.budget.price(task)
         if isinstance(task.body, Supplied) and task.body.elsewhere:
             # Its source is asked here: where it goes on is found out now, too.
             self.relaxed[task] = asking(task.options)

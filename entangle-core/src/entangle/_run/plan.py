@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from entangle._clean import clean
 from entangle._graph import rules
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from entangle._graph.node import Node
     from entangle._graph.task import Task
+    from entangle._seam.planned import Price
 
 _OWN = {"process": "process", "thread": "thread", "workflow": "caller"}
 
@@ -108,6 +109,12 @@ def plan(root: Node[Any] | Flow) -> Plan:
     )
 
 
+def price_of(task: Task[..., Any]) -> Price | None:
+    """Return what a call of a task costs where it would run; None if unknown."""
+    node = SimpleNamespace(where="", args=(), kwargs=None)
+    return _noted(task, _entry(task, cast("Any", [node]), replacements())).price
+
+
 def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
     from difflib import get_close_matches
 
@@ -122,11 +129,17 @@ def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
 def _planned(
     task: Task[..., Any], calls: list[Node[Any]], targets: dict[str, str]
 ) -> PlannedTask:
-    entry = _cached(_entry(task, calls, targets), task, calls)
+    return _noted(task, _cached(_entry(task, calls, targets), task, calls))
+
+
+def _noted(task: Task[..., Any], entry: PlannedTask) -> PlannedTask:
+    """Add what is known of a task's calls beforehand, by us and by plugins."""
     if entry.refused:
         return entry
-    told = plugins.each("entangle_estimate", str, task=entry)
-    notes = (*_ahead(task, entry), *[text for _, text in told])
+    notes = _ahead(task, entry)
+    if entry.target:
+        told = plugins.each("entangle_estimate", str, task=entry)
+        notes = (*notes, *[text for _, text in told])
     return replace(entry, notes=notes)
 
 

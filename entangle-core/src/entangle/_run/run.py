@@ -23,7 +23,7 @@ from entangle.errors import (
     InternalError,
 )
 
-from . import current, failed
+from . import budget, current, failed
 from .alarms import Alarms
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
@@ -87,6 +87,7 @@ class Run(News):
         self.places = Places(self)
         self.watch: Watch | None = None
         self.keeper: Keeper | None = None
+        self.budget = budget.current()
         self.context = contextvars.copy_context()
         self.on_finished: Callable[[], None] | None = None
         self.on_delivery: Callable[[Item, BaseException | None], None] | None = None
@@ -260,6 +261,8 @@ class Run(News):
         self.hub.active(1)
         if self.watch is not None:
             self.watch.began()
+        if self.budget is not None:
+            self.budget.begin(self)
         if more:
             self.pins.grow(self)
         self._feed(self.engine.begin, self.clock(), more=more)
@@ -313,6 +316,12 @@ class Run(News):
     def cancel(self) -> None:
         """End the run and all that it runs."""
         self._feed(self.engine.cancel, self.clock())
+
+    def stop(self, error: EntangleError) -> None:
+        """End the run and all that it runs; that is why it fails."""
+        if not self.finished and self._failure is None:
+            self._failure = error
+            self.cancel()
 
     def orphaned(self) -> None:
         """The call that made it is over, maybe while the run is still being built.
@@ -415,6 +424,12 @@ class Run(News):
                 # A value that can't be where its node was: a list, say, in a set.
                 self.engine.failed(item, item.attempt, error, self.clock(), final=True)
                 return
+        if self.budget is not None and not call.options.cache:
+            refusal = self.budget.admit(call)
+            if refusal is not None:
+                now = self.clock()
+                self.engine.failed(item, item.attempt, refusal, now, final=True)
+                return
         self._calls[item] = call
         call.place = place
         options = call.options
@@ -505,6 +520,8 @@ class Run(News):
         for call in self._calls.values():
             # Nobody will hear of its end: what it holds of others must not wait.
             self.places.left(call)
+            if self.budget is not None:
+                self.budget.left(call)
             if self.watch is not None:
                 self.watch.ended(call, "unconfirmed")
         self.places.close()
@@ -516,6 +533,8 @@ class Run(News):
             self._parent.release(self)
         if self.watch is not None and self._active:
             self.watch.finished(self.outcome or "cancelled", self.failure)
+        if self.budget is not None:
+            self.budget.finished(self)
         self._done.release()
         self.hub.wake_poller()
         finished, self.on_finished = self.on_finished, None

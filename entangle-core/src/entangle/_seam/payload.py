@@ -100,13 +100,18 @@ def deliver(call: Call, answer: bytes) -> None:
     elif kind == _GRAPH:
         call.returned_graph(blob)
     else:
-        try:
-            value = codec.decode(blob, owned=True)
-        except codec.DecodeError as error:
-            text = f"its value can't be rebuilt here: {error}"
-            call.failed(TaskError(type(error.__cause__ or error).__name__, text))
-        else:
-            call.succeeded(value)
+        tell_value(call, blob)
+
+
+def tell_value(call: Call, blob: codec.Blob) -> None:
+    """Report an encoded value, whose buffers belong to the call alone."""
+    try:
+        value = codec.decode(blob, owned=True)
+    except codec.DecodeError as error:
+        text = f"its value can't be rebuilt here: {error}"
+        call.failed(TaskError(type(error.__cause__ or error).__name__, text))
+    else:
+        call.succeeded(value)
 
 
 def _written(head: bytes, kind: Any, blob: codec.Blob | None) -> bytes:

@@ -3,10 +3,48 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Price(str):
+    """What a call costs: a line for people, with the figures for budgets.
+
+    Attributes:
+        call: US dollars for each call.
+        second: US dollars for each second that it runs.
+        least: Seconds that are billed even if it is over sooner.
+    """
+
+    __slots__ = ("call", "least", "second")
+
+    call: float
+    second: float
+    least: float
+
+    def __new__(
+        cls, text: str, *, call: float = 0.0, second: float = 0.0, least: float = 0.0
+    ) -> Self:
+        """Say in words what it is made of, and the figures."""
+        made = super().__new__(cls, text)
+        made.call = call
+        made.second = second
+        made.least = least
+        return made
+
+    def of(self, seconds: float) -> float:
+        """Return what a call costs that runs for so long."""
+        return self.call + self.second * max(seconds, self.least)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Pickle with the figures."""
+        return _price, (str(self), self.call, self.second, self.least)
+
+
+def _price(text: str, call: float, second: float, least: float) -> Price:
+    return Price(text, call=call, second=second, least=least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +69,8 @@ class PlannedTask:
         cached: How many of the calls would not run, since their values are kept on
             disk; None if the task keeps nothing there. Only calls without nodes among
             their arguments can be looked for without running.
-        notes: What plugins know beforehand: credentials, images, limits, price.
+        notes: What plugins know beforehand: credentials, images, limits; what is a
+            `Price` has figures, too.
     """
 
     name: str
@@ -46,3 +85,16 @@ class PlannedTask:
     refused: str = ""
     cached: int | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def price(self) -> Price | None:
+        """What a call costs, by all prices together; None if none is known."""
+        prices = [note for note in self.notes if isinstance(note, Price)]
+        if len(prices) < 2:  # noqa: PLR2004 - nothing to add up
+            return prices[0] if prices else None
+        return Price(
+            "; ".join(prices),
+            call=sum(each.call for each in prices),
+            second=sum(each.second for each in prices),
+            least=max(each.least for each in prices),
+        )

@@ -40,6 +40,10 @@ class MemoryImporter:
         self.ask: Union[Callable[[str], Union[Entry, None]], None] = None
         self.names: frozenset[str] = frozenset()
 
+    def held(self) -> list[str]:
+        """Return the names of the modules that have arrived."""
+        return [*self._entries]
+
     def find_spec(
         self,
         name: str,

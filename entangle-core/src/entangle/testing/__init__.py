@@ -24,16 +24,20 @@ if TYPE_CHECKING:
     from .conformance import ExecutorConformance
     from .fakes import FakeExecutor, ManualClock, RecordedCall
     from .faulty_stream import FaultyStream
+    from .jobs import JobConformance
     from .leaks import Ledger
+    from .spool import SpoolExecutor
     from .stream_conformance import StreamConformance
 
 __all__ = [
     "ExecutorConformance",
     "FakeExecutor",
     "FaultyStream",
+    "JobConformance",
     "Ledger",
     "ManualClock",
     "RecordedCall",
+    "SpoolExecutor",
     "StreamConformance",
 ]
 
@@ -41,9 +45,11 @@ _WHERE = {
     "ExecutorConformance": "conformance",
     "FakeExecutor": "fakes",
     "FaultyStream": "faulty_stream",
+    "JobConformance": "jobs",
     "Ledger": "leaks",
     "ManualClock": "fakes",
     "RecordedCall": "fakes",
+    "SpoolExecutor": "spool",
     "StreamConformance": "stream_conformance",
 }
 
@@ -55,6 +61,13 @@ def __getattr__(name: str) -> Any:
     if name.endswith("Conformance"):
         import pytest
 
-        for part in ("base", "values", "protocol", "places", "stream_conformance"):
+        for part in (
+            "base",
+            "values",
+            "protocol",
+            "places",
+            "jobs",
+            "stream_conformance",
+        ):
             pytest.register_assert_rewrite(f"{__name__}.{part}")
     return getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)

@@ -1,0 +1,111 @@
+"""What `entangle doctor` looks at: credentials, region, endpoint, bucket, permissions."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from entangle.hooks import Finding
+
+from ._account import Account
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ._sdk import Session
+
+# For each target, requests that change nothing and need one of its permissions.
+_ASKED: Final = (
+    ("lmbda", "lambda", "list_functions", {"MaxItems": 1}, "lambda:ListFunctions"),
+    ("fargate", "ecs", "list_clusters", {"maxResults": 1}, "ecs:ListClusters"),
+    ("ec2", "ec2", "describe_instances", {"MaxResults": 5}, "ec2:DescribeInstances"),
+)
+
+
+def findings() -> Iterator[Finding]:
+    """Look at what boto3 finds by itself; nothing is changed."""
+    from . import _sdk
+
+    try:
+        yield Finding("ok", "aws", f"boto3 {_sdk.version()}")
+    except ImportError as error:
+        yield Finding("fail", "aws", str(error), "pip install boto3")
+        return
+
+    if not wanted():
+        text = "no credentials in the environment or in ~/.aws: nothing else is asked"
+        yield Finding("warn", "aws", text, "run `aws configure` or `aws sso login`")
+        return
+    with contextlib.closing(_sdk.session(Account())) as session:
+        yield from _asked_of(session)
+
+
+def _asked_of(session: Session) -> Iterator[Finding]:
+    try:
+        region = session.region
+        number = session.number
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the finding
+        yield _failed("aws", error)
+        return
+    endpoint = os.environ.get("AWS_ENDPOINT_URL")
+    text = f"account {number}, region {region}"
+    yield Finding("ok", "aws", f"{text}, by {endpoint}" if endpoint else text)
+    yield _bucket(session, f"entangle-{number}-{region}")
+    for target, service, operation, options, action in _ASKED:
+        yield _allowed(session, target, service, operation, options, action)
+
+
+def wanted() -> bool:
+    """Tell whether there may be credentials, without asking the machine's network."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
+    if any(os.environ.get(name) for name in names):
+        return True
+    if os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+        return True
+    files = (
+        os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        os.environ.get("AWS_CONFIG_FILE", "~/.aws/config"),
+    )
+    return any(
+        os.path.isfile(os.path.expanduser(path))  # noqa: PTH111, PTH113 - of any form
+        for path in files
+    )
+
+
+def _bucket(session: Session, name: str) -> Finding:
+    from . import _sdk
+
+    try:
+        with _sdk.asking("s3", f"s3://{name}"):
+            session.client("s3").head_bucket(Bucket=name)
+    except Exception as error:  # noqa: BLE001 - as above
+        if getattr(error, "code", "") in {"404", "NoSuchBucket"}:
+            return Finding("ok", "aws s3", f"{name} is made when it is needed")
+        return _failed("aws s3", error)
+    return Finding("ok", "aws s3", f"s3://{name}")
+
+
+def _allowed(
+    session: Session,
+    target: str,
+    service: str,
+    operation: str,
+    options: dict[str, int],
+    action: str,
+) -> Finding:
+    from . import _sdk
+
+    subject = f"aws {target}"
+    try:
+        with _sdk.asking(service):
+            ask: Callable[..., object] = getattr(session.client(service), operation)
+            ask(**options)
+    except Exception as error:  # noqa: BLE001 - as above
+        return _failed(subject, error)
+    return Finding("ok", subject, f"{action} is allowed")
+
+
+def _failed(subject: str, error: Exception) -> Finding:
+    text, _, remedy = str(error).partition(": ")
+    return Finding("warn", subject, str(error) if not remedy else text, remedy or text)

@@ -1,0 +1,62 @@
+"""What a plan says of tasks on AWS."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from ._prices import Prices
+from ._sizes import fitted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from entangle.run import PlannedTask
+
+_DEFAULT_REGION = "us-east-1"
+
+
+def lines(task: PlannedTask) -> Iterator[str]:
+    """Yield what is known beforehand; nobody is asked for it."""
+    if task.target == "lmbda" and "function" not in task.options:
+        yield from _of_lambda(task.options)
+    elif task.target == "fargate":
+        yield from _of_fargate(task.options)
+    elif task.target == "ec2":
+        yield from _of_ec2(task.options)
+
+
+def _region() -> str:
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        if os.environ.get(name):
+            return os.environ[name]
+    return _DEFAULT_REGION
+
+
+def _of_lambda(options: Mapping[str, Any]) -> Iterator[str]:
+    memory = int(options.get("memory", 1024))
+    price = Prices(_region()).lmbda(memory, options.get("architecture", "x86_64"))
+    if price is not None:
+        yield price
+
+
+def _of_fargate(options: Mapping[str, Any]) -> Iterator[str]:
+    size = fitted(options.get("ram", ""), options.get("cpu", ""))
+    yield (
+        f"{size.cpu:g} vCPUs, {size.memory:g} GB, {size.architecture}, in cluster "
+        f"{options.get('cluster', 'default')!r}"
+    )
+    price = Prices(_region()).fargate(size.cpu, size.memory, size.architecture)
+    if price is not None:
+        yield price
+
+
+def _of_ec2(options: Mapping[str, Any]) -> Iterator[str]:
+    kind = options.get("instance_type", "t3.small")
+    image = options.get("ami") or "the newest Amazon Linux 2023"
+    yield f"an instance {kind} for each call, of {image}"
+    price = Prices(_region()).ec2(kind)
+    if price is not None:
+        yield price
+    else:
+        yield f"the price of {kind} is not known here"

@@ -1,0 +1,233 @@
+"""Tasks shipped to AWS Lambda: each call is one invocation of a function made for it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Sequence  # noqa: TC003 - options are checked by it
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from entangle.backend import Capabilities, JobExecutor
+from entangle.errors import (
+    JobLostError,
+    ProcessTimeoutException,
+)
+
+from . import _sdk
+from ._account import HERE, Account
+from ._runtime import Runtime
+from ._s3 import S3Store
+from .errors import AwsError, answered
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from entangle.backend import FoundJob, Job, JobState
+
+LONGEST: Final = 900  # seconds that a function may run, says AWS
+_MEMORY: Final = (128, 10_240)  # MB
+_STORAGE: Final = (512, 10_240)  # MB
+_TIMED_OUT: Final = re.compile(r"Task timed out after ([0-9.]+) seconds")
+
+
+class LambdaExecutor(JobExecutor):
+    """A function of AWS Lambda that runs a task's calls: it is made at the first one.
+
+    The function is known by what is in it: it is made once for each Python version,
+    size and list of packages, kept, and used by all programs of the account. A call
+    waits for its invocation, at most 28 at once. A running one can't be ended: it ends
+    by itself, at the latest after ``timeout``.
+
+    Args:
+        memory: MB of memory; processors come in proportion, 1,769 MB is one.
+        timeout: Seconds that a call may run, 900 at most.
+        packages: What pip installs beside the task: ``["numpy>=2"]``.
+        architecture: ``"x86_64"`` or ``"arm64"``.
+        python: The version of Python, as ``"3.12"``; by default this one's.
+        storage: MB of temporary files.
+        concurrency: How many calls run at once at most, reserved for the function;
+            0 for what the account has.
+        execution_role: The role that the function runs in, by name or ARN; it needs
+            no permission but to write its log.
+        bucket: A bucket for calls and values of more than some megabytes, and for
+            packages of more than 50; empty for none.
+        layers: ARNs of layers with what can't be installed by pip.
+    """
+
+    capabilities: ClassVar[Capabilities] = Capabilities()
+    inline_bytes: ClassVar[int] = 5_500_000
+    has_program: ClassVar[bool] = True
+    hands: ClassVar[int] = 28
+
+    def __init__(
+        self,
+        *,
+        aws: Account = HERE,
+        memory: int = 1024,
+        timeout: int = 300,
+        packages: Sequence[str] = (),
+        architecture: str = "x86_64",
+        python: str = "",
+        storage: int = 512,
+        concurrency: int = 0,
+        execution_role: str = "entangle-lambda",
+        bucket: str = "",
+        layers: Sequence[str] = (),
+    ) -> None:
+        super().__init__(lifetime=LONGEST + 300.0)
+        self._account = aws
+        self._session = _sdk.session(aws)
+        self._timeout = timeout
+        self._bucket = bucket
+        self._runtime = Runtime(
+            self._session,
+            memory=memory,
+            timeout=timeout,
+            packages=tuple(packages),
+            architecture=architecture,
+            python=python,
+            storage=storage,
+            concurrency=concurrency,
+            role=execution_role,
+            bucket=bucket,
+            layers=tuple(layers),
+        )
+        self.python = self._runtime.version
+
+    @classmethod
+    def check_options(
+        cls,
+        *,
+        memory: int = 1024,
+        timeout: int = 300,
+        architecture: str = "x86_64",
+        python: str = "",
+        storage: int = 512,
+        concurrency: int = 0,
+        **_: Any,
+    ) -> None:
+        """Refuse what types can't tell.
+
+        Raises:
+            ValueError: An option has an unusable value.
+        """
+        ranges = (
+            ("memory", memory, _MEMORY),
+            ("timeout", timeout, (1, LONGEST)),
+            ("storage", storage, _STORAGE),
+            ("concurrency", concurrency, (0, 1_000_000)),
+        )
+        for name, value, (least, most) in ranges:
+            if not least <= value <= most:
+                raise ValueError(
+                    f"{name} must be from {least} to {most:,}, not {value}"
+                )
+        if architecture not in {"x86_64", "arm64"}:
+            raise ValueError(
+                f"architecture must be 'x86_64' or 'arm64', not {architecture!r}"
+            )
+        if python and not re.fullmatch(r"3\.(9|1[0-9])", python):
+            raise ValueError(f"python must be a version like '3.12', not {python!r}")
+
+    @property
+    def name(self) -> str:
+        """What the place is called in messages."""
+        return "lmbda"
+
+    def store(self) -> S3Store | None:
+        """Return the store in the bucket, if one is named."""
+        return S3Store(self._session, self._bucket) if self._bucket else None
+
+    def closed(self) -> None:
+        """Let go of the account's clients: the last job is over."""
+        self._session.close()
+
+    def secrets(self) -> Sequence[str]:
+        """Return what no payload may hold."""
+        return self._account.secrets
+
+    def create(self, job: Job) -> bytes:
+        """Invoke the function and wait for its answer."""
+        function = self._runtime.ready()
+        with _sdk.asking("lambda", function):
+            answer = self._session.client("lambda").invoke(
+                FunctionName=function,
+                InvocationType="RequestResponse",
+                LogType="Tail",
+                Payload=job.payload,
+            )
+            said = answer["Payload"].read()
+        if "FunctionError" in answer:
+            raise self._failure(job, function, said, log_of(answer))
+        told = json.loads(said)
+        if "answer" in told:
+            return base64.b64decode(told["answer"])
+        if "stored" in told:
+            return self.fetch("", job.answer_key)
+        raise AwsError(
+            f"the value of {job.task} has {told.get('too_large', 0):,} bytes, more than "
+            "can be answered: name a bucket for it with @lmbda(bucket=...)",
+            service="lambda",
+            operation="Invoke",
+            resource=function,
+        )
+
+    def _failure(self, job: Job, function: str, said: bytes, log: str) -> Exception:
+        """Return what has happened to a function that did not answer."""
+        kind, message = error_of(said)
+        error: Exception
+        if timed_out(kind, message):
+            error = ProcessTimeoutException(
+                node=job.task, phase="body", seconds=float(self._timeout)
+            )
+        else:
+            memory = ran_out_of_memory(kind, message, log)
+            error = JobLostError(
+                node=job.task,
+                place=self.name,
+                resource=function,
+                reason=": ".join(filter(None, (kind, message))),
+                out_of_memory=memory,
+            )
+        if log:
+            error.add_note(f"The last of its log:\n{log.rstrip()}")
+        return error
+
+    def poll(self, handles: Sequence[str]) -> Mapping[str, JobState]:
+        """Nothing is asked after: calls wait for their answers."""
+        del handles
+        return {}
+
+    def delete(self, handle: str, *, over: bool) -> bool:
+        """Nothing is left of an invocation."""
+        del handle, over
+        return True
+
+    def find(self) -> Iterable[FoundJob]:
+        """An invocation leaves nothing; functions that were made cost nothing."""
+        return ()
+
+
+def log_of(answer: Mapping[str, Any]) -> str:
+    """Return the last 4 KB of what an invocation has logged."""
+    return base64.b64decode(answer.get("LogResult", "")).decode(errors="replace")
+
+
+def error_of(said: bytes) -> tuple[str, str]:
+    """Return type and message of the error that a function has answered."""
+    told = answered(said)
+    return str(told.get("errorType", "")), str(told.get("errorMessage", ""))
+
+
+def timed_out(kind: str, message: str) -> bool:
+    """Tell whether AWS has ended a function for its time."""
+    return kind == "Sandbox.Timedout" or (
+        not kind and _TIMED_OUT.search(message) is not None
+    )
+
+
+def ran_out_of_memory(kind: str, message: str, log: str) -> bool:
+    """Tell whether AWS has ended a function for its memory."""
+    killed = kind == "Runtime.ExitError" and "signal: killed" in message
+    return kind == "Runtime.OutOfMemory" or killed or "Runtime.OutOfMemory" in log

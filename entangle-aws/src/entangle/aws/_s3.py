@@ -1,0 +1,160 @@
+"""A store in a bucket."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final
+
+from entangle.backend import Store, StoredObject
+
+from . import _sdk
+from .errors import AwsError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ._sdk import Session
+
+_AT_ONCE: Final = 1000  # keys that one request deletes
+_LONGEST: Final = 7 * 86_400.0  # seconds that an address may be good, says AWS
+_MISSING: Final = frozenset(("NoSuchKey", "404", "NotFound"))
+_DAYS: Final = 8  # after which whatever was forgotten is removed by the bucket itself
+
+
+class S3Store(Store):
+    """Objects in a bucket, which encrypts them by itself. Thread-safe.
+
+    Args:
+        session: The account.
+        bucket: Its name; empty for ``entangle-ACCOUNT-REGION``, which is made if need
+            be, private, and with a rule that removes what is older than eight days.
+    """
+
+    def __init__(self, session: Session, bucket: str) -> None:
+        self._session = session
+        self._own = not bucket
+        self.bucket = bucket or f"entangle-{session.number}-{session.region}"
+        self._checked = False
+
+    def put(self, key: str, data: bytes) -> None:
+        """Upload an object."""
+        if self._own and not self._checked:
+            self._ensure()
+        with _sdk.asking("s3", self.where(key)):
+            self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
+
+    def get(self, key: str) -> bytes:
+        """Download an object.
+
+        Raises:
+            KeyError: There is none.
+        """
+        try:
+            with _sdk.asking("s3", self.where(key)):
+                found = self._client.get_object(Bucket=self.bucket, Key=key)
+                data: bytes = found["Body"].read()
+        except AwsError as error:
+            if error.code in _MISSING:
+                raise KeyError(key) from error
+            raise
+        return data
+
+    def list(self, prefix: str) -> Iterator[StoredObject]:
+        """Yield objects; a bucket that is not there has none."""
+        now = time.time()
+        pages = self._client.get_paginator("list_objects_v2")
+        try:
+            with _sdk.asking("s3", self.where(prefix)):
+                for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                    for each in page.get("Contents", ()):
+                        age = max(0.0, now - each["LastModified"].timestamp())
+                        yield StoredObject(each["Key"], each["Size"], age)
+        except AwsError as error:
+            if not (self._own and error.code == "NoSuchBucket"):
+                raise
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove objects, a thousand with each request."""
+        waiting = [*keys]
+        while waiting:
+            some, waiting = waiting[:_AT_ONCE], waiting[_AT_ONCE:]
+            named = [{"Key": key} for key in some]
+            with _sdk.asking("s3", self.where(some[0])):
+                done = self._client.delete_objects(
+                    Bucket=self.bucket, Delete={"Objects": named, "Quiet": True}
+                )
+            for refused in done.get("Errors", ()):
+                raise AwsError(
+                    f"{refused.get('Code')}: {refused.get('Message')}",
+                    service="s3",
+                    operation="DeleteObjects",
+                    code=str(refused.get("Code", "")),
+                    resource=self.where(str(refused.get("Key", ""))),
+                )
+
+    def read_url(self, key: str, seconds: float) -> str:
+        """Return a presigned address for GET."""
+        return self._signed("get_object", key, seconds)
+
+    def write_url(self, key: str, seconds: float) -> str:
+        """Return a presigned address for PUT."""
+        return self._signed("put_object", key, seconds)
+
+    def where(self, key: str) -> str:
+        """Return the object's ``s3:`` address."""
+        return f"s3://{self.bucket}/{key}"
+
+    @property
+    def _client(self) -> Any:
+        return self._session.client("s3")
+
+    def _signed(self, action: str, key: str, seconds: float) -> str:
+        with _sdk.asking("s3", self.where(key)):
+            url: str = self._client.generate_presigned_url(
+                action,
+                Params={"Bucket": self.bucket, "Key": key},
+                ExpiresIn=int(min(seconds, _LONGEST)),
+            )
+        return url
+
+    def _ensure(self) -> None:
+        """Make the bucket, unless it is there."""
+        try:
+            with _sdk.asking("s3", self.where("")):
+                self._client.head_bucket(Bucket=self.bucket)
+        except AwsError as error:
+            if error.code not in {*_MISSING, "NoSuchBucket"}:
+                raise
+            self._make()
+        self._checked = True
+
+    def _make(self) -> None:
+        client, region = self._client, self._session.region
+        where = {"LocationConstraint": region}
+        # The oldest region is not to be named.
+        more = {} if region == "us-east-1" else {"CreateBucketConfiguration": where}
+        try:
+            with _sdk.asking("s3", self.where("")):
+                client.create_bucket(Bucket=self.bucket, **more)
+        except AwsError as error:
+            # Two programs at once.
+            if error.code != "BucketAlreadyOwnedByYou":
+                raise
+        blocked = (
+            *("BlockPublicAcls", "IgnorePublicAcls"),
+            *("BlockPublicPolicy", "RestrictPublicBuckets"),
+        )
+        rule = {
+            "ID": "entangle",
+            "Status": "Enabled",
+            "Filter": {"Prefix": "entangle/"},
+            "Expiration": {"Days": _DAYS},
+        }
+        with _sdk.asking("s3", self.where("")):
+            client.put_public_access_block(
+                Bucket=self.bucket,
+                PublicAccessBlockConfiguration=dict.fromkeys(blocked, True),
+            )
+            client.put_bucket_lifecycle_configuration(
+                Bucket=self.bucket, LifecycleConfiguration={"Rules": [rule]}
+            )

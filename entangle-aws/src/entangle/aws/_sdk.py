@@ -1,0 +1,166 @@
+"""boto3: the only module that imports it, at the first use."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from .errors import translated
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+    from ._account import Account
+
+_RENEW: Final = 300.0  # seconds before their end that a role's credentials are renewed
+_CONNECTIONS: Final = 32
+# A function may answer after a quarter of an hour.
+_PATIENCE: Final = {"lambda": 930}
+
+_lock = threading.RLock()
+_sessions: dict[Account, Session] = {}
+
+
+class Session:
+    """The clients of one account; shared by all who have asked for it. Thread-safe.
+
+    Args:
+        account: Whose.
+
+    Attributes:
+        users: How many have asked for it and not closed it.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._lock = threading.RLock()
+        self._clients: dict[str, Any] = {}
+        self._own: Any = None
+        self._expires = float("inf")
+        self._identity = ""
+        self.users = 0
+
+    def close(self) -> None:
+        """Not needed any more by one who has asked for it; the last closes it."""
+        with _lock:
+            self.users -= 1
+            if self.users or _sessions.get(self._account) is not self:
+                return
+            del _sessions[self._account]
+        with self._lock:
+            clients, self._clients = [*self._clients.values()], {}
+            self._own = None
+        for client in clients:
+            client.close()
+
+    def client(self, service: str) -> Any:
+        """Return the client of a service.
+
+        Raises:
+            AwsError: There is no region, profile, or role.
+        """
+        with self._lock, asking(service):
+            if self._expires - time.time() < _RENEW:
+                self._clients.clear()
+                self._own = None
+            found = self._clients.get(service)
+            if found is None:
+                if self._own is None:
+                    self._own = self._opened()
+                found = self._clients[service] = self._made(self._own, service)
+            return found
+
+    @property
+    def region(self) -> str:
+        """The region that is used."""
+        return str(self.client("sts").meta.region_name)
+
+    @property
+    def number(self) -> str:
+        """The account's number."""
+        if not self._identity:
+            with asking("sts"):
+                found = self.client("sts").get_caller_identity()
+            self._identity = str(found["Account"])
+        return self._identity
+
+    def _opened(self) -> Any:
+        boto3: Any = import_module("boto3")
+        given = self._account
+        names = ("aws_access_key_id", "aws_secret_access_key", "aws_session_token")
+        options: dict[str, Any] = dict(zip(names, given.keys, strict=False))
+        options["region_name"] = given.region or None
+        options["profile_name"] = given.profile or None
+        session: Any = boto3.Session(**options)
+        if given.role:
+            asked = self._made(session, "sts")
+            taken = asked.assume_role(RoleArn=given.role, RoleSessionName="entangle")[
+                "Credentials"
+            ]
+            asked.close()
+            self._expires = taken["Expiration"].timestamp()
+            session = boto3.Session(
+                aws_access_key_id=taken["AccessKeyId"],
+                aws_secret_access_key=taken["SecretAccessKey"],
+                aws_session_token=taken["SessionToken"],
+                region_name=session.region_name,
+            )
+        return session
+
+    def _made(self, session: Any, service: str) -> Any:
+        config = import_module("botocore.config").Config(
+            retries={"mode": "standard", "max_attempts": 4},
+            max_pool_connections=_CONNECTIONS,
+            connect_timeout=10,
+            read_timeout=_PATIENCE.get(service, 60),
+            # A quiet connection is dropped on the way after some minutes.
+            tcp_keepalive=True,
+            user_agent_extra="entangle",
+            # Addresses are for who knows nothing of this SDK.
+            signature_version="s3v4" if service == "s3" else None,
+        )
+        url = self._account.endpoint_url or None
+        return session.client(service, endpoint_url=url, config=config)
+
+
+def version() -> str:
+    """Return the version of boto3.
+
+    Raises:
+        ImportError: It is not there.
+    """
+    return str(import_module("boto3").__version__)
+
+
+def session(account: Account) -> Session:
+    """Return the session of an account, which all of this process share.
+
+    Who asks for it closes it.
+    """
+    with _lock:
+        found = _sessions.get(account)
+        if found is None:
+            found = _sessions[account] = Session(account)
+        found.users += 1
+        return found
+
+
+@contextlib.contextmanager
+def asking(service: str, resource: str = "") -> Generator[None]:
+    """Raise what AWS refuses inside as an error that says what to do.
+
+    Args:
+        service: Which service is asked.
+        resource: What it is asked about.
+    """
+    known: Any = import_module("botocore.exceptions")
+    try:
+        yield
+    except (known.BotoCoreError, known.ClientError) as error:
+        better = translated(error, service, resource)
+        if better is None:
+            raise
+        raise better from error

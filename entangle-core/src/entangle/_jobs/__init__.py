@@ -1,0 +1,1 @@
+"""Jobs: calls that run somewhere, sometime, and are asked after."""

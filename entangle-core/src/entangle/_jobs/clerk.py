@@ -1,0 +1,196 @@
+"""What is done for one job by a thread that may wait for the place."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final
+
+from entangle._log import Log
+from entangle.errors import EntangleError, PlaceBusyError, UntrustedResultError
+
+from . import program
+from .answers import opened
+from .job import Job
+from .packing import pack
+from .ticket import ANSWERED, QUEUED, Ticket
+
+if TYPE_CHECKING:
+    from .answers import Answer
+    from .desk import Desk
+    from .executor import JobExecutor
+    from .papers import Papers
+
+log = Log("entangle.jobs")
+
+_TRIES: Final = 6
+_PAUSE: Final = 0.25  # seconds before the second try; doubled each time
+_LONGEST: Final = 30.0
+
+
+def pause(troubles: int) -> float:
+    """Return for how many seconds to wait after so many failures in a row."""
+    return min(_PAUSE * 2.0 ** min(troubles, 10), _LONGEST)
+
+
+class Clerk:
+    """Creates, fetches, ends and removes single jobs for a desk. Thread-safe."""
+
+    def __init__(self, place: JobExecutor, papers: Papers, desk: Desk) -> None:
+        self._place = place
+        self._papers = papers
+        self._desk = desk
+
+    def create(self, ticket: Ticket) -> None:
+        """Have the place make a job, or try again later."""
+        desk = self._desk
+        if self._given_up(ticket):
+            return
+        try:
+            job = self._job(ticket)
+            if self._given_up(ticket):
+                self._remove_papers(ticket)
+                return
+            made = self._place.create(job)
+        except PlaceBusyError as error:
+            ticket.last = error
+            ticket.troubles += 1
+            desk.later(ticket, QUEUED, pause(ticket.troubles))
+        except Exception as error:
+            failure: BaseException = error
+            if not isinstance(error, EntangleError):
+                failure = desk.error(ticket, f"it can't be made: {error}")
+                failure.__cause__ = error
+            if desk.take(ticket):
+                ticket.call.failed(failure)
+            self._remove_papers(ticket)
+        else:
+            desk.created(ticket, made)
+            if ticket.answer is not None:
+                self.finish(ticket)
+
+    def finish(self, ticket: Ticket) -> None:
+        """Fetch a job's answer, report it, and remove what is left of the job."""
+        try:
+            answer = self._fetched(ticket)
+        except UntrustedResultError as error:
+            if self._desk.take(ticket):
+                ticket.call.failed(error)
+            self.discard(ticket)
+            return
+        except KeyError:
+            if ticket.ended is None:
+                self._fetch_later(ticket, LookupError("it is not there"))
+            else:
+                self._desk.lost(ticket)
+            return
+        except Exception as error:
+            self._fetch_later(ticket, error)
+            return
+        if self._desk.take(ticket):
+            if answer.other_version is not None:
+                self._again(ticket, answer.other_version)
+            else:
+                self._tell(ticket, answer)
+            self.discard(ticket, over=True)
+
+    def end(self, ticket: Ticket) -> None:
+        """Have the place end a job."""
+        try:
+            over = self._place.delete(ticket.handle, over=False)
+        except Exception as error:
+            log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
+            if self._desk.take(ticket) and not ticket.told:
+                ticket.call.cancelled("cannot kill")
+            return
+        if not over:
+            self._desk.soon()
+        elif self._desk.take(ticket) and not ticket.told:
+            self._remove_papers(ticket)
+            ticket.call.cancelled("killed")
+
+    def discard(self, ticket: Ticket, *, over: bool = False) -> None:
+        """Remove what is left of a job that nobody waits for."""
+        try:
+            if ticket.handle:
+                self._place.delete(ticket.handle, over=over)
+        except Exception as error:
+            log.warning(
+                "%s of %s is left: %s", ticket.resource, self._place.name, error
+            )
+        self._remove_papers(ticket)
+
+    def _job(self, ticket: Ticket) -> Job:
+        session = self._papers.session
+        ticket.expires = time.time() + session.lifetime
+        payload = self._papers.payload(ticket, self._place.inline_bytes)
+        return Job(
+            name=ticket.name,
+            task=ticket.call.name,
+            payload=payload,
+            command=("-c", program.BOOTSTRAP),
+            environment={program.VARIABLE: payload.decode()},
+            tags=session.tags(ticket.run, ticket.call.name, ticket.expires),
+            expires=ticket.expires,
+            options=ticket.call.options,
+            answer_key=self._papers.answer_key(ticket),
+        )
+
+    def _given_up(self, ticket: Ticket) -> bool:
+        if not ticket.unwanted:
+            return False
+        if self._desk.take(ticket):
+            ticket.call.cancelled("already done")
+        return True
+
+    def _fetched(self, ticket: Ticket) -> Answer:
+        data = ticket.answer
+        if data is None:
+            key = self._papers.answer_key(ticket)
+            data = self._place.fetch(ticket.handle, key)
+        about = (ticket.call.name, self._place.name, ticket.resource)
+        return opened(data, ticket.run, ticket.name, ticket.attempt, about=about)
+
+    def _again(self, ticket: Ticket, version: tuple[int, int]) -> None:
+        """Send a call again that was for another version of Python."""
+        place, session = self._place, self._papers.session
+        place.python = version
+        try:
+            packed = pack(ticket.call, version, place.name)
+            made = Ticket(
+                ticket.call, packed, ticket.run, session.next_name(), ticket.given
+            )
+            self._desk.submit(made, again=True)
+        except Exception as error:
+            ticket.call.failed(error)
+
+    def _tell(self, ticket: Ticket, answer: Answer) -> None:
+        call = ticket.call
+        if call.wants_start and not ticket.begun:
+            call.started()
+        for stream, text in answer.output():
+            call.output(stream, text)
+        try:
+            answer.tell(call, self._place.name, ticket.resource)
+        except BaseException as error:
+            call.failed(error)
+
+    def _fetch_later(self, ticket: Ticket, error: Exception) -> None:
+        """Try again, or say where the answer lies."""
+        ticket.troubles += 1
+        if ticket.troubles < _TRIES:
+            self._desk.later(ticket, ANSWERED, pause(ticket.troubles))
+        elif self._desk.take(ticket):
+            where = self._papers.where(ticket)
+            self._papers.keep(ticket)
+            reason = f"it has answered, but that can't be fetched: {error}"
+            if where:
+                reason += f"; it is left in {where}"
+            failure = self._desk.error(ticket, reason)
+            failure.__cause__ = error
+            ticket.call.failed(failure)
+
+    def _remove_papers(self, ticket: Ticket) -> None:
+        try:
+            self._papers.discard(ticket)
+        except Exception as error:
+            log.warning("papers of %s are left: %s", ticket.resource, error)

@@ -1,0 +1,299 @@
+"""The desk: sees the jobs of one executor through, with one thread for all of them.
+
+Data flow: `submit` and `cancel` change the table, on any thread, and ring the bell.
+The desk's thread makes rounds: it has what is due created and fetched by the crew (the
+only threads that may wait for the place for one job's sake), and asks for news of all.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from entangle._log import Log
+from entangle._pool.threads import Threads
+
+from .clerk import Clerk
+from .inquiry import Inquiry
+from .rhythm import Rhythm
+from .table import Table
+from .ticket import ANSWERED, CREATING, ENDING, FETCHING, QUEUED, THERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entangle._seam.call import Call
+
+    from .executor import JobExecutor
+    from .papers import Papers
+    from .ticket import Ticket
+
+log = Log("entangle.jobs")
+
+_BACKLOG = 2  # jobs that wait for each thread of the crew to create them
+_LINGER = 5.0  # seconds that a thread of the crew waits for more to do
+
+
+class Crew(Protocol):
+    """Threads that do what may take its time."""
+
+    def run(self, work: Callable[[], None]) -> None:
+        """Have something done soon, and return at once."""
+
+    def close(self) -> None:
+        """Let the threads end when all is done."""
+
+
+class Desk:
+    """Sees jobs through, from call to end. Thread-safe.
+
+    Attributes:
+        papers: What the jobs read and write.
+
+    Args:
+        place: Whose jobs they are.
+        papers: See above.
+        clock: The time in seconds, like `time.monotonic`.
+        crew: Who does what may take its time; by default threads of its own.
+        seed: What the jitter of the rounds comes from.
+    """
+
+    def __init__(
+        self,
+        place: JobExecutor,
+        papers: Papers,
+        clock: Callable[[], float],
+        crew: Crew | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.papers = papers
+        self._place = place
+        self._clock = clock
+        self._crew: Crew = crew or Threads(place.hands, linger=_LINGER)
+        self._table = Table()
+        self._clerk = Clerk(place, papers, self)
+        self._inquiry = Inquiry(
+            place,
+            papers,
+            self._table,
+            discard=lambda ticket: self._do(self._clerk.discard, ticket),
+            end=lambda ticket: self._do(self._clerk.end, ticket),
+        )
+        self._rhythm = Rhythm(place.pace, seed)
+        self._ask_at = 0.0
+        self._closing = False
+        self._works: dict[object, Ticket] = {}  # what the crew has to do, for whom
+        self._local = threading.local()
+        self._bell = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._over = threading.Event()
+
+    # -- from any thread ---------------------------------------------------------
+
+    def submit(
+        self, ticket: Ticket, *, serve: bool = True, again: bool = False
+    ) -> None:
+        """Take a job.
+
+        Args:
+            ticket: The job.
+            serve: Whether a thread makes the rounds; else whoever calls `round`.
+            again: Whether its call was taken before.
+
+        Raises:
+            RuntimeError: It takes no more.
+        """
+        with self._table.lock:
+            if self._closing and not again:
+                raise RuntimeError("cannot start calls after shutdown")
+            self._table.add(ticket)
+            if serve and not again and self._thread is None:
+                name = f"entangle-jobs-{self._place.name}"
+                self._thread = threading.Thread(
+                    target=self._serve, name=name, daemon=True
+                )
+                self._thread.start()
+        self._bell.set()
+
+    def cancel(self, call: Call) -> None:
+        """End a call's job; nothing if it is over."""
+        how = ""
+        with self._table.lock:
+            ticket = self._table.of(call)
+            if ticket is None or ticket.stage in {ANSWERED, FETCHING}:
+                return
+            if ticket.stage == QUEUED:
+                how = "already done"
+            elif not self._place.capabilities.kill:
+                how = "abandoned"
+                ticket.unwanted = True  # where the crew has not come to it yet
+            elif ticket.stage == CREATING:
+                ticket.unwanted = True
+            elif ticket.stage == THERE:
+                ticket.stage = ENDING
+                self._do(self._clerk.end, ticket)
+            if how:
+                ticket.abandoned = True
+                self._table.take(ticket)
+        if how:
+            call.cancelled(how)
+            self._bell.set()
+
+    def take(self, ticket: Ticket) -> bool:
+        """Take a job off the table; False if somebody else did, who reports its end."""
+        return self._table.take(ticket)
+
+    def created(self, ticket: Ticket, made: str | bytes) -> None:
+        """The place has a job now, or has even answered."""
+        with self._table.lock:
+            ticket.packed = None
+            ticket.troubles = 0
+            if isinstance(made, bytes):
+                ticket.answer = made
+                ticket.stage = FETCHING  # by who is at it
+            else:
+                ticket.handle = made
+                ticket.stage = THERE
+                if ticket.unwanted:
+                    ticket.stage = ENDING
+                    self._do(self._clerk.end, ticket)
+        self.soon()
+
+    def later(self, ticket: Ticket, stage: str, seconds: float) -> None:
+        """Go on with a job at some time, from some stage."""
+        with self._table.lock:
+            if ticket.unwanted:
+                seconds = 0.0  # to find that out
+            ticket.stage = stage
+            ticket.due = self._clock() + seconds
+
+    def soon(self) -> None:
+        """Something has happened to a job: ask soon what else has."""
+        with self._table.lock:
+            self._rhythm.news()
+            self._ask_at = min(self._ask_at, self._clock() + self._rhythm.next())
+        self._bell.set()
+
+    def await_end(self, ticket: Ticket) -> None:
+        """Ask after a job whose end was told already, until it has really ended."""
+        with self._table.lock:
+            ticket.told = True
+            ticket.ended = None
+            ticket.stage = ENDING
+            self._table.add(ticket)
+        self.soon()
+
+    def lost(self, ticket: Ticket) -> None:
+        """A job is over, and its answer is nowhere."""
+        self._inquiry.lost(ticket)
+
+    def error(self, ticket: Ticket, reason: str) -> Exception:
+        """Return the error that says what is wrong with a job."""
+        return self._inquiry.error(ticket, reason)
+
+    def close(self) -> None:
+        """Take no more jobs, and end when the last is over."""
+        with self._table.lock:
+            self._closing = True
+            unused = self._thread is None
+            if unused:
+                self._thread = threading.current_thread()
+        self._bell.set()
+        if unused:
+            self._leave()
+
+    def join(self) -> None:
+        """Wait until all is over; on a thread of its own nothing is waited for."""
+        ours = threading.current_thread() is self._thread
+        if not ours and not getattr(self._local, "ours", False):
+            self._over.wait()
+
+    # -- on the desk's thread ----------------------------------------------------
+
+    def round(self) -> float | None:
+        """Do what is due; return the seconds until the next round, None for no need."""
+        now = self._clock()
+        self._inquiry.overdue(now)
+        self._launch(now)
+        if now >= self._ask_at:
+            if self._inquiry.ask(now):
+                self._rhythm.news()
+                self._launch(now)
+            self._ask_at = now + self._rhythm.next()
+        # Those that are due already wait for a hand, which rings the bell.
+        moments = [
+            ticket.due
+            for ticket in self._table.all(QUEUED, ANSWERED)
+            if ticket.due > now
+        ]
+        if self._table.all(THERE, ENDING):
+            moments.append(self._ask_at)
+        return max(0.0, min(moments) - self._clock()) if moments else None
+
+    def _launch(self, now: float) -> None:
+        """Have everything done that is due, as far as there are hands for it."""
+        with self._table.lock:
+            # What is created must not keep what has answered waiting.
+            room = _BACKLOG * self._place.hands - len(self._table.all(CREATING))
+            for ticket in self._table.all(QUEUED, ANSWERED):
+                if ticket.due > now:
+                    continue
+                if ticket.stage == ANSWERED:
+                    ticket.stage = FETCHING
+                    self._do(self._clerk.finish, ticket)
+                elif room > 0:
+                    room -= 1
+                    ticket.stage = CREATING
+                    self._do(self._clerk.create, ticket)
+
+    def _awaited(self) -> bool:
+        """Tell whether the crew does something that has to be waited for."""
+        return not all(ticket.abandoned for ticket in [*self._works.values()])
+
+    def _serve(self) -> None:
+        try:
+            while True:
+                self._bell.clear()
+                if self._closing and not self._table and not self._awaited():
+                    break
+                self._bell.wait(self.round())
+        except BaseException as error:
+            log.exception("the jobs of %s are not looked after", self._place.name)
+            for ticket in self._table.all():
+                if self.take(ticket) and not ticket.told:
+                    ticket.call.failed(error)
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._table.lock:
+            self._closing = True
+        try:
+            self.papers.close()
+        except Exception:
+            log.exception("what jobs of %s have left is not removed", self._place.name)
+        try:
+            self._place.closed()
+        except Exception:
+            log.exception("%s is not closed", self._place.name)
+        self._crew.close()
+        self._over.set()
+
+    def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None:
+        """Have the crew do something for a job; the desk stays open until then."""
+        token = object()
+
+        def done() -> None:
+            self._local.ours = True
+            try:
+                work(ticket)
+            except BaseException as error:
+                log.exception("job %s", ticket.resource)
+                if self.take(ticket) and not ticket.told:
+                    ticket.call.failed(error)
+            finally:
+                del self._works[token]
+                self._bell.set()
+
+        self._works[token] = ticket
+        self._crew.run(done)

@@ -1,0 +1,216 @@
+"""Asking after jobs, and what follows from what is heard."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from entangle._log import Log
+from entangle.errors import (
+    EntangleError,
+    JobError,
+    JobLostError,
+    PlaceBusyError,
+    ProcessTimeoutException,
+)
+
+from .job import JobState
+from .ticket import ANSWERED, ENDING, QUEUED, THERE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .executor import JobExecutor
+    from .papers import Papers
+    from .table import Table
+    from .ticket import Ticket
+
+log = Log("entangle.jobs")
+
+PATIENCE: Final = 120.0  # seconds for which nothing but errors may be heard of a place
+SETTLING: Final = 60.0  # seconds in which a place may not know yet of what it has taken
+START: Final = 3600.0  # seconds that a job may wait, where its task doesn't say
+_SELDOM: Final = 4  # questions after which one that was told to end is told again
+_GONE: Final = JobState("gone", "the place knows nothing of it any more")
+
+
+class Inquiry:
+    """Asks in turn the store, which has answers, and the place, which knows of deaths.
+
+    Used by one thread.
+
+    Args:
+        place: The place.
+        papers: What its jobs read and write.
+        table: The jobs.
+        discard: Has what is left of a job removed.
+        end: Has a place told to end a job.
+    """
+
+    def __init__(
+        self,
+        place: JobExecutor,
+        papers: Papers,
+        table: Table,
+        discard: Callable[[Ticket], None],
+        end: Callable[[Ticket], None],
+    ) -> None:
+        self._place = place
+        self._papers = papers
+        self._table = table
+        self._discard = discard
+        self._end = end
+        self._asks_place = False
+        self._troubled: float | None = None
+
+    def ask(self, now: float) -> bool:
+        """Ask after all jobs that the place has; tell whether there was any news."""
+        there = self._table.all(THERE, ENDING)
+        if not there:
+            return False
+        try:
+            # Neither is asked more than needed: many jobs mean many requests.
+            self._asks_place = not self._asks_place or self._papers.store is None
+            news = self._ask_place(there, now) if self._asks_place else self._look(now)
+        except Exception as error:
+            self._trouble(error, there, now)
+            return False
+        self._troubled = None
+        return news
+
+    def lost(self, ticket: Ticket) -> None:
+        """A job is over and has not answered."""
+        state = ticket.ended or _GONE
+        if not self._table.take(ticket):
+            return
+        if ticket.told:
+            pass
+        elif ticket.stage == ENDING:
+            ticket.call.cancelled("killed")
+        else:
+            ticket.call.failed(
+                JobLostError(
+                    node=ticket.call.name,
+                    place=self._place.name,
+                    resource=ticket.resource,
+                    reason=state.reason,
+                    exit_code=state.exit_code,
+                    out_of_memory=state.out_of_memory,
+                )
+            )
+        self._discard(ticket)
+
+    def overdue(self, now: float) -> None:
+        """Give up jobs that have waited for longer than is reasonable."""
+        for ticket in self._table.all(QUEUED, THERE):
+            asked = ticket.call.options.start is not None
+            if asked or ticket.begun or not ticket.waits or now - ticket.given < START:
+                continue
+            if self._table.take(ticket):
+                error = ProcessTimeoutException(
+                    node=ticket.call.name, phase="start", seconds=START
+                )
+                error.__cause__ = ticket.last
+                ticket.call.failed(error)
+                self._discard(ticket)
+
+    def _look(self, now: float) -> bool:
+        """Look what jobs have written; who ended before, and wrote nothing, is lost."""
+        ended = [ticket for ticket in self._table.all(THERE, ENDING) if ticket.ended]
+        news = False
+        for found in self._papers.news():
+            name, kind = self._papers.job_of(found.key)
+            with self._table.lock:
+                ticket = self._table.named(name)
+                if ticket is None or ticket.told:
+                    continue
+                if kind == "answer" and ticket.stage in {THERE, ENDING}:
+                    ticket.stage, ticket.due = ANSWERED, now
+                    news = True
+                starts = kind == "started" and not ticket.begun
+                ticket.begun = ticket.begun or starts
+            if starts:
+                news = True
+                if ticket.call.wants_start:
+                    ticket.call.started()
+        for ticket in ended:
+            if ticket.stage in {THERE, ENDING}:
+                self.lost(ticket)
+        return news
+
+    def _ask_place(self, there: list[Ticket], now: float) -> bool:
+        size = self._place.batch
+        news = False
+        for start in range(0, len(there), size):
+            batch = there[start : start + size]
+            states = self._place.poll([ticket.handle for ticket in batch])
+            for ticket in batch:
+                news = self._heard(ticket, states.get(ticket.handle), now) or news
+        return news
+
+    def _heard(self, ticket: Ticket, state: JobState | None, now: float) -> bool:
+        """The place has said something of a job, or nothing; tell whether it is over."""
+        if state is None or state.state == "gone":
+            if ticket.unknown is None:
+                ticket.unknown = now
+            settled = ticket.known or now - ticket.unknown >= SETTLING
+            if not settled and ticket.stage != ENDING:
+                return False
+            state = state or _GONE
+        else:
+            ticket.known = True
+            ticket.waits = state.state == "waiting"
+            if state.state != "ended":
+                if ticket.stage == ENDING:
+                    self._insist(ticket)
+                return False
+        if ticket.ended is not None:
+            return False
+        ticket.ended = state
+        if self._papers.store is not None:
+            return True  # its answer may lie there
+        with self._table.lock:
+            asked = ticket.stage == THERE
+            if asked:
+                # Only the place itself can have it.
+                ticket.stage, ticket.due = ANSWERED, now
+        if not asked:
+            self.lost(ticket)
+        return True
+
+    def _insist(self, ticket: Ticket) -> None:
+        """Tell a place again that has been told to end a job: it may not have heard."""
+        ticket.troubles += 1
+        if ticket.troubles % _SELDOM == 0:
+            self._end(ticket)
+
+    def _trouble(self, error: Exception, there: list[Ticket], now: float) -> None:
+        """The place can't be asked: a network comes back, a refusal is for good."""
+        if self._troubled is None:
+            self._troubled = now
+            log.warning("%s can't be asked after its jobs: %s", self._place.name, error)
+        lasting = isinstance(error, EntangleError)
+        if isinstance(error, PlaceBusyError) or not lasting:
+            lasting = now - self._troubled >= PATIENCE
+        if not lasting:
+            return
+        for ticket in there:
+            if self._table.take(ticket) and not ticket.told:
+                self._papers.keep(ticket)
+                where = self._papers.where(ticket)
+                answer = (
+                    f"; should it answer, that will lie in {where}" if where else ""
+                )
+                failure = self.error(
+                    ticket, f"it can't be asked after: {error}{answer}"
+                )
+                failure.__cause__ = error
+                ticket.call.failed(failure)
+
+    def error(self, ticket: Ticket, reason: str) -> JobError:
+        """Return the error that says what is wrong with a job."""
+        return JobError(
+            reason,
+            node=ticket.call.name,
+            place=self._place.name,
+            resource=ticket.resource,
+        )

@@ -1,0 +1,70 @@
+"""What is left of clients that are gone: jobs, and objects in a store."""
+
+from __future__ import annotations
+
+import json
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from entangle._seam.extensions import Leftover
+
+from .session import OWNER, ROOT, nobodys
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from .job import FoundJob
+    from .store import Store, StoredObject
+
+
+def jobs(
+    found: Iterable[FoundJob], older_than: float, delete: Callable[[str], object]
+) -> Iterator[Leftover]:
+    """Yield the jobs that are nobody's.
+
+    Args:
+        found: Those that exist.
+        older_than: Only what is older than so many seconds.
+        delete: Ends and removes one.
+    """
+    now = time.time()
+    for job in found:
+        if job.age >= older_than and nobodys(job.tags, now):
+            yield Leftover("job", job.handle, job.age, partial(delete, job.handle))
+
+
+def objects(store: Store, older_than: float) -> Iterator[Leftover]:
+    """Yield what sessions that are nobody's have left in a store.
+
+    Args:
+        store: The store.
+        older_than: Only what is older than so many seconds.
+    """
+    now = time.time()
+    sessions: dict[str, list[StoredObject]] = {}
+    for found in store.list(ROOT):
+        name, inside, _ = found.key.removeprefix(ROOT).partition("/")
+        if inside:
+            sessions.setdefault(name, []).append(found)
+    for name, several in sessions.items():
+        prefix = f"{ROOT}{name}/"
+        age = max(found.age for found in several)
+        if age >= older_than and nobodys(_record(store, prefix), now):
+            remove = partial(_remove, store, prefix)
+            yield Leftover("objects", store.where(prefix), age, remove)
+
+
+def _record(store: Store, prefix: str) -> dict[str, str]:
+    """Return what says whose a session's objects are."""
+    try:
+        record: Any = json.loads(store.get(f"{prefix}{OWNER}"))
+        return {str(name): str(value) for name, value in record.items()}
+    except (KeyError, ValueError, AttributeError):
+        return {}
+
+
+def _remove(store: Store, prefix: str) -> None:
+    record = f"{prefix}{OWNER}"
+    store.delete([each.key for each in store.list(prefix) if each.key != record])
+    store.delete([record])

@@ -1,0 +1,98 @@
+"""Objects by address: read and written by who has nothing but the standard library."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import random
+import sys
+import time
+import urllib.error
+import urllib.request
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any, Callable
+
+_TRIES = 6
+_PAUSE = 0.2  # seconds before the second try; doubled each time
+_PATIENCE = 60.0  # seconds without a byte
+_FILE = "file://"
+_PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
+
+
+class TransportError(Exception):
+    """An object that can't be read or written; says which, without its secrets."""
+
+
+def get(url: str, digest: str = "") -> bytes:
+    """Return an object.
+
+    Args:
+        url: A ``file:`` or ``http(s):`` address.
+        digest: Its SHA-256 in hexadecimal digits; empty for any.
+
+    Raises:
+        TransportError: It can't be had, or is another.
+    """
+    data: bytes = _tried(lambda: _read(url), "read", url)
+    if digest and hashlib.sha256(data).hexdigest() != digest:
+        raise TransportError(f"{shown(url)} is not what was put there: it was changed")
+    return data
+
+
+def put(url: str, data: bytes) -> None:
+    """Write an object, whole or not at all.
+
+    Raises:
+        TransportError: It can't be written.
+    """
+    _tried(lambda: _write(url, data), "write", url)
+
+
+def shown(url: str) -> str:
+    """Return an address for people: what signs it is left out."""
+    return url.partition("?")[0]
+
+
+def _read(url: str) -> bytes:
+    if url.startswith(_FILE):
+        with open(url[len(_FILE) :], "rb") as file:
+            return file.read()
+    with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
+        data: bytes = answer.read()
+        return data
+
+
+def _write(url: str, data: bytes) -> None:
+    if url.startswith(_FILE):
+        path = url[len(_FILE) :]
+        beside = f"{path}.{os.getpid()}.part"
+        with open(beside, "wb") as file:
+            file.write(data)
+        os.replace(beside, path)
+        return
+    headers = {"Content-Type": "application/octet-stream"}
+    request = urllib.request.Request(url, data, headers, method="PUT")
+    with urllib.request.urlopen(request, timeout=_PATIENCE):
+        pass
+
+
+def _tried(action: Callable[[], Any], verb: str, url: str) -> Any:
+    pause = _PAUSE
+    for left in reversed(range(_TRIES)):
+        try:
+            return action()
+        except (OSError, http.client.HTTPException) as error:
+            lasting = False
+            if isinstance(error, urllib.error.HTTPError):
+                lasting = error.code not in _PASSING
+                error.close()
+            if not left or lasting or url.startswith(_FILE):
+                text = f"can't {verb} {shown(url)}: {error}"
+                raise TransportError(text) from error
+            print(f"entangle: {verb} {shown(url)}: {error}", file=sys.stderr)
+        time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
+        pause *= 2
+    raise AssertionError

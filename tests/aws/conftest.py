@@ -1,0 +1,56 @@
+"""A stand-in for AWS for the tests of a module, and an account in it."""
+
+import logging
+
+import boto3
+import pytest
+from aws_server import REGION, StandIn
+from docker_kit import engine_or_skip, image_or_skip
+
+from entangle.task import shutdown
+
+
+@pytest.fixture(scope="module")
+def aws_server():
+    engine = engine_or_skip()
+    image = image_or_skip(engine, "python:3.11")
+    server = StandIn(engine, image)
+    yield server
+    server.close()
+    engine.close()
+
+
+@pytest.fixture(autouse=True)
+def account(request, monkeypatch):
+    """Credentials, a region and an address, as the environment gives them to boto3."""
+    if "aws_server" in request.fixturenames:
+        server = request.getfixturevalue("aws_server")
+        for name, value in server.environment().items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
+        monkeypatch.setattr("entangle.aws._sdk._sessions", {})
+        logging.getLogger("werkzeug").setLevel(logging.WARNING)
+        yield REGION
+        shutdown()
+        server.rest()
+    else:
+        yield REGION
+
+
+@pytest.fixture
+def client(aws_server):
+    def made(service):
+        return boto3.client(service, region_name=REGION, endpoint_url=aws_server.url)
+
+    return made
+
+
+@pytest.fixture
+def role(client):
+    """The role that functions run in."""
+    iam = client("iam")
+    try:
+        iam.get_role(RoleName="entangle-lambda")
+    except iam.exceptions.NoSuchEntityException:
+        iam.create_role(RoleName="entangle-lambda", AssumeRolePolicyDocument="{}")

@@ -1,0 +1,106 @@
+"""The kit's suite on AWS's places, behind the stand-in."""
+
+import os
+
+import pytest
+
+from entangle.testing import ExecutorConformance, JobConformance
+
+pytestmark = [pytest.mark.integration, pytest.mark.process, pytest.mark.timeout(300)]
+IMAGE = "entangle-test/python:3.11"
+
+FARGATE = f"""
+from entangle.aws import _account, _fargate
+from entangle.backend import Pace
+
+class Quick(_fargate.FargateExecutor):
+    pace = Pace(0.1, 1.2, 1.0)
+    name = "fargate"
+
+executor = Quick(aws=_account.account(), ram="512MB", cpu=0.25, image={IMAGE!r})
+"""
+
+EC2 = """
+from entangle.aws import _account, _ec2
+from entangle.backend import Pace
+
+class Quick(_ec2.Ec2Executor):
+    pace = Pace(0.1, 1.2, 1.0)
+
+executor = Quick(aws=_account.account())
+"""
+
+
+@pytest.fixture
+def folder(aws_server, tmp_path):
+    """A folder that is in the containers, too."""
+    for path in (tmp_path, *tmp_path.parents):
+        if path.owner() == os.environ.get("USER", "root") and path.name.startswith(
+            "pyt"
+        ):
+            path.chmod(0o755)
+    tmp_path.chmod(0o777)
+    aws_server.folder = tmp_path
+    yield tmp_path
+    aws_server.folder = None
+
+
+class TestFargate(JobConformance):
+    """One ECS task for each call."""
+
+    patience = 90.0
+    most_bytes = 5_000_000
+    calls_at_once = 8
+    lifetime = 8.0
+
+    @pytest.fixture
+    def client(self, aws_server, client, folder):
+        client("ecs").create_cluster(clusterName="default")
+        yield FARGATE
+        aws_server.rest()
+
+    @pytest.fixture
+    def folder(self, folder):
+        return folder
+
+
+class TestEc2(JobConformance):
+    """One instance for each call."""
+
+    patience = 90.0
+    most_bytes = 5_000_000
+    calls_at_once = 8
+    lifetime = 8.0
+
+    @pytest.fixture
+    def client(self, aws_server, folder):
+        yield EC2
+        aws_server.rest()
+
+    @pytest.fixture
+    def folder(self, folder):
+        return folder
+
+
+class TestLambda(ExecutorConformance):
+    """One invocation for each call."""
+
+    patience = 60.0
+    most_bytes = 5_000_000
+    calls_at_once = 8
+
+    @pytest.fixture
+    def executor(self, aws_server, client, role, folder):
+        from entangle.aws._account import account
+        from entangle.aws._lambda import LambdaExecutor
+
+        client("s3").create_bucket(Bucket="conformance")
+        with LambdaExecutor(
+            aws=account(), memory=256, timeout=60, bucket="conformance"
+        ) as executor:
+            yield executor
+        aws_server.rest()
+
+    @pytest.fixture
+    def folder(self, folder):
+        return folder

@@ -1,0 +1,244 @@
+"""Parts of entangle-aws that need neither AWS nor a stand-in."""
+
+import itertools
+import json
+import pickle
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from entangle.aws import AwsError, RemoteFunctionError, aws, ec2, fargate, lmbda
+from entangle.aws._account import account
+from entangle.aws._prices import VARIABLE, Prices
+from entangle.aws._sizes import _PAIRS, fitted
+from entangle.aws.errors import translated
+from entangle.errors import CompositionError, OptionError, PlaceBusyError
+from entangle.process import process
+from entangle.thread import thread
+
+SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
+
+
+# -- sizes -----------------------------------------------------------------------------
+
+
+@given(st.sampled_from(sorted(_PAIRS)), st.integers(1, 130 * 1024))
+def test_a_size_is_one_that_fargate_has(cpu, megabytes):
+    """And the least that has what is asked for."""
+    least, most, step = _PAIRS[cpu]
+    if megabytes > most * 1024:
+        with pytest.raises(ValueError, match="take more vCPUs"):
+            fitted(f"{megabytes}MB", cpu)
+        return
+    size = fitted(f"{megabytes}MB", cpu)
+    assert least <= size.memory <= most
+    assert (size.memory - least) % step == 0
+    assert size.memory * 1024 >= megabytes
+    assert size.memory == least or (size.memory - step) * 1024 < megabytes
+    assert bool(size.raised) == (size.memory * 1024 > megabytes)
+
+
+@pytest.mark.parametrize(
+    ("ram", "cpu", "expected"),
+    [
+        ("", "", (0.25, 0.5, "X86_64")),
+        ("2GB", 4, (4.0, 8.0, "X86_64")),
+        ("2GB", "Xeon", (0.25, 2.0, "X86_64")),
+        ("3GB", "Graviton", (0.5, 3.0, "ARM64")),
+        ("512MB", "ARM64", (0.25, 0.5, "ARM64")),
+        ("8 GiB", "epyc", (1.0, 8.0, "X86_64")),
+        ("120GB", "x86_64", (16.0, 120.0, "X86_64")),
+        ("", 2, (2.0, 4.0, "X86_64")),
+    ],
+)
+def test_sizes_by_words_and_numbers(ram, cpu, expected):
+    assert tuple(fitted(ram, cpu))[:3] == expected
+
+
+def test_memory_that_is_raised_is_said():
+    with pytest.warns(UserWarning, match="raised to 8 GB") as caught:
+        fargate(ram="2GB", cpu=4)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("options", "listed"),
+    [
+        ({"cpu": 3}, "0.25, 0.5, 1, 2, 4, 8, 16"),
+        ({"cpu": "Pentium"}, "Xeon, EPYC, Graviton"),
+        ({"ram": "many"}, "'2GB' or '512MB'"),
+        ({"ram": "9GB", "cpu": 1}, "2 to 8 GB"),
+        ({"ram": "200GB"}, "120 GB at most"),
+    ],
+)
+def test_sizes_that_there_are_not(options, listed):
+    with pytest.raises(OptionError, match=listed):
+        fargate(**options)
+
+
+# -- who you are -----------------------------------------------------------------------
+
+
+def test_an_account_shows_no_secret():
+    made = account(keys=["AKIA", SECRET], region="eu-west-1")
+    decorated = aws(keys=["AKIA", SECRET])(lmbda(memory=256)(abs))
+    for shown in (repr(made), str(made), repr(decorated), str(decorated(1).plan())):
+        assert SECRET not in shown
+        assert "AKIA" not in shown
+
+
+@pytest.mark.parametrize("keys", [["one"], ["a", ""], ["a", "b", "c", "d"]])
+def test_keys_that_are_none(keys):
+    with pytest.raises(Exception, match="access key"):
+        account(keys=keys)
+
+
+def test_keys_and_profile():
+    with pytest.raises(ValueError, match="exclude each other"):
+        account(keys=["a", "b"], profile="c")
+
+
+def test_any_order_of_decorators():
+    """Every permutation of a stack says the same."""
+
+    def body():
+        return 1
+
+    stack = [process(retry=1), aws(region="eu-west-1"), ec2(ami="ami-12345")]
+    specs = set()
+    for order in itertools.permutations(stack):
+        made = body
+        for decorator in order:
+            made = decorator(made)
+        (entry,) = made().plan().tasks
+        specs.add((entry.place, tuple(sorted(entry.asks))))
+    assert len(specs) == 1
+
+
+def test_two_places_exclude_each_other():
+    with pytest.raises(CompositionError):
+        lmbda(memory=256)(ec2(abs))
+    with pytest.raises(CompositionError):
+        thread(fargate(abs))
+
+
+# -- what AWS refuses ------------------------------------------------------------------
+
+
+class RefusalError(Exception):
+    def __init__(self, code, message="no", operation="RunTask"):
+        super().__init__(message)
+        self.response = {"Error": {"Code": code, "Message": message}}
+        self.operation_name = operation
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "said"),
+    [
+        ("ExpiredTokenException", "", "have expired"),
+        ("UnrecognizedClientException", "bad token", "not valid"),
+        ("InvalidSignatureException", "", "not valid"),
+        ("AccessDeniedException", "", "ecs:RunTask is not allowed"),
+        (
+            "AccessDenied",
+            "User: x is not authorized to perform: iam:PassRole on resource: y",
+            "iam:PassRole is not allowed",
+        ),
+        ("ClusterNotFoundException", "Cluster not found.", "Cluster not found"),
+    ],
+)
+def test_refusals_say_what_to_do(code, message, said):
+    error = translated(RefusalError(code, message), "ecs", "cluster default")
+    assert isinstance(error, AwsError)
+    assert said in str(error)
+    assert error.resource == "cluster default"
+    assert error.resource in str(error)
+    assert error.code == code
+    copied = pickle.loads(pickle.dumps(error))
+    assert (copied.service, copied.action) == ("ecs", error.action)
+
+
+def test_the_missing_action_is_an_attribute():
+    text = "is not authorized to perform: lambda:InvokeFunction because"
+    error = translated(RefusalError("AccessDeniedException", text), "lambda", "f")
+    assert error.action == "lambda:InvokeFunction"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        *("ThrottlingException", "TooManyRequestsException", "SlowDown"),
+        *("InsufficientInstanceCapacity", "VcpuLimitExceeded"),
+        *("ServiceQuotaExceededException", "RequestLimitExceeded"),
+    ],
+)
+def test_what_passes_is_tried_again(code):
+    assert isinstance(translated(RefusalError(code), "ec2", "t3.small"), PlaceBusyError)
+
+
+def test_a_network_is_no_refusal():
+    assert translated(ConnectionError("unreachable"), "ecs", "") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message"),
+    [
+        (b'{"errorType": "E", "errorMessage": "m"}', "E", "m"),
+        (b'{"errorMessage": "m"}', "", "m"),
+        (b'"text"', "", "text"),
+        (b"\xff no json", "", "� no json"),
+        (b"[1]", "", "[1]"),
+    ],
+)
+def test_whatever_a_function_says_of_its_error(said, kind, message):
+    error = RemoteFunctionError("f", said)
+    assert (error.type_name, error.message) == (kind, message)
+
+
+# -- prices ----------------------------------------------------------------------------
+
+
+def test_prices_of_a_table_of_ones_own(tmp_path, monkeypatch):
+    table = {
+        "as_of": "today",
+        "regions": {
+            "here": {
+                "lambda": {"request": 1.0, "gb_second": {"x86_64": 2.0}},
+                "ec2": {"hour": {"t3.small": 3600.0}, "least_seconds": 60},
+            }
+        },
+    }
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(table))
+    monkeypatch.setenv(VARIABLE, str(path))
+    prices = Prices("here")
+    price = prices.lmbda(512, "x86_64")
+    assert (price.call, price.second) == (1.0, 1.0)
+    assert "list prices of here, today" in price
+    assert prices.ec2("t3.small").of(1.0) == 60.0
+    assert prices.fargate(1.0, 2.0, "X86_64") is None
+    assert prices.ec2("x9.huge") is None
+
+
+def test_a_region_that_is_not_in_the_table():
+    assert "list prices of us-east-1" in Prices("mars-north-1").fargate(1, 2, "ARM64")
+
+
+def test_plans_say_size_and_price():
+    plan = str(fargate(ram="1GB")(abs)(1).plan())
+    assert "0.25 vCPUs, 1 GB, X86_64, in cluster 'default'" in plan
+    assert "USD an hour" in plan
+    assert "an instance t3.small" in str(ec2(abs)(1).plan())
+
+
+def test_doctor_without_credentials(tmp_path, monkeypatch):
+    from entangle.aws import _doctor
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    found = list(_doctor.findings())
+    assert [each.verdict for each in found] == ["ok", "warn"]
+    assert "aws configure" in found[1].remedy

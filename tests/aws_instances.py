@@ -1,0 +1,104 @@
+"""Containers for EC2's instances: they run the user data, and end when it says so."""
+
+import base64
+import contextlib
+import io
+import tarfile
+import threading
+
+import docker.errors
+from moto.ec2.models import EC2Backend, instances
+
+# What the system's own would do: end all, which with its behaviour terminates it.
+SHUTDOWN = b"#!/bin/sh\nkill -TERM 1\n"
+CODES = {"pending": 0, "running": 16, "terminated": 48}
+
+
+class Instances:
+    """Runs what is asked of EC2 in containers, and tells moto how they are."""
+
+    def __init__(self, stand_in):
+        self._stand_in = stand_in
+        self._containers = {}
+        self._threads = []
+        self._lock = threading.Lock()
+        self.boots = True
+        stand_in.replace(EC2Backend, "run_instances", self._running)
+        stand_in.replace(instances.Instance, "terminate", self._terminating)
+
+    def _running(self, before):
+        def run_instances(backend, *args, **options):
+            reservation = before(backend, *args, **options)
+            for instance in reservation.instances:
+                self._set(instance, "pending")
+                thread = threading.Thread(target=self._run, args=(instance,))
+                thread.start()
+                with self._lock:
+                    self._threads.append(thread)
+            return reservation
+
+        return run_instances
+
+    def _terminating(self, before):
+        def terminate(instance, *args, **options):
+            result = before(instance, *args, **options)
+            self._stop(instance.id)
+            return result
+
+        return terminate
+
+    def _set(self, instance, name):
+        instance._state.name, instance._state.code = name, CODES[name]
+
+    def _stop(self, name):
+        with self._lock:
+            container = self._containers.get(name)
+        if container is not None:
+            with contextlib.suppress(docker.errors.APIError):
+                container.kill()
+
+    def _run(self, instance):
+        text = base64.b64decode(str(instance.user_data)) if instance.user_data else b""
+        container = self._stand_in.engine.containers.create(
+            self._stand_in.image,
+            ["/user-data"],
+            network_mode="host",
+            init=True,
+            volumes=self._stand_in.shared(),
+            labels=self._stand_in.labels,
+        )
+        files = io.BytesIO()
+        with tarfile.open(fileobj=files, mode="w") as archive:
+            for path, data in (("user-data", text), ("usr/bin/shutdown", SHUTDOWN)):
+                entry = tarfile.TarInfo(path)
+                entry.size, entry.mode = len(data), 0o755
+                archive.addfile(entry, io.BytesIO(data))
+        container.put_archive("/", files.getvalue())
+        with self._lock:
+            self._containers[instance.id] = container
+        gone = instance._state.name != "pending"
+        if self.boots and not gone:
+            container.start()
+            self._set(instance, "running")
+            container.wait()
+        elif not gone:
+            self._set(instance, "running")
+            return
+        container.remove(force=True)
+        self._set(instance, "terminated")
+
+    def kill(self):
+        """Take away what runs, as spot capacity is."""
+        for name in [*self._containers]:
+            self._stop(name)
+
+    def rest(self):
+        """End what runs and wait until all is told."""
+        self.kill()
+        for thread in self._threads:
+            thread.join(30)
+        for container in self._containers.values():
+            with contextlib.suppress(docker.errors.APIError):
+                container.remove(force=True)
+        self._threads.clear()
+        self._containers.clear()

@@ -1,0 +1,169 @@
+"""A stand-in for AWS: moto speaks for the service, containers do what it would run.
+
+On the client's side nothing is replaced: boto3 speaks HTTP to a server on the loopback.
+Behind it moto keeps the books; where the service would start something, a container of
+the local Docker Engine is started, from the very zip, task definition or user data that
+the client has sent. Internals of moto are used for that, so its version is fixed.
+"""
+
+import base64
+import contextlib
+import threading
+import time
+import uuid
+
+import moto.awslambda.models as lambda_models
+from aws_instances import Instances
+from aws_sandbox import LARGEST, Sandbox
+from aws_tasks import Tasks
+from moto.core import DEFAULT_ACCOUNT_ID
+from moto.logs.models import logs_backends
+from moto.moto_api import state_manager
+from moto.server import ThreadedMotoServer
+
+LABEL = "entangle-aws-test"
+REGION = "us-east-1"
+
+
+class StandIn:
+    """The server with all that it runs."""
+
+    def __init__(self, engine, image):
+        self.name = uuid.uuid4().hex[:8]
+        self.engine = engine
+        self.image = image
+        self.labels = {LABEL: self.name}
+        self.requests = []
+        self.refusals = []
+        self.folder = None
+        self._undo = []
+        self._warm = {}
+        self._unasked = []
+        self._lock = threading.Lock()
+        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._server.start()
+        self.url = "http://{}:{}".format(*self._server.get_host_and_port())
+        state_manager.set_transition(
+            "ecs::task", {"progression": "manual", "times": 10**9}
+        )
+        self.replace(lambda_models.LambdaFunction, "invoke", self._invoking)
+        self.tasks = Tasks(self)
+        self.instances = Instances(self)
+
+    def environment(self):
+        """Return the credentials that what runs here has."""
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_REGION": REGION,
+        }
+
+    def shared(self):
+        """Return the volume by which a test looks into what runs, if it wants to."""
+        if self.folder is None:
+            return {}
+        return {str(self.folder): {"bind": str(self.folder), "mode": "rw"}}
+
+    def replace(self, owner, name, make):
+        """Put something else into the place of one of moto's functions."""
+        before = getattr(owner, name)
+        setattr(owner, name, make(before))
+        self._undo.append((owner, name, before))
+
+    def log(self, group, stream, text):
+        """Write lines to CloudWatch's logs."""
+        backend = logs_backends[DEFAULT_ACCOUNT_ID][REGION]
+        backend.ensure_log_group(group)
+        with contextlib.suppress(Exception):
+            backend.create_log_stream(group, stream)
+        now = int(time.time() * 1000)
+        events = [{"timestamp": now, "message": line} for line in text.splitlines()]
+        if events:
+            backend.put_log_events(group, stream, events)
+
+    # -- Lambda ------------------------------------------------------------------------
+
+    def _invoking(self, before):
+        del before
+
+        def invoke(function, body, request, response):
+            event = body if isinstance(body, bytes) else (body or "{}").encode()
+            kind = request.get("x-amz-invocation-type", "RequestResponse")
+            if kind == "Event":
+                thread = threading.Thread(target=self._run, args=(function, event))
+                thread.start()
+                self._unasked.append(thread)
+                return b""
+            if len(event) > LARGEST:
+                raise lambda_models.InvalidParameterValueException(
+                    f"Request must be smaller than {LARGEST} bytes"
+                )
+            invocation, text = self._run(function, event)
+            if invocation.failed:
+                response["x-amz-function-error"] = "Unhandled"
+            if request.get("x-amz-log-type") == "Tail":
+                tail = text.encode()[-4096:]
+                response["x-amz-log-result"] = base64.b64encode(tail).decode()
+            return invocation.body
+
+        return invoke
+
+    def _run(self, function, event):
+        key = function.function_arn, function.code_sha_256
+        with self._lock:
+            warm = self._warm.setdefault(key, [])
+            sandbox = warm.pop() if warm else None
+        if sandbox is None:
+            sandbox = Sandbox(
+                self.engine,
+                self.image,
+                function,
+                self.environment(),
+                self.labels,
+                self.shared(),
+            )
+        invocation, new, alive = sandbox.invoke(event)
+        if alive and not invocation.failed:
+            with self._lock:
+                self._warm[key].append(sandbox)
+        else:
+            sandbox.close()
+        name = invocation.name
+        text = (
+            f"START RequestId: {name}\n{new.decode(errors='replace')}"
+            f"END RequestId: {name}\nREPORT RequestId: {name}\n"
+        )
+        stream = f"[$LATEST]{sandbox.container.id[:12]}"
+        self.log(function.logs_group_name, stream, text)
+        return invocation, text
+
+    def rest(self):
+        """End the sandboxes that wait for more: a test leaves nothing behind."""
+        self.tasks.rest()
+        self.instances.rest()
+        while self._unasked:
+            self._unasked.pop().join()
+        for warm in self._warm.values():
+            while warm:
+                warm.pop().close()
+
+    # -- end ---------------------------------------------------------------------------
+
+    def close(self):
+        """End everything that was started, and give moto back its own."""
+        for owner, name, before in reversed(self._undo):
+            setattr(owner, name, before)
+        self.rest()
+        for container in self.containers():
+            with contextlib.suppress(Exception):
+                container.remove(force=True)
+        self._server.stop()
+
+    def containers(self):
+        """Return the containers that were started here, and are not removed."""
+        label = f"{LABEL}={self.name}"
+        return self.engine.containers.list(
+            all=True, filters={"label": label}, ignore_removed=True
+        )
