@@ -1,6 +1,8 @@
 """A stand-in for AWS for the tests of a module, and an account in it."""
 
 import logging
+import os
+import socket
 
 import boto3
 import pytest
@@ -10,8 +12,21 @@ from docker_kit import engine_or_skip, image_or_skip
 from entangle.task import shutdown
 
 
+def _engine_answers():
+    """Look before the SDK does, which leaves its socket open where nobody answers."""
+    where = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    if not where.startswith("unix://"):
+        return
+    with socket.socket(socket.AF_UNIX) as probe:
+        try:
+            probe.connect(where.removeprefix("unix://"))
+        except OSError as error:
+            pytest.skip(f"no Docker Engine can be reached: {error}")
+
+
 @pytest.fixture(scope="module")
 def aws_server():
+    _engine_answers()
     engine = engine_or_skip()
     image = image_or_skip(engine, "python:3.11")
     server = StandIn(engine, image)
