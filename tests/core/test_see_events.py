@@ -358,6 +358,7 @@ def test_quick_calls_stay_together_while_somebody_observes(monkeypatch):
 
 def test_no_observer_no_notes(monkeypatch):
     monkeypatch.setenv("ENTANGLE_DISABLE_PLUGINS", "1")  # those that are installed
+
     def never(*_, **__):
         raise AssertionError
 

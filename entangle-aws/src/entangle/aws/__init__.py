@@ -7,9 +7,15 @@ from entangle.aws import aws, lmbda
 def crunch(seed: int) -> float: ...
 """
 
-from ._account import Account
-from .decorators import aws, ec2, fargate, lmbda
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from .errors import AwsError, RemoteFunctionError
+
+if TYPE_CHECKING:
+    from ._account import Account
+    from .decorators import aws, ec2, fargate, lmbda
 
 __all__ = [
     "Account",
@@ -20,3 +26,17 @@ __all__ = [
     "fargate",
     "lmbda",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is used: the plugin's module is in this package, and is imported
+    # wherever a run looks for plugins.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Account":
+        from ._account import Account
+
+        return Account
+    from . import decorators
+
+    return getattr(decorators, name)

@@ -13,7 +13,7 @@ What can go wrong on the way is a `DockerError`: `EngineError`, `ImageError`,
 
 from __future__ import annotations
 
-from entangle import backend
+from typing import TYPE_CHECKING, Any
 
 from ._errors import (
     ContainerError,
@@ -22,7 +22,10 @@ from ._errors import (
     ImageError,
     PackagesError,
 )
-from ._executor import DockerExecutor
+
+if TYPE_CHECKING:
+    from ._decorator import docker
+    from ._executor import DockerExecutor
 
 __all__ = [
     "ContainerError",
@@ -34,4 +37,16 @@ __all__ = [
     "docker",
 ]
 
-docker = backend.infrastructure(DockerExecutor)
+
+def __getattr__(name: str) -> Any:
+    # Imported when it is used: the plugin's module is in this package, and is imported
+    # wherever a run looks for plugins.
+    if name == "docker":
+        from ._decorator import docker
+
+        return docker
+    if name == "DockerExecutor":
+        from ._executor import DockerExecutor
+
+        return DockerExecutor
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
