@@ -119,6 +119,60 @@ def test_names_that_no_host_can_have(host):
 
 
 @pytest.fixture
+def deaf():
+    """An address that takes no connection and refuses none: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(("127.0.0.1", port))
+        yield port
+
+
+def test_many_addresses_that_do_not_answer(deaf, monkeypatch):
+    """All of them together have the time of one, and the last one some of it."""
+    resolve = socket.getaddrinfo
+
+    def many(host, *args, **kwargs):
+        if host != "many.test":
+            return resolve(host, *args, **kwargs)
+        hosts = [f"127.0.0.{last}" for last in range(1, 9)]
+        return [each for one in hosts for each in resolve(one, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", many)
+    with pytest.raises(RequestTimeoutError) as got:
+        get(f"http://many.test:{deaf}/", timeout=0.5)()()
+    assert got.value.elapsed < 2.0  # 4.0 if each had all of it
+
+
+def test_the_second_address_is_tried(monkeypatch):
+    resolve = socket.getaddrinfo
+    with serving() as server:
+
+        def two(host, *args, **kwargs):
+            hosts = ["127.0.0.2", "127.0.0.1"] if host == "two.test" else [host]
+            return [each for one in hosts for each in resolve(one, *args, **kwargs)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", two)
+        assert get(f"http://two.test:{server.port}/")()()
+        assert server.asked[0].headers["host"] == f"two.test:{server.port}"
+
+
+def test_a_dribbling_proxy():
+    """What comes before the request has its time, too."""
+    gone = threading.Event()
+    with serving(dribble(HEAD, b"X", gone)) as proxy, within(PATIENCE):
+        with pytest.raises(RequestTimeoutError, match="timeout of 0.4 s"):
+            get("https://127.0.0.1:9/", timeout=0.4, proxies={"https": proxy.url})()()
+        assert gone.wait(PATIENCE)
+
+
+@pytest.fixture
 def nobody():
     """A port of loopback that nobody listens at."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

@@ -1,5 +1,6 @@
 """No secret is ever shown: a canary, looked for in everything that comes out."""
 
+import html
 import io
 import json
 import logging
@@ -102,6 +103,47 @@ def test_errors_logs_and_events(way, handler, how, caplog):
     clean(caplog.text)
     assert seen
     clean("\n".join(map(repr, seen)))
+
+
+# What JSON, a page and the bytes of a body write otherwise than it is.
+WRITTEN = 'c4nary"\\/é <&>'
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": {"f": env("TOKEN")}},
+        {"json": env("TOKEN")},
+        {"data": {"f": env("TOKEN")}, "files": {"a": b"b"}},
+    ],
+)
+@pytest.mark.parametrize("like", ["sent", "php", "html", "readable"])
+def test_however_it_is_written(options, like, monkeypatch):
+    """A server may repeat what it was sent by its own rules."""
+    monkeypatch.setenv("TOKEN", WRITTEN)
+    written = {
+        "php": json.dumps(WRITTEN).replace("/", "\\/"),
+        "html": html.escape(WRITTEN),
+        "readable": json.dumps(WRITTEN, ensure_ascii=False),
+    }
+
+    def repeats(asked, _sock):
+        return answer(written.get(like, asked.body), status="400 Bad")
+
+    def made(**more):
+        return thread(request(url=server.url, method="PUT", **options, **more)(same))
+
+    with serving(repeats) as server:
+        with pytest.raises(EntangleError) as got:
+            made()()()
+        clean(str(got.value))
+        clean(got.value.body)
+        response = made(as_="response", raise_for_status=False)()()
+        assert response.request.body is None
+
+
+def same(data):
+    return data
 
 
 def text(data):

@@ -63,11 +63,13 @@ class Exchange:
         longest: The longest pause that a server may ask for, in seconds.
         limit: How many bytes the body may have.
         status: The status that came, if any.
+        ended: Whether the function has returned that looks at the body.
     """
 
     __slots__ = (
         "attempt",
         "clock",
+        "ended",
         "limit",
         "longest",
         "method",
@@ -96,6 +98,7 @@ class Exchange:
         self.longest = longest
         self.limit = limit
         self.status: int | None = None
+        self.ended = False
 
     def failure(self, error: BaseException) -> RequestError:
         """Return what to raise for an exception of the libraries below."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
 import threading
 import weakref
 from contextlib import suppress
@@ -19,9 +20,9 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from entangle.secrets import scrub
 
 from ._clock import Clock, current
+from ._shown import is_secret
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 # What is read of the body of a redirect, so that its connection can be used again.
@@ -33,6 +34,7 @@ _TELLS: Final = (
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUEST_METHOD"),
 )
 _HOSTS: Final = 64
+CONNECT: Final = 10.0  # seconds that an address has to accept a connection
 
 
 class _Timed(io.RawIOBase):
@@ -75,6 +77,39 @@ class _Punctual:
 
     _clock: Clock | None = None
 
+    def _new_conn(self) -> socket.socket:
+        """Connect to the host, or to the proxy, by the first address that accepts."""
+        this: Any = self
+        clock = self._clock = current.clock
+        if clock is None:
+            return self._connected()
+        host = this._dns_host  # noqa: SLF001 - the name as given
+        # Each would have all of the time; without any, what is below says why.
+        addresses = _addresses(host, this.port) or [host]
+        try:
+            for tried, address in enumerate(addresses[:-1]):
+                this.timeout = min(CONNECT, clock.left / (len(addresses) - tried))
+                this._dns_host = address  # noqa: SLF001 - the name as given
+                with suppress(urllib3.exceptions.HTTPError):
+                    return self._connected()
+            this.timeout = min(CONNECT, clock.left)
+            this._dns_host = addresses[-1]  # noqa: SLF001 - the name as given
+            return self._connected()
+        finally:
+            this._dns_host = host  # noqa: SLF001 - the name as given
+
+    def _connected(self) -> socket.socket:
+        below: Any = super()
+        sock: socket.socket = below._new_conn()  # noqa: SLF001 - the way to make others
+        if self._clock is not None:
+            # For what comes before the request: a proxy's answer, a handshake.
+            try:
+                sock.settimeout(self._clock.left)
+            except TimeoutError:
+                sock.close()
+                raise
+        return sock
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._clock = current.clock
         super().request(*args, **kwargs)  # type: ignore[misc]
@@ -92,6 +127,15 @@ class _Punctual:
         if self._clock is not None:
             sock = _Socket(sock, self._clock)
         return HTTPResponse(sock, *args, **kwargs)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host; none if it has none, or that makes no sense."""
+    family = urllib3.util.connection.allowed_gai_family()
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
+        return list(dict.fromkeys([str(place[0]) for *_, place in found]))
+    return []
 
 
 class _Plain(_Punctual, HTTPConnection):
@@ -207,7 +251,7 @@ def consumed(response: requests.Response, body: bytes) -> None:
 
 def private(name: str, value: object) -> bool:
     """Tell whether a header is for the host alone that it was meant for."""
-    if name.lower() in {"authorization", "cookie", "proxy-authorization"}:
+    if is_secret(name):
         return True
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return scrub(text) != text
