@@ -10,6 +10,7 @@ import threading
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import requests.adapters
@@ -174,6 +175,10 @@ class AbroadError(requests.RequestException):
     """A redirect to another host would take a secret in the body there."""
 
 
+class NowhereError(requests.RequestException):
+    """A redirect leads to what is no URL."""
+
+
 class Session(requests.Session):
     """A session that gives nothing away on redirects, and reads little of them."""
 
@@ -206,7 +211,13 @@ class Session(requests.Session):
         return {**found, "proxies": dict(found["proxies"])}
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
+        try:
+            target = super().get_redirect_target(resp)
+            if target is not None:
+                urlsplit(urljoin(str(resp.url), target)).port  # noqa: B018 - is checked
+        except ValueError:
+            resp.close()
+            raise NowhereError(response=resp) from None
         if target is not None:
             # Else all of it would be read, however much it is.
             body = b""
