@@ -252,10 +252,11 @@ def _opened(value: Any, stack: ExitStack) -> Any:
 
 
 def _content(value: Any, stack: ExitStack) -> Any:
+    given: Any = value
     if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    if not is_path(value):
-        kind = type(value).__qualname__
+        return bytes(given)
+    if not is_path(given):
+        kind = type(given).__qualname__
         raise TypeError(f"a file is given by its path or as bytes, not as {kind}")
     try:
         return stack.enter_context(Path(value).open("rb"))

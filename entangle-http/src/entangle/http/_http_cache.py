@@ -117,8 +117,9 @@ class _Caching(CacheControlAdapter, Punctual):  # pyright: ignore[reportIncompat
 
     controller: _Discreet
 
-    def build_response(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        response: Any = super().build_response(request, *args, **kwargs)
+    def build_response(self, *args: Any, **kwargs: Any) -> Any:
+        response: Any = super().build_response(*args, **kwargs)
+        request: Any = args[0]
         if request.method not in _SAFE and response.ok:
             self.controller.forget(request)
         return response

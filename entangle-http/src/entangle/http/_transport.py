@@ -17,6 +17,7 @@ import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import allowed_gai_family
 
 from entangle.secrets import scrub
 
@@ -132,7 +133,7 @@ class _Punctual:
 
 def _addresses(host: str, port: int) -> list[str]:
     """Return the addresses of a host; none if it has none, or that makes no sense."""
-    family = urllib3.util.connection.allowed_gai_family()
+    family = allowed_gai_family()
     with suppress(OSError, UnicodeError):
         found = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
         return list(dict.fromkeys([str(place[0]) for *_, place in found]))
@@ -232,11 +233,11 @@ class Session(requests.Session):
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
         # Typed or not, as the stubs that are installed say.
-        goes_abroad: Any = self.should_strip_auth
-        rebuild: Any = super().rebuild_auth
+        this: Any = self
+        below: Any = super()
         before: Any = response.request
         after: Any = prepared_request
-        if goes_abroad(before.url, after.url):
+        if this.should_strip_auth(before.url, after.url):
             for name, value in list(after.headers.items()):
                 if private(name, value):
                     del after.headers[name]
@@ -247,7 +248,7 @@ class Session(requests.Session):
                 text = body.decode("latin-1")
                 if scrub(text) != text:
                     raise AbroadError(response=response)
-        rebuild(prepared_request, response)
+        below.rebuild_auth(prepared_request, response)
 
 
 def consumed(response: requests.Response, body: bytes) -> None:
