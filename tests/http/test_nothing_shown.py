@@ -105,6 +105,20 @@ def test_errors_logs_and_events(way, handler, how, caplog):
     clean("\n".join(map(repr, seen)))
 
 
+def test_headers_that_cannot_be_parsed(caplog):
+    """The library warns of them, with what they are and how it came to that."""
+    caplog.set_level(logging.DEBUG)
+
+    def repeats(asked, sock):
+        given = asked.headers["authorization"]
+        sock.sendall(f"HTTP/1.1 200 OK\r\nno header {given}\r\n\r\n".encode())
+
+    with serving(repeats) as server:
+        thread(request(url=server.url, auth=env("TOKEN"))(text))()()
+    assert "Failed to parse headers" in caplog.text
+    clean(caplog.text)
+
+
 # What JSON, a page and the bytes of a body write otherwise than it is.
 WRITTEN = 'c4nary"\\/é <&>'
 

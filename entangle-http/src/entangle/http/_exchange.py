@@ -171,6 +171,13 @@ def _sent(
             str(prepared.url), given[0], True, *given[1:]
         )
     current.clock = clock
+    current.private = frozenset(
+        [
+            name.lower()
+            for name, value in order.headers.items()
+            if isinstance(value, Secret)
+        ]
+    )
     try:
         return session.send(
             prepared, timeout=(min(CONNECT, clock.left), clock.left), **settings

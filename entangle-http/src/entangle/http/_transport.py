@@ -7,6 +7,7 @@ import logging
 import os
 import socket
 import threading
+import traceback
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -263,7 +264,7 @@ def consumed(response: requests.Response, body: bytes) -> None:
 
 def private(name: str, value: object) -> bool:
     """Tell whether a header is for the host alone that it was meant for."""
-    if is_secret(name):
+    if is_secret(name) or name.lower() in current.private:
         return True
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return scrub(text) != text
@@ -273,6 +274,10 @@ class Quiet(logging.Filter):
     """Takes secrets out of what urllib3 logs of its requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            # A header that can't be parsed is told with its traceback.
+            told = "".join(traceback.format_exception(*record.exc_info))
+            record.exc_text, record.exc_info = scrub(told).rstrip("\n"), None
         text = record.getMessage()
         clean = scrub(text)
         if clean != text:
