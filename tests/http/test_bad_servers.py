@@ -76,7 +76,9 @@ def stay(sock):
 
 def drained(data):
     """Return how much there was, whatever it came in."""
-    return sum(map(len, data)) if isinstance(data, Iterator) else 0
+    if isinstance(data, Path):
+        return data.stat().st_size
+    return sum(map(len, data)) if isinstance(data, Iterator) else len(data)
 
 
 def dribble(begin, piece, gone):
@@ -116,6 +118,60 @@ def test_names_that_no_host_can_have(host):
     with pytest.raises(RequestError) as got:
         get(f"http://{host}/")()()
     assert isinstance(got.value, RequestError)
+
+
+@pytest.fixture
+def deaf():
+    """An address that takes no connection and refuses none: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("", 0))
+        listener.listen(0)
+        port = listener.getsockname()[1]
+        for _ in range(4):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                sock.connect(("127.0.0.1", port))
+        yield port
+
+
+def test_many_addresses_that_do_not_answer(deaf, monkeypatch):
+    """All of them together have the time of one."""
+    resolve = socket.getaddrinfo
+
+    def many(host, *args, **kwargs):
+        if host != "many.test":
+            return resolve(host, *args, **kwargs)
+        hosts = [f"127.0.0.{last}" for last in range(1, 201)]
+        return [each for one in hosts for each in resolve(one, *args, **kwargs)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", many)
+    # If each had all of the time, it would be 80 seconds.
+    with within(PATIENCE), pytest.raises(RequestTimeoutError):
+        get(f"http://many.test:{deaf}/", timeout=0.4)()()
+
+
+def test_the_second_address_is_tried(monkeypatch):
+    resolve = socket.getaddrinfo
+    with serving() as server:
+
+        def two(host, *args, **kwargs):
+            hosts = ["127.0.0.2", "127.0.0.1"] if host == "two.test" else [host]
+            return [each for one in hosts for each in resolve(one, *args, **kwargs)]
+
+        monkeypatch.setattr(socket, "getaddrinfo", two)
+        assert get(f"http://two.test:{server.port}/")()()
+        assert server.asked[0].headers["host"] == f"two.test:{server.port}"
+
+
+def test_a_dribbling_proxy():
+    """What comes before the request has its time, too."""
+    gone = threading.Event()
+    with serving(dribble(HEAD, b"X", gone)) as proxy, within(PATIENCE):
+        with pytest.raises(RequestTimeoutError, match="timeout of 0.4 s"):
+            get("https://127.0.0.1:9/", timeout=0.4, proxies={"https": proxy.url})()()
+        assert gone.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -295,13 +351,67 @@ def test_broken_gzip():
 
     failure(handler, BodyError, "can't be decompressed")
 
-    def cut(*_):
-        whole = gzip.compress(bytes(range(256)) * 500)
-        return answer(whole[: len(whole) // 2], Content_Encoding="gzip")
 
-    with serving(cut) as server, pytest.raises(RequestError) as got:
-        get(server.url, kind="json")()()
-    assert isinstance(got.value, BodyError)
+@pytest.mark.parametrize("kind", ["bytes", "chunks", "file"])
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "raw deflate"])
+def test_a_compressed_body_that_is_cut_off(coding, kind):
+    """Of the length that it says, so that nothing but its own end is missing."""
+    bits = {"gzip": 31, "deflate": 15, "raw deflate": -15}[coding]
+    squeezer = zlib.compressobj(9, wbits=bits)
+    whole = squeezer.compress(bytes(range(256)) * 500) + squeezer.flush()
+    name = coding.rpartition(" ")[2]
+    for length in (3, len(whole) // 2, len(whole) - 1):
+        answered = answer(whole[:length], Content_Encoding=name)
+        with serving(lambda *_, it=answered: it) as server:
+            with pytest.raises(BodyError, match="can't be decompressed: it is cut off"):
+                thread(request(url=server.url, as_=kind, retries=0)(drained))()()
+    with serving(lambda *_: answer(whole, Content_Encoding=name)) as server:
+        assert thread(request(url=server.url, as_=kind)(drained))()() == 128_000
+
+
+@pytest.mark.parametrize("end", [b"\0", b"\0" * 512, b"garbage", gzip.compress(b"b")])
+def test_what_may_follow_a_gzip(end):
+    body = gzip.compress(b"a") + end
+    with serving(lambda *_: answer(body, Content_Encoding="gzip")) as server:
+        assert get(server.url)()() == (2 if end.startswith(b"\x1f") else 1)
+
+
+def test_nothing_at_all_is_not_cut_off():
+    with serving(lambda *_: answer(Content_Encoding="gzip")) as server:
+        assert get(server.url)()() == 0
+        assert get(server.url, method="HEAD")()() == 0
+
+
+@pytest.mark.parametrize(
+    ("location", "error"),
+    [
+        ("http://[::1", "what is no URL"),
+        ("http://h:99999999/", "what is no URL"),
+        ("\xff", "what is no URL"),
+    ],
+)
+def test_redirects_to_what_is_no_url(location, error):
+    failure(
+        lambda *_: answer(status="302 Found", Location=location), RedirectError, error
+    )
+
+
+@pytest.mark.parametrize(
+    ("head", "error", "words"),
+    [
+        (b"Content-Length: 1\r\nContent-Length: 2", ConnectionFailedError, "no sense"),
+        (b"Transfer-Encoding: chunked", BodyError, "the body makes no sense"),
+        (b"Content-Type: a/b; charset=\0", BodyError, "not known here"),
+    ],
+)
+def test_what_the_server_has_said_wrong_is_not_ours(head, error, words):
+    """It is not "can't be sent"."""
+
+    def handler(_asked, sock):
+        sock.sendall(HEAD + head + b"\r\nConnection: close\r\n\r\n-5\r\nabc")
+        sock.shutdown(socket.SHUT_WR)
+
+    failure(handler, error, words)
 
 
 def bomb(mebibytes):

@@ -91,6 +91,27 @@ def test_what_has_not_changed_is_not_sent_again(says):
                 assert "if-none-match" not in asked.headers
 
 
+@pytest.mark.parametrize("tag", [{}, {"ETag": '"a"'}], ids=["plain", "ETag"])
+@pytest.mark.parametrize("says", ["no-cache, max-age=60", "max-age=60,No-Cache"])
+def test_no_cache_means_to_ask_each_time(says, tag):
+    """Whatever age is named beside it, and by whichever answer."""
+    with serving(numbered(Cache_Control=says, **tag)) as server:
+        found = [get(server)()() for _ in range(3)]
+        assert found == (["0"] * 3 if tag else ["0", "1", "2"])
+        assert len(server.asked) == 3
+
+
+@pytest.mark.parametrize("auth", [None, env("TOKEN")], ids=["public", "private"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+def test_what_was_changed_is_forgotten(method, auth, monkeypatch):
+    monkeypatch.setenv("TOKEN", "canary")
+    with serving(numbered(Cache_Control="max-age=60")) as server:
+        made = get(server, auth=auth)
+        assert [made()(), made()()] == ["0", "0"]
+        assert get(server, method=method, auth=auth)()() == "1"
+        assert made()() == "2"
+
+
 def test_stale_ones_are_asked_for_again():
     old = email.utils.formatdate(time.time() - 1000, usegmt=True)
 

@@ -1,5 +1,6 @@
 """No secret is ever shown: a canary, looked for in everything that comes out."""
 
+import html
 import io
 import json
 import logging
@@ -102,6 +103,61 @@ def test_errors_logs_and_events(way, handler, how, caplog):
     clean(caplog.text)
     assert seen
     clean("\n".join(map(repr, seen)))
+
+
+def test_headers_that_cannot_be_parsed(caplog):
+    """The library warns of them, with what they are and how it came to that."""
+    caplog.set_level(logging.DEBUG)
+
+    def repeats(asked, sock):
+        given = asked.headers["authorization"]
+        sock.sendall(f"HTTP/1.1 200 OK\r\nno header {given}\r\n\r\n".encode())
+
+    with serving(repeats) as server:
+        thread(request(url=server.url, auth=env("TOKEN"))(text))()()
+    assert "Failed to parse headers" in caplog.text
+    clean(caplog.text)
+
+
+# What JSON, a page and the bytes of a body write otherwise than it is.
+WRITTEN = 'c4nary"\\/é <&>'
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"json": {"f": env("TOKEN")}},
+        {"json": env("TOKEN")},
+        {"data": {"f": env("TOKEN")}, "files": {"a": b"b"}},
+    ],
+)
+@pytest.mark.parametrize("like", ["sent", "php", "html", "readable"])
+def test_however_it_is_written(options, like, monkeypatch):
+    """A server may repeat what it was sent by its own rules."""
+    monkeypatch.setenv("TOKEN", WRITTEN)
+    written = {
+        "php": json.dumps(WRITTEN).replace("/", "\\/"),
+        "html": html.escape(WRITTEN),
+        "readable": json.dumps(WRITTEN, ensure_ascii=False),
+    }
+
+    def repeats(asked, _sock):
+        return answer(written.get(like, asked.body), status="400 Bad")
+
+    def made(**more):
+        return thread(request(url=server.url, method="PUT", **options, **more)(same))
+
+    with serving(repeats) as server:
+        with pytest.raises(EntangleError) as got:
+            made()()()
+        clean(str(got.value))
+        clean(got.value.body)
+        response = made(as_="response", raise_for_status=False)()()
+        assert response.request.body is None
+
+
+def same(data):
+    return data
 
 
 def text(data):

@@ -1,11 +1,14 @@
 """What the plugin tells: of its libraries, and of traces."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import pytest
 import urllib3
 
+import entangle.http
 import entangle.run
 from entangle.http import request
 from entangle.http.plugin import entangle_doctor
@@ -31,6 +34,24 @@ def test_the_doctor_sees_an_overwritten_library(monkeypatch):
     assert found.verdict == "fail"
     assert "2.25.904 is what is imported" in found.text
     assert "urllib3-future" in found.remedy
+
+
+def test_the_plugin_is_light():
+    """Every run that looks for plugins imports it, whether it makes requests or not."""
+    code = (
+        "import sys, entangle.hooks, entangle.http.plugin\n"
+        "print([each for each in ('entangle.backend', 'requests', 'urllib') "
+        "if each in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    assert found.stdout == "[]\n"
+
+
+def test_names_that_are_not_there():
+    with pytest.raises(AttributeError, match="has no attribute 'requests'"):
+        entangle.http.requests  # noqa: B018 - it is looked up
 
 
 def test_requests_are_slices_of_their_nodes(server):

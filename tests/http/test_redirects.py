@@ -88,6 +88,53 @@ def test_a_secret_in_the_body_stays(elsewhere):
     assert CANARY not in str(elsewhere.asked)
 
 
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"json": {"key": env("TOKEN")}},
+        {"data": {"key": env("TOKEN")}, "files": {"a": b"b"}},
+    ],
+)
+def test_a_secret_that_the_body_writes_otherwise_stays(elsewhere, fixed, monkeypatch):
+    monkeypatch.setenv("TOKEN", 'c4nary"\\é')
+    with (
+        serving(sends_to(f"{elsewhere.url}/x", "307 Temporary Redirect")) as server,
+        pytest.raises(RedirectError, match="body holds a secret"),
+    ):
+        asks(server.url, method="POST", **fixed)()()
+    assert elsewhere.asked == []
+
+
+def test_the_shortest_secret_stays_too(elsewhere, monkeypatch):
+    """Though it is too short to be looked for in texts."""
+    monkeypatch.setenv("TOKEN", "zq7")
+    with serving(sends_to(f"{elsewhere.url}/there")) as server:
+        made = request(url=server.url, headers={"X-A": env("TOKEN")}, as_="response")
+        response = thread(made(same))()()
+        assert server.asked[0].headers["x-a"] == "zq7"
+        assert "x-a" not in response.json()["headers"]
+        assert response.history[0].request.headers["X-A"] == "…"
+
+
+def same(data):
+    return data
+
+
+def test_what_is_secret_by_its_name_stays_too(elsewhere):
+    """In a session of the user's own making, whose values nobody has named."""
+    from entangle.http._transport import Session
+
+    def mine():
+        session = Session()
+        session.headers["X-Api-Key"] = CANARY
+        return session
+
+    with serving(sends_to(f"{elsewhere.url}/there")) as server:
+        found = asks(server.url, session=mine)()()
+        assert "x-api-key" in server.asked[0].headers
+        assert "x-api-key" not in found["headers"]
+
+
 def test_cookies_stay(elsewhere):
     def handler(asked, _sock):
         location = f"{elsewhere.url}/there"

@@ -13,7 +13,7 @@ from http_kit import answer, serving
 
 from entangle.dataflow import dataflow
 from entangle.errors import CompositionError, FlowError, OptionError
-from entangle.http import RequestError, request
+from entangle.http import BodyError, RequestError, request
 from entangle.process import process
 from entangle.secrets import env
 from entangle.task import gather
@@ -128,7 +128,7 @@ def test_templates(server):
     assert two(1, b=2)()["target"] == "/1/2"
 
 
-@pytest.mark.parametrize("value", [None, "", ".", "..", {"x": 1}, [1], b"x"])
+@pytest.mark.parametrize("value", [None, "", ".", "..", {"x": 1}, [1], b"x", "\ud800"])
 def test_values_that_have_no_place_in_a_url(server, value):
     """None of them may lead to another place than was meant."""
     with pytest.raises(TypeError, match="can't be filled"):
@@ -444,6 +444,7 @@ BAD = {
     "Authorization must be str": {"headers": {"Authorization": b"password"}},
     "headers must be a mapping": {"headers": "password"},
     "sends no body": {"json": {"a": 1}},
+    "so json= means nothing": {"json": {}},
     "either json=": {"method": "POST", "json": {}, "data": {"a": "1"}},
     "mapping of fields": {"method": "POST", "files": {"a": b"b"}, "data": b"raw"},
     "timeout=0": {"timeout": 0},
@@ -452,6 +453,10 @@ BAD = {
     "max_bytes=0": {"max_bytes": 0},
     "rate='fast'": {"rate": "fast"},
     "rate='0/s'": {"rate": "0/s"},
+    "rate='10/0s'": {"rate": "10/0s"},
+    "rate='10/ms'": {"rate": "10/ms"},
+    "rate='10/sausages'": {"rate": "10/sausages"},
+    "rate='1/1.2.3s'": {"rate": "1/1.2.3s"},
     "as_ must be": {"as_": "xml"},
     "url must be str": {"url": 5},
     "our own session": {"http_cache": True, "session": requests.Session},
@@ -476,7 +481,14 @@ def test_options_that_make_no_sense(words, options):
 
 @pytest.mark.parametrize(
     ("text", "interval"),
-    [("10/s", 0.1), ("60/m", 1.0), ("1/hour", 3600), ("5/2s", 0.4), ("0.5/s", 2.0)],
+    [
+        ("10/s", 0.1),
+        ("60/m", 1.0),
+        ("1/hour", 3600),
+        ("5/2s", 0.4),
+        ("0.5/s", 2.0),
+        ("2 / 1.5 mins", 45),
+    ],
 )
 def test_rates(text, interval):
     from entangle.http._source import RequestSource
@@ -563,3 +575,49 @@ def test_proxies_of_the_environment(server, monkeypatch):
 
 def _target(data: dict[str, Any]):
     return data["target"]
+
+
+@pytest.mark.parametrize("given", [10**12, None, {"a": b"b"}, open])
+def test_files_that_are_none(server, given):
+    """Above all no number: bytes(n) would be that many zeros."""
+    made = asked(server, method="POST", files={"f": b"x"})
+    with pytest.raises(RequestError, match="by its path or as bytes, not as"):
+        made(f=given)()
+
+
+def test_a_mapping_in_the_query(server):
+    """The library would send its keys alone."""
+    with pytest.raises(RequestError, match="query can't say q=dict"):
+        asked(server)(q={"a": 1})()
+
+
+@pytest.mark.parametrize("name", ["self", "cls", "args", "kwargs", "source", "fn"])
+def test_parameters_have_any_name(server, name):
+    assert asked(server)(**{name: 1})()["target"] == f"/?{name}=1"
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_chunks_that_are_read_too_late(chunked, begun):
+    """An error, and never the end of a body that seems to be whole."""
+
+    def handler(_asked, sock):
+        if not chunked:
+            return answer(b"x" * 300_000)
+        sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        sock.sendall(b"5\r\nhello\r\n" * 10 + b"0\r\n\r\n")
+        return None
+
+    kept = []
+    with serving(handler) as server:
+
+        @thread
+        @request(url=server.url)
+        def keeps(chunks: Iterator[bytes]):
+            kept.append(chunks)
+            if begun:
+                next(chunks)
+
+        keeps()()
+        with pytest.raises(BodyError, match="the function has returned"):
+            next(kept[0])

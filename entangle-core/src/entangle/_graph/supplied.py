@@ -91,7 +91,7 @@ class Supplied:
         except TypeError as error:
             raise TypeError(f"{name}(): {error}") from None
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Have the argument supplied and call the function with it."""
         *values, attempt = args
         first, values = values[: self.leading], values[self.leading :]

@@ -13,11 +13,8 @@ name(id=7)()
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Any
 
-from entangle.backend import source
-
-from ._source import RequestSource
 from .errors import (
     BodyError,
     ConnectionFailedError,
@@ -27,6 +24,9 @@ from .errors import (
     StatusError,
     TooLargeError,
 )
+
+if TYPE_CHECKING:
+    from ._decorator import request
 
 __all__ = [
     "BodyError",
@@ -40,13 +40,12 @@ __all__ = [
 ]
 
 
-def _call(
-    value: object = None, after: object = None, /, **parameters: object
-) -> object:
-    """Stand for what calls look like: one value, or parameters by name.
+def __getattr__(name: str) -> Any:
+    # Imported when it is used: the plugin's module is in this package, and is imported
+    # wherever a run looks for plugins.
+    if name != "request":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._decorator import request
 
-    There are two values, since a method's instance is the first one to checkers.
-    """
-
-
-request: Final = source(RequestSource, name="request", calls_like=_call)
+    globals()[name] = request
+    return request

@@ -11,6 +11,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from urllib3.exceptions import DecodeError
+
 from ._failure import BodyProblemError, LargeBodyError
 from ._transport import consumed
 
@@ -54,6 +56,22 @@ def chunks(
         if exchange.clock.over:
             raise TimeoutError
         yield chunk
+    if _cut_off(response):
+        raise DecodeError("it is cut off")
+
+
+def _cut_off(response: requests.Response) -> bool:
+    """Tell whether a compressed body ends before its end, which nobody below minds."""
+    raw: Any = response.raw
+    decoder: Any = getattr(raw, "_decoder", None)
+    if decoder is None or not raw.tell():
+        return False
+    for each in getattr(decoder, "_decoders", [decoder]):
+        # After the first part of a gzip there may be anything.
+        first = getattr(each, "_state", 0) == 0
+        if first and getattr(getattr(each, "_obj", None), "eof", None) is False:
+            return True
+    return False
 
 
 def _at_once(response: requests.Response) -> Iterator[bytes]:
@@ -89,11 +107,11 @@ def text(response: requests.Response, body: bytes) -> str:
         # A signature at the begin is no part of the text.
         signed = codecs.lookup(charset).name == "utf-8"
         return body.decode("utf-8-sig" if signed else charset)
-    except LookupError:
-        problem = "which is not known here"
     except UnicodeError as error:
         start = error.start if isinstance(error, UnicodeDecodeError) else 0
         problem = f"and it is no {charset} at byte {start:,}"
+    except (LookupError, ValueError):
+        problem = "which is not known here"
     raise BodyProblemError(f"{said}, {problem}; ask for bytes, or for the response")
 
 

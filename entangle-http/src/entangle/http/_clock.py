@@ -61,7 +61,9 @@ class Clock:
 
 class _Current(threading.local):
     clock: Clock | None = None
+    # The names of headers that hold a secret, however short that is; in lower case.
+    private: frozenset[str] = frozenset()
 
 
-# The clock of the exchange that a thread is at.
+# What is to be known of the exchange that a thread is at, below.
 current: Final = _Current()

@@ -8,7 +8,6 @@ import re
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from urllib.parse import quote, quote_plus
 
 import requests
 import requests.auth
@@ -19,18 +18,18 @@ from entangle.secrets import HIDDEN, Secret, known, scrub
 
 from . import _body
 from ._clock import Clock, current
-from ._failure import Exchange
+from ._failure import BodyProblemError, Exchange
 from ._forms import is_mapping, is_path, is_several
+from ._read import read
 from ._shown import shown
 from ._trace import tell, trace_headers
-from ._transport import Session, private, sessions
+from ._transport import CONNECT, Session, private, sessions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Mapping
 
 log = logging.getLogger("entangle.http")
 
-CONNECT: Final = 10.0  # seconds that a host has to accept a connection
 _EXCERPT: Final = 2048
 _LEAST_ERROR: Final = 400
 _BREAK: Final = re.compile(r"[\r\n\0]")
@@ -124,7 +123,10 @@ def exchanged(order: Order, attempt: int) -> Generator[Any]:
             # Not where the other is being handled: it may show what is secret.
             raise failure
         clock.stop()
-        yield value
+        try:
+            yield value
+        finally:
+            exchange.ended = True
 
 
 def _value(order: Order, url: str, exchange: Exchange, stack: ExitStack) -> Any:
@@ -169,6 +171,13 @@ def _sent(
             str(prepared.url), given[0], True, *given[1:]
         )
     current.clock = clock
+    current.private = frozenset(
+        [
+            name.lower()
+            for name, value in order.headers.items()
+            if isinstance(value, Secret)
+        ]
+    )
     try:
         return session.send(
             prepared, timeout=(min(CONNECT, clock.left), clock.left), **settings
@@ -187,7 +196,9 @@ def _request(order: Order, url: str, stack: ExitStack) -> requests.Request:
         order.method,
         url,
         headers=headers,
-        params={name: _read(value) for name, value in order.params.items()},
+        params={
+            name: _read(_flat(name, value)) for name, value in order.params.items()
+        },
         json=_read(order.json),
         data=_read(order.data),
         files={name: _opened(value, stack) for name, value in order.files.items()},
@@ -220,14 +231,22 @@ def _auth(auth: Any) -> Any:
 def _read(value: Any) -> Any:
     """Return a value with its secrets read."""
     if isinstance(value, Secret):
-        text = value.value()
-        for form in (quote(text), quote(text, safe=""), quote_plus(text)):
-            known(form)
-        return text
+        return read(value)
     if is_mapping(value):
         return {name: _read(item) for name, item in value.items()}
     if is_several(value):
         return [_read(item) for item in value]
+    return value
+
+
+def _flat(name: str, value: Any) -> Any:
+    """Return a value of the query.
+
+    Raises:
+        TypeError: It is none; the keys alone would be sent.
+    """
+    if is_mapping(value):
+        raise TypeError(f"the query can't say {name}={type(value).__qualname__}")
     return value
 
 
@@ -240,8 +259,12 @@ def _opened(value: Any, stack: ExitStack) -> Any:
 
 
 def _content(value: Any, stack: ExitStack) -> Any:
-    if not is_path(value):
-        return bytes(value)
+    given: Any = value
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(given)
+    if not is_path(given):
+        kind = type(given).__qualname__
+        raise TypeError(f"a file is given by its path or as bytes, not as {kind}")
     try:
         return stack.enter_context(Path(value).open("rb"))
     except OSError as error:
@@ -264,10 +287,13 @@ def _guarded(response: requests.Response, exchange: Exchange) -> Iterator[bytes]
         failure: BaseException | None = None
         chunk = None
         try:
-            chunk = next(stream, None)
+            chunk = None if exchange.ended else next(stream, None)
         except Exception as error:  # noqa: BLE001 - as above
             failure = exchange.failure(error)
         exchange.clock.stop()
+        if exchange.ended:
+            late = "the function has returned, and its response with it: read before"
+            failure = exchange.failure(BodyProblemError(late))
         if failure is not None:
             raise failure
         if chunk is None:

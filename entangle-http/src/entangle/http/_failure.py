@@ -15,7 +15,7 @@ import urllib3.exceptions as below
 
 from entangle.secrets import scrub
 
-from ._transport import AbroadError
+from ._transport import AbroadError, NowhereError
 from .errors import (
     BodyError,
     ConnectionFailedError,
@@ -63,11 +63,13 @@ class Exchange:
         longest: The longest pause that a server may ask for, in seconds.
         limit: How many bytes the body may have.
         status: The status that came, if any.
+        ended: Whether the function has returned that looks at the body.
     """
 
     __slots__ = (
         "attempt",
         "clock",
+        "ended",
         "limit",
         "longest",
         "method",
@@ -96,6 +98,7 @@ class Exchange:
         self.longest = longest
         self.limit = limit
         self.status: int | None = None
+        self.ended = False
 
     def failure(self, error: BaseException) -> RequestError:
         """Return what to raise for an exception of the libraries below."""
@@ -110,6 +113,8 @@ class Exchange:
                 if isinstance(made, TooLargeError):
                     made.limit = int(self.limit)
                 return made
+        if isinstance(error, ValueError) and self.status is not None:
+            return self._made(BodyError, f"the body makes no sense: {_said(error)}")
         if isinstance(error, (ValueError, TypeError)) or _is_local(error):
             return self._made(RequestError, f"it can't be sent: {_said(error)}")
         reason = f"the connection broke: {_said(error)}"
@@ -240,6 +245,14 @@ def _abroad(_: BaseException) -> str:
     )
 
 
+def _nowhere(_: BaseException) -> str:
+    return "the server sends the request to what is no URL"
+
+
+def _senseless(error: BaseException) -> str:
+    return f"the server's answer makes no sense: {_said(error)}"
+
+
 def _schema(_: BaseException) -> str:
     return "only http:// and https:// can be requested"
 
@@ -259,6 +272,8 @@ _TABLE: Final[list[tuple[Any, type[RequestError], Callable[..., str], bool]]] = 
     (BodyProblemError, BodyError, str, False),
     (requests.TooManyRedirects, RedirectError, _too_many, False),
     (AbroadError, RedirectError, _abroad, False),
+    (NowhereError, RedirectError, _nowhere, False),
+    (below.InvalidHeader, ConnectionFailedError, _senseless, False),
     (below.DecodeError, BodyError, _unpacked, False),
     (ssl.SSLError, ConnectionFailedError, _certificate, False),
     (requests.exceptions.InvalidSchema, RedirectError, _schema, False),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
+import re
 import stat
 import time
 from contextlib import suppress
@@ -31,20 +32,28 @@ if TYPE_CHECKING:
 
 # Stands for an ETag where a server names a date alone.
 _DATED: Final = 'W/"entangle-dated"'
+_SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+_ASK_AGAIN: Final = re.compile(r"(?i)(^|[\s,])no-cache\b")
+_NEVER: Final = re.compile(r"(?i)(^|[\s,])no-store\b")
 _SALT: Final = "salt"
 _DAYS: Final = 30.0
 _DAY: Final = 86400.0
 _OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 
 
-class _Dated(BaseHeuristic):
-    """Has responses kept that say when they were last changed, to ask again by that."""
+class _Careful(BaseHeuristic):
+    """Has responses kept, and asked for again, where CacheControl by itself does not."""
 
     def update_headers(self, response: HTTPResponse) -> dict[str, str]:
         headers = response.headers
+        changed: dict[str, str] = {}
         if "last-modified" in headers and "etag" not in headers:
-            return {"etag": _DATED}
-        return {}
+            changed["etag"] = _DATED
+        told = headers.get("cache-control", "")
+        if _ASK_AGAIN.search(told) and not _NEVER.search(told):
+            # Else an age beside it would count.
+            changed["cache-control"] = "no-cache, max-age=0"
+        return changed
 
     def warning(self, response: HTTPResponse) -> None:
         """Say nothing: what is kept so is never used unasked."""
@@ -55,6 +64,11 @@ class _Discreet(CacheController):
     """Keeps what belongs to somebody apart from what belongs to others."""
 
     salt: bytes = b""
+
+    def forget(self, request: requests.PreparedRequest) -> None:
+        """Remove what is kept for the URL of a request that has changed it."""
+        for url in {str(request.url), str(self._keyed(request).url)}:
+            self.cache.delete(self.cache_url(url))
 
     def _keyed(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         """Return the request as the cache may know it."""
@@ -101,6 +115,15 @@ class _Discreet(CacheController):
 class _Caching(CacheControlAdapter, Punctual):  # pyright: ignore[reportIncompatibleMethodOverride]
     """Sends what is not kept, by connections that keep to their clock."""
 
+    controller: _Discreet
+
+    def build_response(self, *args: Any, **kwargs: Any) -> Any:
+        response: Any = super().build_response(*args, **kwargs)
+        request: Any = args[0]
+        if request.method not in _SAFE and response.ok:
+            self.controller.forget(request)
+        return response
+
 
 def caching_session() -> Session:
     """Make a session that keeps responses in the folder of this user's cache.
@@ -116,7 +139,7 @@ def caching_session() -> Session:
         _Caching,
         cache=FileCache(folder / "responses"),
         controller_class=controller,
-        heuristic=_Dated(),
+        heuristic=_Careful(),
     )
     return session_by(made)
 

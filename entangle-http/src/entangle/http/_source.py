@@ -30,7 +30,8 @@ _QUERIES: Final = frozenset({"GET", "HEAD"})
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _BREAK: Final = re.compile(r"[\r\n\0]")
 _RATE: Final = re.compile(
-    r"([0-9]+(?:\.[0-9]+)?)\s*/\s*(?:([0-9.]*)\s*)?(s|m|h|d)[a-z]*"
+    r"([0-9]+(?:\.[0-9]+)?)\s*/\s*([0-9]+(?:\.[0-9]+)?)?\s*"
+    r"(s|secs?|seconds?|m|mins?|minutes?|h|hours?|d|days?)"
 )
 _SECONDS: Final = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _IN_MEMORY: Final = 256 << 20
@@ -342,17 +343,20 @@ def _rate(text: str | None) -> Rate | None:
         return None
     found = _RATE.fullmatch(text.strip())
     calls = float(found[1]) if found else 0.0
-    if not found or not calls:
+    units = float(found[2] or 1) if found else 0.0
+    if not found or not calls or not units:
         raise ValueError(
             f"rate={text!r} is none: write it as '10/s', '100/m' or '5/2s'"
         )
-    return Rate(calls, float(found[2] or 1) * _SECONDS[found[3]])
+    return Rate(calls, units * _SECONDS[found[3][0]])
 
 
 def _check_body(*, method: str = "GET", **options: Any) -> None:
     if not _TOKEN.fullmatch(method):
         raise ValueError(f"method {method!r} is none")
-    bodies = [each for each in ("json", "data", "files") if options.get(each)]
+    bodies = [each for each in ("data", "files") if options.get(each)]
+    if options.get("json") is not None:
+        bodies.insert(0, "json")
     if method.upper() in _QUERIES and bodies:
         raise ValueError(
             f"{method.upper()} sends no body, so {bodies[0]}= means nothing: the query "

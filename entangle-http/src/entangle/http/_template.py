@@ -7,7 +7,7 @@ from string import Formatter
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, quote, urlsplit
 
-from entangle.secrets import Secret, known
+from entangle.secrets import Secret
 
 from ._forms import is_mapping, is_several
 from ._shown import is_secret, shown
@@ -119,9 +119,10 @@ def _quoted(name: str, value: Any) -> str:
         TypeError: It has no place there.
     """
     if isinstance(value, Secret):
-        text = quote(value.value(), safe="")
-        known(text)
-        return text
+        # Imported here: most URLs hold none.
+        from ._read import read
+
+        return quote(read(value), safe="")
     given: Any = value
     plain = isinstance(value, (bytes, set, type(None)))
     if plain or is_mapping(given) or is_several(given):
@@ -131,4 +132,9 @@ def _quoted(name: str, value: Any) -> str:
     if text in {"", ".", ".."}:
         # It would lead to another place than was meant.
         raise TypeError(f"{{{name}}} of the URL can't be filled with {text!r}")
-    return quote(text, safe="")
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise TypeError(
+            f"{{{name}}} of the URL can't be filled with {text!r}"
+        ) from None

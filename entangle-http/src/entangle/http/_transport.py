@@ -5,23 +5,27 @@ from __future__ import annotations
 import io
 import logging
 import os
+import socket
 import threading
+import traceback
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urljoin, urlsplit
 
 import requests
 import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.util.connection import allowed_gai_family
 
 from entangle.secrets import scrub
 
 from ._clock import Clock, current
+from ._shown import is_secret
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Callable
 
 # What is read of the body of a redirect, so that its connection can be used again.
@@ -33,6 +37,7 @@ _TELLS: Final = (
     *("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "REQUEST_METHOD"),
 )
 _HOSTS: Final = 64
+CONNECT: Final = 10.0  # seconds that an address has to accept a connection
 
 
 class _Timed(io.RawIOBase):
@@ -75,6 +80,39 @@ class _Punctual:
 
     _clock: Clock | None = None
 
+    def _new_conn(self) -> socket.socket:
+        """Connect to the host, or to the proxy, by the first address that accepts."""
+        this: Any = self
+        clock = self._clock = current.clock
+        if clock is None:
+            return self._connected()
+        host = this._dns_host  # noqa: SLF001 - the name as given
+        # Each would have all of the time; without any, what is below says why.
+        addresses = _addresses(host, this.port) or [host]
+        try:
+            for tried, address in enumerate(addresses[:-1]):
+                this.timeout = min(CONNECT, clock.left / (len(addresses) - tried))
+                this._dns_host = address  # noqa: SLF001 - the name as given
+                with suppress(urllib3.exceptions.HTTPError):
+                    return self._connected()
+            this.timeout = min(CONNECT, clock.left)
+            this._dns_host = addresses[-1]  # noqa: SLF001 - the name as given
+            return self._connected()
+        finally:
+            this._dns_host = host  # noqa: SLF001 - the name as given
+
+    def _connected(self) -> socket.socket:
+        below: Any = super()
+        sock: socket.socket = below._new_conn()  # noqa: SLF001 - the way to make others
+        if self._clock is not None:
+            # For what comes before the request: a proxy's answer, a handshake.
+            try:
+                sock.settimeout(self._clock.left)
+            except TimeoutError:
+                sock.close()
+                raise
+        return sock
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         self._clock = current.clock
         super().request(*args, **kwargs)  # type: ignore[misc]
@@ -92,6 +130,15 @@ class _Punctual:
         if self._clock is not None:
             sock = _Socket(sock, self._clock)
         return HTTPResponse(sock, *args, **kwargs)
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """Return the addresses of a host; none if it has none, or that makes no sense."""
+    family = allowed_gai_family()
+    with suppress(OSError, UnicodeError):
+        found = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
+        return list(dict.fromkeys([str(place[0]) for *_, place in found]))
+    return []
 
 
 class _Plain(_Punctual, HTTPConnection):
@@ -130,6 +177,10 @@ class AbroadError(requests.RequestException):
     """A redirect to another host would take a secret in the body there."""
 
 
+class NowhereError(requests.RequestException):
+    """A redirect leads to what is no URL."""
+
+
 class Session(requests.Session):
     """A session that gives nothing away on redirects, and reads little of them."""
 
@@ -162,7 +213,13 @@ class Session(requests.Session):
         return {**found, "proxies": dict(found["proxies"])}
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        target = super().get_redirect_target(resp)
+        try:
+            target = super().get_redirect_target(resp)
+            if target is not None:
+                urlsplit(urljoin(str(resp.url), target)).port  # noqa: B018 - is checked
+        except ValueError:
+            resp.close()
+            raise NowhereError(response=resp) from None
         if target is not None:
             # Else all of it would be read, however much it is.
             body = b""
@@ -177,11 +234,11 @@ class Session(requests.Session):
         self, prepared_request: requests.PreparedRequest, response: requests.Response
     ) -> None:
         # Typed or not, as the stubs that are installed say.
-        goes_abroad: Any = self.should_strip_auth
-        rebuild: Any = super().rebuild_auth
+        this: Any = self
+        below: Any = super()
         before: Any = response.request
         after: Any = prepared_request
-        if goes_abroad(before.url, after.url):
+        if this.should_strip_auth(before.url, after.url):
             for name, value in list(after.headers.items()):
                 if private(name, value):
                     del after.headers[name]
@@ -192,7 +249,7 @@ class Session(requests.Session):
                 text = body.decode("latin-1")
                 if scrub(text) != text:
                     raise AbroadError(response=response)
-        rebuild(prepared_request, response)
+        below.rebuild_auth(prepared_request, response)
 
 
 def consumed(response: requests.Response, body: bytes) -> None:
@@ -207,7 +264,7 @@ def consumed(response: requests.Response, body: bytes) -> None:
 
 def private(name: str, value: object) -> bool:
     """Tell whether a header is for the host alone that it was meant for."""
-    if name.lower() in {"authorization", "cookie", "proxy-authorization"}:
+    if is_secret(name) or name.lower() in current.private:
         return True
     text = value.decode("latin-1") if isinstance(value, bytes) else str(value)
     return scrub(text) != text
@@ -217,6 +274,10 @@ class Quiet(logging.Filter):
     """Takes secrets out of what urllib3 logs of its requests."""
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.exc_info:
+            # A header that can't be parsed is told with its traceback.
+            told = "".join(traceback.format_exception(*record.exc_info))
+            record.exc_text, record.exc_info = scrub(told).rstrip("\n"), None
         text = record.getMessage()
         clean = scrub(text)
         if clean != text:
