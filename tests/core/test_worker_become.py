@@ -11,13 +11,13 @@ import types
 import pytest
 from worker_kit import PAGE, Caller, double
 
-from entangle._worker import frames
+from entangle._worker import frames, guarded
 from entangle._worker import main as worker
 
 
 def test_descriptors_move_out_of_reach():
     read, write = os.pipe()
-    high = worker._out_of_reach(read)
+    high = guarded.out_of_reach(read)
     try:
         assert high >= 48
         os.write(write, b"x")
@@ -34,8 +34,8 @@ def test_descriptors_stay_where_no_higher_one_may_be_had(monkeypatch):
     def refuse(*_):
         raise OSError
 
-    monkeypatch.setattr(worker.fcntl, "fcntl", refuse)
-    assert worker._out_of_reach(7) == 7
+    monkeypatch.setattr(guarded.fcntl, "fcntl", refuse)
+    assert guarded.out_of_reach(7) == 7
 
 
 BECOME = """

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
-    from entangle._job_errors import (
+    from entangle._place_errors import (
         BudgetExceededError,
         JobError,
         JobLostError,
         PlaceBusyError,
+        PlaceError,
         UntrustedResultError,
     )
 
@@ -532,28 +533,6 @@ class PictureError(EntangleError, ValueError):
         self.calls = calls
 
 
-class PlaceError(EntangleError):
-    """A place where calls can't be run: nothing was begun there.
-
-    Attributes:
-        place: What the place is called.
-        reason: What is wrong, and what to do about it.
-        said: The last lines that it has said, if any.
-    """
-
-    def __init__(self, *, place: str, reason: str, said: str = "") -> None:
-        """Build the message from the name of the place, the reason and its words."""
-        text = f"no calls can be run in {place}: {reason}"
-        if said:
-            text += "\nThe last that it said:\n" + "\n".join(
-                f"  {line}" for line in said.splitlines()
-            )
-        super().__init__(text)
-        self.place = place
-        self.reason = reason
-        self.said = said
-
-
 class PluginError(EntangleError):
     """A plugin that is missing, broken, or in another's way.
 
@@ -600,15 +579,15 @@ class PlatformError(EntangleError, ImportError):
 _ELSEWHERE = frozenset(
     (
         *("BudgetExceededError", "JobError", "JobLostError"),
-        *("PlaceBusyError", "UntrustedResultError"),
+        *("PlaceBusyError", "PlaceError", "UntrustedResultError"),
     )
 )
 
 
 def __getattr__(name: str) -> Any:
-    """Import the errors of places that few programs use."""
+    """Import the errors of places elsewhere, which few programs use."""
     if name in _ELSEWHERE:
         from importlib import import_module
 
-        return getattr(import_module("entangle._job_errors"), name)
+        return getattr(import_module("entangle._place_errors"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -16,7 +16,6 @@ from __future__ import annotations
 import _pickle as pickle
 import _socket
 import _thread
-import fcntl
 import os
 import select
 import sys
@@ -31,6 +30,7 @@ from . import (
     failures,
     frames,
     functions,
+    guarded,
     mains,
     native,
     page,
@@ -65,12 +65,10 @@ SHOWN = 16  # what it returns is to be said in a few words, too
 # A process can't be forked and waited for in less: 30 us is a third of a fork.
 LEAST_FORK_NS = 30_000
 QUICK_NS = 50_000  # what takes longer is not worth making wait for others
-_SEAL_FUTURE_WRITE = 0x10  # has a name since Python 3.13
 _LOOK = 0.01  # seconds after which who waits for another thread looks by himself
 BROKEN_STREAM = 71  # exit code: this worker's descriptors were closed or damaged
 
 _STANDARD = range(3)  # the descriptors that every program has
-_HIGH = (960, 224, 48)
 _NOTHING: Mapping[str, Any] = {}
 
 current: Worker | None = None  # of this process; None in a process that is none
@@ -517,7 +515,7 @@ def become(
     """
     *streams, shared, tokens = descriptors
     memory = mmap(shared, 0)
-    _seal(shared)
+    guarded.seal(shared)
     os.close(shared)
     worker = establish((*streams, tokens), memory, overrides, problem)
     pieces.Source.ask = worker.space.ask
@@ -549,9 +547,9 @@ def establish(
     for descriptor in (null, out, err):
         if descriptor not in _STANDARD:
             os.close(descriptor)
-    sock = _socket.socket(fileno=_out_of_reach(stream))
+    sock = _socket.socket(fileno=guarded.out_of_reach(stream))
     sock.setblocking(True)
-    tokens = _out_of_reach(tokens)
+    tokens = guarded.out_of_reach(tokens)
     for standard in (sys.stdout, sys.stderr):
         # Other programs' modules put other things there, or nothing.
         reconfigure = getattr(standard, "reconfigure", None)
@@ -579,27 +577,3 @@ def serve(worker: Worker) -> None:
     except (frames.ProtocolError, OSError):
         os._exit(BROKEN_STREAM)
     _flush()
-
-
-def _seal(shared: int) -> None:
-    """Let the page change through its mapping alone, which keeps a descriptor open."""
-    try:
-        fcntl.fcntl(shared, fcntl.F_ADD_SEALS, _SEAL_FUTURE_WRITE)
-    except (AttributeError, OSError):
-        pass  # before Linux 5.1: a body that writes there deceives the caller
-
-
-def _out_of_reach(descriptor: int) -> int:
-    """Move a descriptor above those that closing a range usually hits.
-
-    Returns:
-        Its new number; the old one where the process may not have one so high.
-    """
-    for least in _HIGH:
-        try:
-            high = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, least)
-        except OSError:
-            continue  # beyond what this process may open
-        os.close(descriptor)
-        return high
-    return descriptor

@@ -1,8 +1,30 @@
-"""The errors of places for jobs, which `entangle.errors` offers with all others."""
+"""The errors of places elsewhere, which `entangle.errors` offers with all others."""
 
 from __future__ import annotations
 
 from entangle.errors import EntangleError, ProcessTerminatedException
+
+
+class PlaceError(EntangleError):
+    """A place where calls can't be run: nothing was begun there.
+
+    Attributes:
+        place: What the place is called.
+        reason: What is wrong, and what to do about it.
+        said: The last lines that it has said, if any.
+    """
+
+    def __init__(self, *, place: str, reason: str, said: str = "") -> None:
+        """Build the message from the name of the place, the reason and its words."""
+        text = f"no calls can be run in {place}: {reason}"
+        if said:
+            text += "\nThe last that it said:\n" + "\n".join(
+                f"  {line}" for line in said.splitlines()
+            )
+        super().__init__(text)
+        self.place = place
+        self.reason = reason
+        self.said = said
 
 
 class JobError(EntangleError):
