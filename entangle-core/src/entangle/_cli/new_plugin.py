@@ -11,6 +11,7 @@ from string import Template
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .exits import OK, UsageError
+from .main import examples
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -71,6 +72,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 def configure(parser: ArgumentParser) -> None:
     """Declare the arguments of `entangle new-plugin`."""
+    examples(parser, "new-plugin podman", "new-plugin batch --kind executor")
     parser.epilog = EPILOG
     parser.add_argument("name", metavar="NAME", help="the name of the decorator")
     parser.add_argument(
