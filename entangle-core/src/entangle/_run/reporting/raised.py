@@ -92,8 +92,9 @@ def message_of(error: BaseException, known: str = "") -> Iterator[str]:
     yield from (cut(line, 2 * WIDTH) for line in lines[1:_LINES])
     if len(lines) > _LINES:
         yield f"… {len(lines) - _LINES:,} more lines"
-    if isinstance(error, BaseExceptionGroup):
-        members: tuple[BaseException, ...] = error.exceptions
+    if issubclass(kind, BaseExceptionGroup):
+        group: Any = error
+        members: tuple[BaseException, ...] = group.exceptions
         yield from (f"  {_one_line(each)}" for each in members[:_MEMBERS])
         if len(members) > _MEMBERS:
             yield f"  … {len(members) - _MEMBERS:,} more errors"
@@ -115,7 +116,7 @@ def _notes(error: BaseException, known: str) -> list[list[str]]:
 def causes_of(error: BaseException) -> Iterator[str]:
     """Show earlier attempts, and what it was raised from, a line each."""
     seen = {id(error)}
-    each: BaseException | None = error
+    each: BaseException = error
     for _ in range(_CAUSES):
         following = cause_of(each)
         word = "because of"
