@@ -219,6 +219,28 @@ def test_a_damaged_log(history, capsys):
     assert "unreadable" in run(capsys, "runs")[1]
 
 
+@pytest.mark.parametrize("time", [float("nan"), float("inf"), 10**400, 1e300])
+def test_a_log_of_no_date(history, capsys, time):
+    """A begin that is none is damage as any other."""
+    path = history / RUN / folders.LOG
+    head, _, rest = path.read_text().partition("\n")
+    path.write_text(line(json.loads(head) | {"time": time}) + rest)
+    code, out, err = run(capsys, "show", RUN)
+    assert code == 0
+    assert "✓ total" in out
+    assert "1 lines of the log can't be read" in err
+    assert run(capsys, "runs")[0] == 0
+
+
+def test_a_run_of_unknown_size(history, capsys):
+    """`as_completed` begins a run without knowing how many nodes will come."""
+    path = history / RUN / folders.LOG
+    head, _, rest = path.read_text().partition("\n")
+    path.write_text(line(json.loads(head) | {"nodes": 0}) + rest)
+    (row,) = [row for row in run(capsys, "runs")[1].splitlines() if RUN in row]
+    assert not re.search(r"  0  ", row)
+
+
 def test_a_folder_that_is_none(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     code, _, err = run(capsys, "runs", "--folder", str(tmp_path / "file"))

@@ -44,6 +44,16 @@ def runs_itself():
 def leaves():
     sys.exit(7)
 
+def surrogate():
+    return "é\\ud800"
+
+class Mute:
+    def __str__(self):
+        raise RuntimeError("no words")
+
+def mute():
+    return Mute()
+
 VALUE = 7
 result = double(double(1))
 
@@ -85,6 +95,31 @@ def entangle(*arguments):
 def test_value_on_stdout(program, name, constants, out):
     """The value is printed after what the tasks printed; None prints nothing."""
     assert entangle("run", f"{program}{name}", *constants) == (OK, out, "")
+
+
+def test_a_value_that_cannot_be_written(program, monkeypatch):
+    """What stdout can't write is escaped, a value without text is told of."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    assert entangle("run", f"{program}:surrogate") == (OK, "\\xe9\\ud800\n", "")
+    code, out, err = entangle("run", f"{program}:mute")
+    assert (code, out) == (NODE_FAILED, "")
+    assert "a Mute, has no text" in err
+    assert "RuntimeError: no words" in err
+
+
+def test_a_full_disk(program):
+    """That stdout can't be written is said, without a traceback of ours."""
+    for command in ("run", "graph"):
+        with open("/dev/full", "w", encoding="utf-8") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "entangle", command, program],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == NODE_FAILED
+        assert done.stderr.startswith("entangle: stdout can't be written: No space")
 
 
 def test_workflow_with_arguments(program):

@@ -610,6 +610,35 @@ def test_our_own_frames_are_left_out(monkeypatch):
     assert tracebacks.frames_text(None) == ""
 
 
+def test_the_loop_that_we_await_on_is_left_out(monkeypatch):
+    """But not a loop of the user's own."""
+
+    async def theirs():
+        return 1 / 0
+
+    def with_a_loop():
+        asyncio.run(theirs())
+
+    monkeypatch.delenv("ENTANGLE_FULL_TRACEBACK", raising=False)
+    trace = raised(lambda: asyncio.run(theirs())).__traceback__
+    loop = next(frame for frame in walked(trace) if "asyncio" in file_of(frame))
+    text = tracebacks.frames_text(loop)
+    assert "in theirs" in text
+    assert "asyncio" not in text.replace("asyncio.run(theirs())", "")
+    text = tracebacks.frames_text(raised(with_a_loop).__traceback__)
+    assert text.index("in with_a_loop") < text.index("runners.py")
+
+
+def walked(trace):
+    while trace is not None:
+        yield trace
+        trace = trace.tb_next
+
+
+def file_of(trace):
+    return trace.tb_frame.f_code.co_filename
+
+
 def test_recursion_stays_short():
     """Equal frames are counted; of different ones the middle is left out."""
 

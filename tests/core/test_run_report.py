@@ -261,6 +261,16 @@ def test_causes():
     assert "\n  because of KeyError: 'x'" in report(caused())
 
     @thread
+    def again():
+        try:
+            {}["x"]
+        except KeyError as error:
+            raise KeyError("x") from error
+
+    text = report(again())
+    assert "because of" not in text
+
+    @thread
     def handling():
         try:
             {}["x"]
@@ -268,6 +278,50 @@ def test_causes():
             raise ValueError("no")  # noqa: B904 - on purpose
 
     assert "\n  during     KeyError: 'x'" in report(handling())
+
+
+def test_what_cannot_be_sent():
+    """The call is shown, though nothing has run; and nothing of how we pickle."""
+
+    @process
+    def locks():
+        return threading.Lock()
+
+    @process
+    def takes(x):
+        return x
+
+    for text, parameter in (
+        (report(add(one(), takes({"k": [threading.Lock()]}))), "argument 'x'['k'][0]"),
+        (report(locks()), "result"),
+    ):
+        assert re.match(r"✗ \S*(takes|locks) failed · process", text), text
+        assert f"UnpicklableError: {parameter} of " in text
+        assert text.count("because of TypeError: cannot pickle") == 1
+        assert "EncodeError" not in text
+        assert "during" not in text
+    error = failed(takes(threading.Lock()))
+    assert [note for note in error.__notes__ if note.startswith("in node ")]
+
+
+def test_a_group_of_errors():
+    """One that a task has raised says what is in it."""
+    group = ExceptionGroup("several", [ValueError(n) for n in range(7)])
+    text = report(raises(group))
+    assert text.startswith("✗ raises failed")
+    assert "\n    ValueError: 4\n    … 2 more errors" in text
+
+
+def test_a_coroutine():
+    """How it is awaited is nobody's concern."""
+
+    @process
+    async def divides(a):
+        return 1 / a
+
+    text = report(divides(0))
+    assert "in divides     return 1 / a" in text
+    assert "asyncio" not in text
 
 
 def test_attempts(tmp_path):
@@ -418,6 +472,8 @@ def test_an_error_of_a_run_in_a_task():
     assert text.startswith("✗ outer failed")
     assert "takes(5)()" in text
     assert "ValueError: no" in text
+    assert re.search(r"\n    in node \S*takes \(", text)
+    assert text.count("in node") == 1
 
 
 def test_all_of_the_traceback_on_demand(monkeypatch):

@@ -9,7 +9,7 @@ but be seen.
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
 # Colours of a log line are lost without a trace; any other sequence is made visible.
 _COLOURS: Final = re.compile(r"\x1b\[[0-9;:]*m")
@@ -17,6 +17,11 @@ _UNSAFE: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"
     "\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069"
     "\ud800-\udfff\ufeff\ufffe\uffff]"
+)
+# For streams that can't write what people read best.
+_ASCII: Final = str.maketrans(
+    {"✗": "x", "✓": "+", "·": "-", "…": "...", "×": "x", "–": "-", "─": "-", "│": "|"}
+    | {"├": "|", "└": "`", "●": "*", "○": "o", "■": "#", "→": "->", "↻": "~", "↺": "~"}
 )
 _PICTURES: Final = 0x2400  # of the control characters, in their order
 _DELETE: Final = 0x7F
@@ -58,6 +63,18 @@ def cut(text: str, most: int) -> str:
         left -= _columns_of(character)
         if left < 0:
             return text[:end] + _CUT
+    return text
+
+
+def fitting(text: str, stream: Any) -> str:
+    """Return a text in the characters that a stream can write."""
+    encoding = getattr(stream, "encoding", None)
+    if encoding is None:
+        return text  # it takes text as it is
+    try:
+        text.encode(encoding)
+    except (UnicodeError, LookupError):
+        return text.translate(_ASCII).encode("ascii", "backslashreplace").decode()
     return text
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from .exits import OK
+from .exits import OK, InvalidError
 from .main import examples
 from .terminal import hint, say
 
 if TYPE_CHECKING:
     import argparse
+
+    from entangle._graph.node import Node
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +35,7 @@ def execute(arguments: argparse.Namespace) -> int:
     say("\nresult() runs the graph. What doesn't depend on each other runs at once;")
     say("each call prints from the process that it runs in:\n")
     started = time.monotonic()
-    value = demo_graph.result()
+    value = _shown(demo_graph.result)
     elapsed = time.monotonic() - started
     body = 5 * demo_graph.SECONDS
     say(
@@ -43,3 +45,15 @@ def execute(arguments: argparse.Namespace) -> int:
     hint("Next: `entangle new hello && python hello.py`, a program of yours.\n")
     print(value, flush=True)
     return OK
+
+
+def _shown(node: Node[int]) -> int:
+    """Run a node with its progress on the terminal, if there is one."""
+    from entangle._see.progress import progress
+    from entangle.errors import OptionError
+
+    try:
+        with progress():
+            return node()
+    except OptionError as error:  # of ENTANGLE_PROGRESS
+        raise InvalidError(str(error)) from error

@@ -8,6 +8,7 @@ does the work and returns an exit code.
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import sys
 from functools import partial
@@ -57,6 +58,7 @@ examples:
   entangle doctor
 """
 ABOUT = "Plain functions, decorated, run in parallel as a graph of calls."
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 CODES = """\
 exit codes: 0 ok, 1 a node failed, 2 usage, 3 invalid graph or configuration,
 130 interrupted
@@ -106,6 +108,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The reader of our output has gone, as in `entangle run f.py | head -1`.
         silence()
         return OK
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        if error.filename is None:
+            silence()
+        say(
+            f"entangle: {error.filename or 'stdout'} can't be written: {error.strerror}"
+        )
+        return NODE_FAILED
     return code
 
 

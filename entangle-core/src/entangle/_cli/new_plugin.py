@@ -82,7 +82,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 def configure(parser: ArgumentParser) -> None:
     """Declare the arguments of `entangle new-plugin`."""
-    examples(parser, "new-plugin cellar", "new-plugin queue --kind job --into plugins")
+    examples(parser, "new-plugin podman", "new-plugin queue --kind job --into plugins")
     parser.epilog = EPILOG
     parser.add_argument("name", metavar="NAME", help="the name of the decorator")
     parser.add_argument(

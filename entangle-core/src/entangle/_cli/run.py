@@ -13,6 +13,7 @@ from .exits import INVALID, NODE_FAILED, OK, InvalidError, UsageError
 from .load import find, load, split
 from .main import examples
 from .report import tell
+from .terminal import show
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
@@ -114,7 +115,12 @@ def _run(
         tell(f"{label} failed", error, limits.given, logged=limits.log)
         return NODE_FAILED
     if value is not None:
-        print(value, flush=True)
+        try:
+            text = str(value)
+        except Exception as error:  # noqa: BLE001 - the user's class
+            tell(f"the value of {label}, a {type(value).__name__}, has no text", error)
+            return NODE_FAILED
+        show(text)
     return OK
 
 

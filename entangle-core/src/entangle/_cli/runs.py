@@ -49,7 +49,8 @@ def execute(arguments: Namespace) -> int:
     put(f"{'RUN':24}  {'BEGUN':19}  {'STATE':9}  {'TIME':>9}  {'NODES':>7}  NAME")
     for row in rows:
         taken = "" if row["seconds"] is None else duration(row["seconds"])
-        nodes = "" if row["nodes"] is None else f"{row['nodes']:,}"
+        # Of what comes one after the other the number isn't known at its begin.
+        nodes = f"{row['nodes']:,}" if row["nodes"] else ""
         put(
             f"{row['run']:24}  {when(row['begun']):19}  {row['state']:9}  {taken:>9}  "
             f"{nodes:>7}  {shown(row['name'])}"

@@ -11,15 +11,12 @@ if TYPE_CHECKING:
 
 _RED: Final = "\x1b[31m"
 _PLAIN: Final = "\x1b[0m"
-# For streams that can't write what people read best.
-_ASCII: Final = str.maketrans(
-    {"✗": "x", "✓": "+", "·": "-", "…": "...", "×": "x", "–": "-", "─": "-", "│": "|"}
-    | {"├": "|", "└": "`", "●": "*", "↻": "~", "↺": "~"}
-)
 
 
 def say(text: str, *, end: str = "\n") -> None:
     """Write to stderr; that it is closed, or its reader gone, matters to nobody."""
+    from entangle._clean import fitting
+
     stream: TextIO | None = sys.stderr
     if stream is None:
         return
@@ -41,12 +38,30 @@ def put(text: str, *, xml: bool = False) -> None:
     Raises:
         BrokenPipeError: its reader has gone.
     """
+    from entangle._clean import fitting
+
     stream: TextIO | None = sys.stdout
     if stream is not None:
         if xml:
             encoding = stream.encoding or "ascii"
             text = text.encode(encoding, "xmlcharrefreplace").decode(encoding)
         stream.write(fitting(text + "\n", stream))
+
+
+def show(text: str) -> None:
+    """Write a value's text to stdout: what can't be written there is escaped.
+
+    Raises:
+        OSError: it can't be written, or its reader has gone.
+    """
+    stream: TextIO | None = sys.stdout
+    if stream is not None:
+        try:
+            print(text, file=stream, flush=True)
+        except UnicodeEncodeError:
+            encoding = stream.encoding or "ascii"
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+            print(text, file=stream, flush=True)
 
 
 def flush() -> None:
@@ -65,16 +80,6 @@ def silence() -> None:
     stream: TextIO | None = sys.stdout
     if stream is not None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
-def fitting(text: str, stream: TextIO) -> str:
-    """Return a text in the characters that a stream can write."""
-    encoding = getattr(stream, "encoding", None) or "ascii"
-    try:
-        text.encode(encoding)
-    except (UnicodeError, LookupError):
-        return text.translate(_ASCII).encode("ascii", "backslashreplace").decode()
-    return text
 
 
 def hint(text: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from entangle._engine_items import failure_path
 
@@ -10,8 +10,20 @@ from . import failed
 
 if TYPE_CHECKING:
     from entangle._engine_items import Item
+    from entangle._graph.node import Node
 
 _LONGEST_PATH = 12
+
+
+def note_node(error: BaseException, node: Node[Any]) -> None:
+    """Add the note for a node that can't even be begun."""
+    failed.note_path(error, node, [], 0)
+    BaseException.add_note(error, in_node(node))
+
+
+def in_node(node: Node[Any]) -> str:
+    """Return how the note of a node begins."""
+    return f"in node {node.name} ({node.where})"
 
 
 def note_path(error: BaseException, root: Item) -> None:
@@ -24,7 +36,7 @@ def note_path(error: BaseException, root: Item) -> None:
         return
     last = nodes[-1]
     failed.note_path(error, last, nodes[-2::-1], items[-1].attempt)
-    lines = [f"in node {last.name} ({last.where})"]
+    lines = [in_node(last)]
     callers = list(reversed(nodes[:-1]))
     shown = callers
     if len(callers) > _LONGEST_PATH:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._graph.supplied import Supplied, asking
 from entangle._pool.limits import Slot
+from entangle.errors import UnpicklableError
 
+from .notes import note_node
 from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
@@ -74,16 +76,25 @@ class Places:
         self.relaxed: dict[Task[..., Any], Options] = {}
 
     def prepare(self, nodes: Iterable[Node[Any]], batch: Batch | None = None) -> None:
-        """Prepare nodes that are about to be added to the run."""
+        """Prepare nodes that are about to be added to the run.
+
+        Raises:
+            UnpicklableError: something can't be sent to a process.
+        """
         batch = {} if batch is None else batch
-        last = place = None
-        for node in nodes:
-            task = node.task
-            if task is not last:
-                last = task
-                place = self.of_task.get(task) or self._found(task)
-            if place is not None:
-                place.prepare(node, batch)
+        last = place = node = None
+        try:
+            for node in nodes:
+                task = node.task
+                if task is not last:
+                    last = task
+                    place = self.of_task.get(task) or self._found(task)
+                if place is not None:
+                    place.prepare(node, batch)
+        except UnpicklableError as error:
+            if node is not None:
+                note_node(error, node)
+            raise
 
     def _found(self, task: Task[..., Any]) -> Place | None:
         run = self._run

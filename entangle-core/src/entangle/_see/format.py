@@ -138,6 +138,9 @@ def _is_empty(value: object) -> bool:
     return value in _EMPTY
 
 
+_LATEST: Final = 1e12  # seconds since the epoch: what is no date is damage
+
+
 def read_header(text: bytes) -> Fields | None:
     """Read the first line of a log; None if it is damaged.
 
@@ -157,6 +160,7 @@ def read_header(text: bytes) -> Fields | None:
         type(version) is int
         and type(fields.get("run")) is str
         and type(fields.get("time")) in {int, float}
+        and abs(fields["time"]) < _LATEST  # nor is it NaN
         and type(fields.get("name", "")) is str
         and type(fields.get("nodes", 0)) is int
     )

@@ -14,6 +14,8 @@ import threading
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._clean import fitting
+
 from .lines import head, plain, summary, tree
 from .progress import Display, PlainDisplay
 
@@ -32,6 +34,7 @@ STYLES: Final = {
     "bad": "red",
 }
 _UP: Final = "\x1b[1A\x1b[2K"
+_DRAWN: Final = "├─✓…"  # a sample of what pictures are made of
 _LEAST_WIDTH: Final = 20
 _MOST_LINES: Final = 30  # of a picture, however high the terminal is
 
@@ -51,6 +54,8 @@ def live(*, forced: bool) -> Display | None:
             return NotebookDisplay()
         return PlainDisplay() if forced else None
     dumb = os.environ.get("TERM", "").lower() in {"", "dumb", "unknown"}
+    # Other characters than those that were counted would make lines longer.
+    dumb = dumb or fitting(_DRAWN, stream) != _DRAWN
     if dumb or (os.environ.get("CI") and not forced) or _taken():
         return PlainDisplay()
     try:

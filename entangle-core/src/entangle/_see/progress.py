@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Final
 
-from entangle._clean import one_line
+from entangle._clean import fitting, one_line
 from entangle._run.observing import PROGRESS, Observer, observed, progress_asked
 from entangle._seam.events import NodeEnded, RunStarted
 from entangle.errors import OptionError
@@ -198,11 +198,7 @@ def _write(text: str, end: str = "\n") -> None:
     stream = sys.stderr
     if stream is None:
         raise OSError("there is no stderr")
-    try:
-        stream.write(text + end)
-    except UnicodeEncodeError:
-        known = stream.encoding or "ascii"
-        stream.write((text + end).encode(known, "backslashreplace").decode(known))
+    stream.write(fitting(text + end, stream))
     stream.flush()
 
 

@@ -21,13 +21,14 @@ _LINE = "    "
 def frames_text(trace: TracebackType | None) -> str:
     """Format the frames of a traceback, without its heading. Never raises.
 
-    Frames of Entangle itself are left out, unless nothing else is there or
-    ``ENTANGLE_FULL_TRACEBACK`` is set; of very long ones, the middle.
+    Frames of Entangle itself are left out, and those of the loop that it awaits the
+    user's coroutines on, unless nothing else is there or ``ENTANGLE_FULL_TRACEBACK`` is
+    set; of very long ones, the middle.
     """
     try:
         frames = list(_frames(trace))
         if not os.environ.get("ENTANGLE_FULL_TRACEBACK"):
-            frames = [frame for frame in frames if not _ours(frame)] or frames
+            frames = _without_ours(frames) or frames
         left = len(frames) - 2 * _FRAMES
         if left > 0:
             frames[_FRAMES:-_FRAMES] = []
@@ -47,9 +48,19 @@ def _frames(trace: TracebackType | None) -> Iterator[TracebackType]:
         trace = trace.tb_next
 
 
-def _ours(trace: TracebackType) -> bool:
+def _without_ours(frames: list[TracebackType]) -> list[TracebackType]:
+    kept: list[TracebackType] = []
+    for frame in frames:
+        package = _package(frame)
+        # In front of all of the user's, it is our loop.
+        if package != "entangle" and (kept or package != "asyncio"):
+            kept.append(frame)
+    return kept
+
+
+def _package(trace: TracebackType) -> str:
     name = trace.tb_frame.f_globals.get("__name__")
-    return type(name) is str and name.partition(".")[0] == "entangle"
+    return name.partition(".")[0] if type(name) is str else ""
 
 
 def _formatted(frames: list[TracebackType]) -> list[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from entangle._clean import clean, cut, one_line
 from entangle._graph.callables import short as short_name
 from entangle._graph.shown import guarded
+from entangle._worker.codec import EncodeError
 from entangle._worker.exception_parts import (
     attributes_of,
     cause_of,
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 _FRAMES: Final = 6
 _LINES: Final = 12  # of a message
 _CAUSES: Final = 4
+_MEMBERS: Final = 5  # of a group
 _ENTRY: Final = re.compile(r'  File "(.*)", line (\d+), in (.*)\n((?:    .*\n)*)')
-_OWN_NOTES: Final = ("in node ", "Traceback in the task (most recent call last):")
+_TRACEBACK: Final = "Traceback in the task (most recent call last):"
 _NOTES: Final = 5
 
 
@@ -73,8 +75,13 @@ def _local(trace: TracebackType | None) -> list[tuple[str, int, str, str | None]
     return found
 
 
-def message_of(error: BaseException) -> Iterator[str]:
-    """Show type, message and notes."""
+def message_of(error: BaseException, known: str = "") -> Iterator[str]:
+    """Show type, message, notes and, of a group, what is in it.
+
+    Args:
+        error: What was raised.
+        known: How the note begins that says what is shown already.
+    """
     kind = type(error)
     name = kind.__qualname__
     if kind.__module__ not in {"builtins", "__main__", "entangle.errors"}:
@@ -85,24 +92,31 @@ def message_of(error: BaseException) -> Iterator[str]:
     yield from (cut(line, 2 * WIDTH) for line in lines[1:_LINES])
     if len(lines) > _LINES:
         yield f"… {len(lines) - _LINES:,} more lines"
-    for note in _notes(error)[:_NOTES]:
+    if issubclass(kind, BaseExceptionGroup):
+        group: Any = error
+        members: tuple[BaseException, ...] = group.exceptions
+        yield from (f"  {_one_line(each)}" for each in members[:_MEMBERS])
+        if len(members) > _MEMBERS:
+            yield f"  … {len(members) - _MEMBERS:,} more errors"
+    for note in _notes(error, known)[:_NOTES]:
         yield from (f"  {cut(line, 2 * WIDTH)}" for line in note[:_LINES])
 
 
-def _notes(error: BaseException) -> list[list[str]]:
+def _notes(error: BaseException, known: str) -> list[list[str]]:
     given: Any = attributes_of(error).get("__notes__", ())
     notes = [note for note in given if isinstance(note, str)] if given else []
     return [
         clean(note[:10_000]).splitlines()
         for note in notes
-        if not note.startswith(_OWN_NOTES)
+        # Another node than the one that is shown: of a run inside of its body.
+        if not note.startswith(_TRACEBACK) and not (known and note.startswith(known))
     ]
 
 
 def causes_of(error: BaseException) -> Iterator[str]:
     """Show earlier attempts, and what it was raised from, a line each."""
     seen = {id(error)}
-    each: BaseException | None = error
+    each: BaseException = error
     for _ in range(_CAUSES):
         following = cause_of(each)
         word = "because of"
@@ -116,7 +130,10 @@ def causes_of(error: BaseException) -> Iterator[str]:
                 first = len(following.errors) - 1 - len(following.errors[:-1][-_NOTES:])
                 yield row(f"attempt {first + number + 1}", _one_line(earlier))
         else:
-            yield row(word, _one_line(following))
+            said, before = _one_line(following), _one_line(each)
+            # What is ours, or says the same again, tells nothing.
+            if type(following) is not EncodeError and said != before:
+                yield row(word, said)
         each = following
 
 

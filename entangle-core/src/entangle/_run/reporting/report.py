@@ -9,6 +9,7 @@ from entangle._clean import clean, columns, cut, one_line
 from entangle._graph.callables import kind_of
 from entangle._graph.shown import shown
 from entangle._run import failed as kept
+from entangle._run.notes import in_node
 from entangle.errors import ProcessTerminatedException, ProcessTimeoutException
 
 from .inputs import inputs_of
@@ -59,7 +60,7 @@ def _report(
     hints: Iterable[tuple[str, str]],
 ) -> list[str]:
     lines: list[str] = []
-    if isinstance(error, BaseExceptionGroup):
+    if isinstance(error, BaseExceptionGroup) and members[0] is not error:
         lines.append(f"✗ {one_line(error.message, WIDTH)}")
     for member in members[:_MEMBERS]:
         lines += [*[""] * bool(lines), *_failure(member)]
@@ -102,7 +103,7 @@ def _failure(error: BaseException) -> Iterator[str]:
     yield from indented(lines)
     yield from indented(inputs_of(found))
     yield from indented(frames_of(error))
-    yield from indented(message_of(error))
+    yield from indented(message_of(error, in_node(node)))
     yield from indented(causes_of(error))
     yield from indented(_needed_by(found))
     yield from indented(_output(found))
@@ -168,7 +169,11 @@ def _rest(members: list[BaseException]) -> Iterator[str]:
         parts.append(f"{rest.kept:,} kept in the cache")
     names = _waiting(found) if len(members) == 1 else []
     if left > len(names):
-        names.append(f"{left - len(names):,} more" if names else f"{left:,} calls")
+        names.append(
+            f"{left - len(names):,} more"
+            if names
+            else f"{left:,} {'call' if left == 1 else 'calls'}"
+        )
     if left > 0:
         yield row("not run", " · ".join([", ".join(names), *parts]))
     elif parts:
