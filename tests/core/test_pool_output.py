@@ -176,6 +176,30 @@ def test_a_stream_that_cannot_encode(monkeypatch):
     assert raw.getvalue() == b"gr\\xfcn\n"
 
 
+def test_a_printer_that_becomes_full_while_it_writes_says_so_too(monkeypatch):
+    """Else a task that was kept from printing meanwhile would wait for ever."""
+    printer = Printer()
+    told, found = [], []
+
+    class Slow:
+        def write(self, text):
+            if not found:
+                printer.take("stdout", 2, "x" * (9 << 20))
+                found.append(printer.full())
+
+        def flush(self):
+            pass
+
+    monkeypatch.setattr(sys, "stdout", Slow())
+    printer.on_room.append(lambda: told.append(printer.full()))
+    printer.take("stdout", 1, "one\n")
+    printer.flush()
+    assert (found, told) == ([True], [False])
+    printer.take("stdout", 1, "two\n")
+    printer.flush()
+    assert told == [False]  # nobody waits any more
+
+
 def test_a_printer_that_is_full_says_when_it_has_room(capsys):
     printer, heard = Printer(), []
     printer.on_room.append(lambda: heard.append(printer.full()))

@@ -93,6 +93,7 @@ class Printer:
         self._last: dict[str, object] = {}
         self._texts: deque[tuple[str, object, str]] = deque()
         self._stored = 0
+        self._awaited = False  # whether somebody waits until there is room
         self.on_room: list[Callable[[], None]] = []
 
     def take(self, stream: str, source: object, text: str) -> None:
@@ -103,7 +104,14 @@ class Printer:
         self._stored += size
 
     def full(self) -> bool:
-        """Tell whether so much is stored that tasks should be kept from printing."""
+        """Tell whether so much is stored that tasks should be kept from printing.
+
+        Who is told so is told by `on_room` when all that is written.
+        """
+        if self._stored <= _MOST_STORED:
+            return False
+        self._awaited = True
+        # Asked again: whoever has written it since then may not have seen the mark.
         return self._stored > _MOST_STORED
 
     def pending(self) -> bool:
@@ -119,7 +127,6 @@ class Printer:
         if not self._texts and not self._writing_elsewhere():
             return
         with self._writing:
-            was_full = self.full()
             written: set[str] = set()
             while self._texts:
                 stream, source, text = self._texts.popleft()
@@ -132,8 +139,9 @@ class Printer:
                     getattr(sys, stream).flush()
                 except Exception:
                     log.debug("%s can't be flushed", stream, exc_info=True)
-        if was_full:
-            for tell in self.on_room:
+        if self._awaited:
+            self._awaited = False
+            for tell in tuple(self.on_room):
                 tell()
 
     def _write(self, stream: str, source: object, text: str) -> None:
