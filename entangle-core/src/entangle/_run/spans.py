@@ -69,8 +69,9 @@ def traceparent() -> str | None:
     """Return the W3C ``traceparent`` of the running call.
 
     What the call sends elsewhere can carry it as the header of that name, so that
-    traces of other systems name the call that caused them. It is good in threads and in
-    worker processes of this machine; each attempt of a node has its own.
+    traces of other systems name the call that caused them. It is good in threads, in
+    worker processes of this machine and in trusted places at the end of a stream; each
+    attempt of a node has its own.
 
     Returns:
         ``00-``, 32 hexadecimal digits for the run, 16 for the attempt, ``-01``; None
