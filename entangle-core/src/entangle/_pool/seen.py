@@ -22,7 +22,7 @@ class Asking(Protocol):
     def outstanding(self) -> Sequence[Job]:
         """The calls that it was given, the running one first."""
 
-    def send(self, pieces: Sequence[Any]) -> None:
+    def send(self, pieces: list[Any]) -> None:
         """Send one frame."""
 
 
