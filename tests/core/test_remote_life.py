@@ -224,13 +224,23 @@ def test_a_host_that_is_stopped(here, tmp_path):
 
 def test_a_place_that_says_why_it_ends(tmp_path):
     script = tmp_path / "python3"
-    script.write_text("#!/bin/sh\necho no room here >&2\nexit 5\n")
+    script.write_text("#!/bin/sh\nprintf 'no room here\\033[31m\\n' >&2\nexit 5\n")
     script.chmod(0o755)
     with HereExecutor(script) as executor:
         with pytest.raises(PlaceError, match="exit code 5") as caught:
             executor.submit(abs, 1).result(20)
         assert "no room here" in caught.value.said
+        assert "\\x1b[31m" in caught.value.said
         assert caught.value.place == "here"
+
+
+def test_a_place_that_ends_before_it_answers_is_not_opened_again():
+    """For the same call: why it has ended may not be told yet."""
+    with HereExecutor(["/bin/sh", "-c", "exit 5"]) as executor:
+        for count in range(1, 21):
+            with pytest.raises(PlaceError):
+                executor.submit(abs, 1).result(20)
+            assert len(executor.streams) == count
 
 
 def test_a_place_without_python():

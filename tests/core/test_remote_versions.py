@@ -4,6 +4,7 @@ import asyncio
 import collections
 import datetime as dt
 import functools
+import importlib
 import logging
 import math
 import operator
@@ -238,6 +239,30 @@ def test_classes_of_the_program_are_refused(there):
     assert "method" in refused(there, uses(Mine().method))
     assert "plain function" in refused(there, Stateful())
     assert "plain function" in refused(there, Mine().method)
+
+
+def test_classes_of_modules_go_by_name(there, executor, tmp_path, monkeypatch):
+    """To old Pythons, too, unless the module needs the framework there."""
+    (tmp_path / "shapes_part.py").write_text("class Point:\n    x = 3\n")
+    (tmp_path / "between_part.py").write_text("import shapes_part\nclass A: pass\n")
+    (tmp_path / "tasks_part.py").write_text(
+        "from entangle.process import process\nclass Busy:\n    x = 4\n"
+    )
+    (tmp_path / "above_part.py").write_text("import tasks_part\nclass B: pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    names = ["shapes_part", "between_part", "tasks_part", "above_part"]
+    shapes, between, tasks, above = map(importlib.import_module, names)
+    try:
+        assert there(uses(shapes.Point))()() is shapes.Point
+        assert there(uses(between.A))()() is between.A
+        for kind in (tasks.Busy, above.B):
+            if executor.version in {"3.9", "3.10"}:
+                assert "import entangle" in refused(there, uses(kind))
+            else:
+                assert there(uses(kind))()() is kind
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def test_arguments_that_go_by_value_are_refused(there):

@@ -53,6 +53,21 @@ def test_what_was_said_before_is_kept():
     assert len(handshake.said()) < 3_000
 
 
+def test_what_was_said_can_be_shown():
+    handshake = Handshake(MARKER)
+    handshake.feed(b"y\n" * 1_000 + b"\x1b[2J\x07no\trouble \xc3\xa9\n" + MARKER[:3])
+    said = handshake.said().splitlines()
+    assert len(said) == 20
+    assert "\\x1b[2J\\x07no\trouble é" in said
+
+
+def test_the_answer_is_nothing_that_was_said():
+    handshake = Handshake(MARKER)
+    with pytest.raises(Refused):
+        handshake.feed(b"welcome" + MARKER + b"2.7.18 \n")
+    assert handshake.said() == "welcome"
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [

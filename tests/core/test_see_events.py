@@ -426,6 +426,22 @@ def test_the_running_call_has_a_name_in_a_trace(tmp_path):
     assert process(traceparent)()() is None
 
 
+@pytest.mark.parametrize("moment", [float("nan"), float("inf"), "now", None])
+def test_parts_begin_and_end_at_moments(moment):
+    """What is none would end the trace of its run."""
+    with pytest.raises((TypeError, ValueError)):
+        thread(span)("reading", moment)()
+
+
+def test_numbers_that_json_has_not_are_told_as_texts():
+    def work():
+        span("reading", time.time(), loss=float("nan"), best=float("-inf"), rate=0.5)
+
+    _, events = observed(thread(work)())
+    (part,) = of(events, NodeSpan)
+    assert part.attributes == {"loss": "nan", "best": "-inf", "rate": 0.5}
+
+
 @pytest.mark.process
 @pytest.mark.parametrize("how", [thread, process])
 def test_parts_of_calls_are_told_of(how):

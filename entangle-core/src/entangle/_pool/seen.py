@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from entangle._worker import frames, space
 
 if TYPE_CHECKING:
-    from .worker import WorkerProcess
+    from collections.abc import Sequence
+
+    from .jobs import Job
 
 SEEN: Final = frozenset((space.TRACEPARENT, space.SPAN))
 
 
-def seen(worker: WorkerProcess, request: int, what: int, detail: Any) -> None:
+class Asking(Protocol):
+    """A worker, wherever it is."""
+
+    @property
+    def outstanding(self) -> Sequence[Job]:
+        """The calls that it was given, the running one first."""
+
+    def send(self, pieces: list[Any]) -> None:
+        """Send one frame."""
+
+
+def seen(worker: Asking, request: int, what: int, detail: Any) -> None:
     """Tell a call by what name it is traced, or pass on a part of it.
 
     Args:

@@ -6,6 +6,7 @@ import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._pool.seen import SEEN, seen
 from entangle._worker import frames, page, plain
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
@@ -74,8 +75,13 @@ class Answers:
         elif kind == frames.MODULE:
             # It reads files, and may take its time.
             self._pool.encoder.call(self._find_module, worker, bytes(item.body))
-        elif kind != frames.SPACE:  # which tells of what is no affair of a place's
+        elif kind != frames.SPACE:
             raise ValueError(f"unknown kind {kind}")
+        elif self._trust:
+            number, what, detail = pickle.loads(item.body)
+            # Else it tells of memory, which is no affair of a place's.
+            if what in SEEN:
+                seen(worker, number, what, detail)
 
     def values(self, worker: FarWorker, answers: bytes, dirty: int = 0) -> None:
         """Pass on what calls have returned, as it was sent or lay in the page.
@@ -112,6 +118,7 @@ class Answers:
             if item.kind == frames.GRAPH:
                 call.returned_graph(parcel)
             else:
+                parcel.shown = rest.decode(errors="replace")
                 call.succeeded(parcel)
 
     def _decode_plain(self, call: Call, kind: int, data: bytes) -> None:

@@ -218,6 +218,8 @@ class _Survey:
         if kind is FunctionType:
             return FUNCTION, self.number(value)
         if isinstance(value, type):
+            if found is not None and not self._project.needs_framework(found[0]):
+                return NAMED, found[:2]
             raise UnportableError(
                 f"{what} is the class {value.__qualname__}, which goes by value: put it "
                 "into a module that does not import entangle"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from entangle._worker.main import BROKEN_STREAM
 from entangle.errors import PlaceError, ProcessTerminatedException, one_line
 
-from .handshake import Refused
+from .handshake import Refused, visible
 
 if TYPE_CHECKING:
     from entangle._pool.jobs import Job
@@ -88,7 +88,7 @@ def before_answer(
         elif why is not None:
             shown = one_line(why) if isinstance(why, BaseException) else why
             reason += f": {shown}"
-    said = "\n".join(filter(None, (host.said, ended.detail)))
+    said = "\n".join(filter(None, (host.said, visible(ended.detail))))
     return PlaceError(place=label, reason=reason, said=said)
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _MOST_NOISE: Final = 1 << 24  # bytes
 _SAID: Final = 2000  # bytes of noise that are kept for messages
+_MOST_LINES: Final = 20
 _LONGEST_LINE: Final = 200
 
 
@@ -78,8 +79,9 @@ class Handshake:
                 raise Refused("it answers with what is no version of Python")
             return None
         self._skip(self._held[:at])
-        line = self._held[begin:end].decode(errors="replace").strip()
-        rest = self._held[end + 1 :]
+        self._held, said = b"", self._held
+        line = said[begin:end].decode(errors="replace").strip()
+        rest = said[end + 1 :]
         self.version, tag, library = [*line.split(" "), "", ""][:3]
         try:
             version = tuple(map(int, self.version.split(".")))
@@ -93,7 +95,8 @@ class Handshake:
     def said(self) -> str:
         """Return the last lines that came before the answer, or instead of it."""
         text = (self._noise + self._held)[-_SAID:].decode(errors="replace")
-        return "\n".join(line for line in text.splitlines() if line.strip())
+        lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+        return visible("\n".join(lines[-_MOST_LINES:]))
 
     def _skip(self, noise: bytes) -> None:
         self._skipped += len(noise)
@@ -102,6 +105,14 @@ class Handshake:
             raise Refused(
                 f"it says other things than what was asked: {self._skipped:,} bytes"
             )
+
+
+def visible(text: str) -> str:
+    """Return a text with what a terminal would obey, not show, as escapes."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else ascii(each)[1:-1]
+        for each in text
+    )
 
 
 def read_hello(kind: int, content: bytes) -> Hello:

@@ -131,6 +131,7 @@ class Places:
         self._given_up = 0  # of those that nobody waits for, and that are not over
         self._closing = 0  # streams that are being closed, on threads
         self._failed = False  # whether one could not be opened
+        self._untold = 0  # that have ended without an answer, and were not told of
         self._ended = False  # whether none is opened any more
         self._trimming = False
 
@@ -170,6 +171,8 @@ class Places:
         """Open as many more places as help calls that wait."""
         if self._failed and self.hosts:
             return  # one more was not to be had: those that are there have to do
+        if self._untold:
+            return  # who waits may be told that none can be opened
         going_on = len(self._openings)
         unready = sum(host.hello is None or host.asked for host in self.hosts)
         coming = going_on + unready
@@ -368,6 +371,7 @@ class Places:
     def host_ended(self, host: PlaceHost, why: BaseException | str | None) -> None:
         """A place is gone, or of no use any more: ask its stream why, then tell."""
         self.hosts.remove(host)
+        self._untold += host.hello is None
         lost = [job for worker in host.workers.values() for job in worker.outstanding]
         told = threading.Event()
 
@@ -377,6 +381,7 @@ class Places:
             told.set()
             self._owner.lost(lost, why, ended)
             if host.hello is None:
+                self._untold -= 1
                 error = endings.before_answer(self._terms.label, host, why, ended)
                 self._not_opened(error)
 

@@ -10,6 +10,7 @@ import os
 import sys
 import sysconfig
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
 from entangle._seam import making
@@ -54,6 +55,26 @@ class Project:
         """Tell whether a module is the caller's own, and no framework."""
         top = name.partition(".")[0]
         return top != _FRAMEWORK and top in self.names()
+
+    def needs_framework(self, name: str) -> bool:
+        """Tell whether a module of the caller's imports the framework with itself."""
+        waiting, seen = [name], {name}
+        while waiting:
+            name = waiting.pop()
+            above = name.rpartition(".")[0]
+            module = sys.modules.get(name)
+            origins = (
+                {above, *map(_origin, list(vars(module).values()))}
+                if module
+                else {above}
+            )
+            for origin in origins - seen:
+                if origin.partition(".")[0] == _FRAMEWORK:
+                    return True
+                if self.owns(origin):
+                    waiting.append(origin)
+            seen |= origins
+        return False
 
     def entry(
         self,
@@ -114,6 +135,14 @@ class Project:
 
     def _is_installed(self, path: str) -> bool:
         return path.startswith(self._installed)
+
+
+def _origin(value: Any) -> str:
+    """Return the name of the module that a value is, or that has it or its class."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    holder = value if isinstance(value, (type, FunctionType)) else type(value)
+    return str(holder.__module__)
 
 
 def _real(path: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -69,8 +70,9 @@ def traceparent() -> str | None:
     """Return the W3C ``traceparent`` of the running call.
 
     What the call sends elsewhere can carry it as the header of that name, so that
-    traces of other systems name the call that caused them. It is good in threads and in
-    worker processes of this machine; each attempt of a node has its own.
+    traces of other systems name the call that caused them. It is good in threads, in
+    worker processes of this machine and in trusted places at the end of a stream; each
+    attempt of a node has its own.
 
     Returns:
         ``00-``, 32 hexadecimal digits for the run, 16 for the attempt, ``-01``; None
@@ -99,12 +101,17 @@ def span(
         name: What the part is called.
         started: When it began, in seconds since the epoch, as `time.time` says.
         ended: When it ended; now where left out.
-        **attributes: What else is to be known of it; what is no text, number or truth
-            value as its text.
+        **attributes: What else is to be known of it; what is no text, finite number or
+            truth value as its text.
+
+    Raises:
+        TypeError, ValueError: `started` or `ended` is no moment.
     """
     end = time.time() if ended is None else ended
+    if not (math.isfinite(started) and math.isfinite(end)):
+        raise ValueError(f"span {name!r}: from {started} to {end} is no time")
     known: Attributes = {
-        key: value if type(value) in _PLAIN else str(value)
+        key: value if _is_plain(value) else str(value)
         for key, value in attributes.items()
     }
     scope = current.scope.get()
@@ -112,3 +119,8 @@ def span(
         scope.seen.span(name, started, end, known)
     elif worker.current is not None and worker.current.running:
         worker.current.space.span(name, started, end, known)
+
+
+def _is_plain(value: object) -> bool:
+    # JSON has no other numbers.
+    return type(value) in _PLAIN and (type(value) is not float or math.isfinite(value))

@@ -23,17 +23,12 @@ _LOST = 71  # exit code, as `main.BROKEN_STREAM`
 
 
 class Asker:
-    """Sends requests of one kind, one after the other. Thread-safe.
-
-    Attributes:
-        unheard: Whether nobody is there who answers these: all get None then.
-    """
+    """Sends requests of one kind, one after the other. Thread-safe."""
 
     def __init__(self, worker: Worker, kind: int) -> None:
         """Ask over a worker's stream, by frames of some kind."""
         self._worker = worker
         self._kind = kind
-        self.unheard = False
         self._asking = _thread.allocate_lock()
         self._asked = 0  # the number of the last request
         self._answer: tuple[int, Any] = (0, None)
@@ -44,8 +39,6 @@ class Asker:
         Args:
             written: Returns the request under a number.
         """
-        if self.unheard:
-            return None
         with self._asking:
             self._asked += 1
             # A handler that raises in between would lose a part of the stream.

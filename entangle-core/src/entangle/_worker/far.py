@@ -29,7 +29,7 @@ def become(
         except OSError as error:
             problem = error  # of the calls that ask for it
     made = worker.establish(descriptors, memory, settings, problem)
-    made.space.asker.unheard = True  # that memory is another machine's
+    made.space.shares = False  # that memory is another machine's
     mains.enter_main()
     importer = installed()
     if importer is not None:
@@ -42,6 +42,7 @@ def become(
         )
     if not settings["trust"]:
         made.answer, made.failure = _plain_answer, _plain_failure
+        made.space.heard = False
     worker.serve(made)
 
 

@@ -22,13 +22,20 @@ WRITE, SHARE, FIND, FAILED, TRACEPARENT, SPAN = range(6)
 
 
 class Space:
-    """A worker's requests. Thread-safe."""
+    """A worker's requests. Thread-safe.
+
+    Attributes:
+        shares: Whether there is memory that is shared with the other side.
+        heard: Whether the other side takes what is told of calls.
+    """
 
     def __init__(self, worker: Worker) -> None:
         """Speak over a worker's stream."""
         self._worker = worker
-        self.asker = Asker(worker, frames.SPACE)
-        self.answered = self.asker.answered
+        self.shares = True
+        self.heard = True
+        self._asker = Asker(worker, frames.SPACE)
+        self.answered = self._asker.answered
 
     def ask(self, nbytes: int) -> Union[Grant, None]:
         """Ask for a block to write to.
@@ -39,7 +46,7 @@ class Space:
         Raises:
             MemoryError: there is not so much.
         """
-        answer = self._request(WRITE, nbytes)
+        answer = self._request(WRITE, nbytes) if self.shares else None
         return None if answer is None else _grant(answer)
 
     def share(self, nbytes: int) -> Union[tuple[str, Grant], None]:
@@ -47,23 +54,25 @@ class Space:
 
         Returns, raises: as `ask`.
         """
-        answer = self._request(SHARE, nbytes)
+        answer = self._request(SHARE, nbytes) if self.shares else None
         return None if answer is None else (answer[3], _grant(answer))
 
     def find(self, name: str) -> Union[tuple[int, Grant], None]:
         """Ask for a block of the run by its name, and its size; None if there is none."""
-        answer = self._request(FIND, name)
+        answer = self._request(FIND, name) if self.shares else None
         return None if answer is None else (answer[4], _grant(answer))
 
     def traceparent(self) -> Union[str, None]:
         """Ask by what name the running call is traced; None if it is not."""
-        answer = self._request(TRACEPARENT, None)
+        answer = self._request(TRACEPARENT, None) if self.heard else None
         return None if answer is None else answer[0]
 
     def span(
         self, name: str, started: float, ended: float, attributes: Mapping[str, Any]
     ) -> None:
         """Tell of a part of the running call."""
+        if not self.heard:
+            return
         body = pickle.dumps((0, SPAN, (name, started, ended, dict(attributes))), 4)
         self._worker.send(frames.pack(frames.SPACE, body))
 
@@ -72,7 +81,7 @@ class Space:
         if pieces.released:
             # Or a body that makes one array after the other would keep them all.
             self.tell_released()
-        answer = self.asker.ask(lambda number: pickle.dumps((number, what, detail), 4))
+        answer = self._asker.ask(lambda number: pickle.dumps((number, what, detail), 4))
         if type(answer) is str:
             raise MemoryError(answer)
         return answer

@@ -38,7 +38,7 @@ class EngineError(DockerError):
 
 
 class ImageError(DockerError):
-    """An image that is missing, can't be fetched, or holds no usable Python.
+    """An image that is missing, can't be fetched or run, or holds no Python.
 
     Attributes:
         image: Its name.
