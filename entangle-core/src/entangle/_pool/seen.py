@@ -21,6 +21,7 @@ class Asking(Protocol):
     @property
     def outstanding(self) -> Sequence[Job]:
         """The calls that it was given, the running one first."""
+        ...
 
     def send(self, pieces: list[Any]) -> None:
         """Send one frame."""
