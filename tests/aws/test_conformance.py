@@ -42,7 +42,6 @@ CALLS = (
     "test_in_a_graph_beside_other_places",
     "test_instances_come_back_as_the_callers_class",
     "test_many_calls_at_once",
-    "test_output_arrives_as_declared",
     "test_payloads_of_all_sizes",
     "test_the_death_of_a_worker",
     "test_timeouts_really_end_the_work",
@@ -120,7 +119,7 @@ class TestEc2(JobConformance):
 class TestLambda(ExecutorConformance):
     """One invocation for each call."""
 
-    patience = 60.0
+    patience = 90.0
     most_bytes = 5_000_000
     calls_at_once = 8
 
