@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 LARGEST = 6 * 1024 * 1024
-BOOT = 30.0  # seconds until the runtime must have asked for an event
+BOOT = 120.0  # seconds until the runtime must have asked for an event
 SITE = "/opt/runtime"
 CLIENT = ("awslambdaric", "runtime_client", "simplejson", "snapshot_restore_py")
 

@@ -546,11 +546,11 @@ wait()()
     before = client("s3").list_buckets()["Buckets"]
     with subprocess.Popen([sys.executable, "-c", program], stdout=-1) as caller:
         assert caller.stdout.readline() == b"begun\n"
-        patience = time.monotonic() + 30
+        patience = time.monotonic() + 120
         while not aws_server.containers() and time.monotonic() < patience:
             threading.Event().wait(0.05)
         caller.kill()
-    patience = time.monotonic() + 30
+    patience = time.monotonic() + 120
     while aws_server.containers() and time.monotonic() < patience:
         threading.Event().wait(0.05)
     assert not aws_server.containers()

@@ -10,7 +10,7 @@ from site_kit import new_site
 from entangle.backend import Capabilities, Executor, infrastructure
 from entangle.errors import BudgetExceededError, OptionError
 from entangle.process import process
-from entangle.run import PlannedTask, Price, budget
+from entangle.run import NodeEnded, NodeStarted, PlannedTask, Price, budget, observe
 from entangle.task import as_completed, gather, task
 from entangle.thread import thread
 
@@ -83,6 +83,10 @@ def priced(tmp_path, monkeypatch):
 @costly(rate="a cent")
 def spend(seconds):
     return seconds
+
+
+def spend_long():
+    return 100
 
 
 @thread
@@ -218,6 +222,24 @@ def test_money_that_runs_away(priced):
     assert caught.value.limit == "usd"
     assert 0.29 <= spent.usd < 50
     assert spent.tasks == 1
+
+
+def test_observers_hear_of_what_a_budget_ends(priced):
+    """Both are told of starts; one does not take them from the other."""
+    priced(HOURLY)
+    events = []
+    with (
+        observe(events.append),
+        budget(usd=0.3),
+        pytest.raises(BudgetExceededError),
+    ):
+        process(retry=3)(costly(rate="dear")(spend_long))()()
+    kinds = [type(event) for event in events]
+    assert kinds.count(NodeStarted) == 1
+    (end,) = (event for event in events if type(event) is NodeEnded)
+    assert end.outcome != "succeeded"
+    assert events[-1].outcome == "failed"
+    assert "BudgetExceededError" in events[-1].error
 
 
 def test_a_least_time_is_reserved(priced):

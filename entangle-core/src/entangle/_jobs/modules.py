@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import pickle
 import re
@@ -40,19 +41,49 @@ def needed(texts: Iterable[Any], version: tuple[int, int] | None) -> bytes:
             return b""
         pattern = _pattern(names)
         found: dict[str, Entry] = {}
-        waiting = [memoryview(text)[:_LOOKED_AT] for text in texts]
+        waiting = [
+            name
+            for text in texts
+            for match in pattern.finditer(memoryview(text)[:_LOOKED_AT])
+            for name in _with_parents(match[0].decode())
+        ]
         while waiting:
-            for match in pattern.finditer(waiting.pop()):
-                for name in _with_parents(match[0].decode()):
-                    if name not in found:
-                        entry = project.entry(name)
-                        if entry is None or isinstance(entry, str):
-                            continue
-                        if version is not None and version < OLDEST:
-                            entry = _without_us(name, entry)
-                        found[name] = entry
-                        waiting.append(memoryview(entry[2]))
+            name = waiting.pop()
+            if name in found or not project.owns(name):
+                continue
+            entry = project.entry(name)
+            if entry is None or isinstance(entry, str):
+                continue
+            if version is not None and version < OLDEST:
+                entry = _without_us(name, entry)
+            found[name] = entry
+            named = [match[0].decode() for match in pattern.finditer(entry[2])]
+            named += _imported(name, entry)
+            waiting += [each for one in named for each in _with_parents(one)]
     return pickle.dumps(found, 4) if found else b""
+
+
+def _imported(name: str, entry: Entry) -> Iterator[str]:
+    """Yield what a module may import, as it is called from outside of its package.
+
+    What ``from`` takes may be a module, or not: it is yielded, too.
+    """
+    _, is_package, source, _ = entry
+    try:
+        tree = ast.parse(source)
+    except (SyntaxError, ValueError):
+        return  # it fails where it is imported
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = name.split(".")
+            up = node.level - is_package
+            base = above[: len(above) - up] if node.level else []
+            whole = ".".join([*base, *([node.module] if node.module else [])])
+            if whole:
+                yield whole
+                yield from (f"{whole}.{alias.name}" for alias in node.names)
 
 
 def _without_us(name: str, entry: Entry) -> Entry:

@@ -32,8 +32,14 @@ class Project:
     def __init__(self) -> None:
         self._known: tuple[list[str], int, int] | None = None
         self._names: frozenset[str] = frozenset()
+        # As they are called and as they are: what installers link to is installed, too.
         self._installed = tuple(
-            {os.path.realpath(path) for path in _installed() if path}
+            {
+                real(path)
+                for path in _installed()
+                if path
+                for real in (os.path.abspath, os.path.realpath)
+            }
         )
 
     def names(self) -> frozenset[str]:
@@ -129,8 +135,11 @@ class Project:
             # Of a namespace, which has no file.
             places = list(getattr(spec, "submodule_search_locations", None) or ())
         return any(
-            type(each) is str and each[:1] == os.sep and not self._is_installed(each)
-            for each in map(_real, places)
+            type(each) is str
+            and each[:1] == os.sep
+            and not self._is_installed(each)
+            and not self._is_installed(os.path.realpath(each))
+            for each in places
         )
 
     def _is_installed(self, path: str) -> bool:
@@ -143,11 +152,6 @@ def _origin(value: Any) -> str:
         return value.__name__
     holder = value if isinstance(value, (type, FunctionType)) else type(value)
     return str(holder.__module__)
-
-
-def _real(path: Any) -> Any:
-    # "built-in" and "frozen" are none.
-    return os.path.realpath(path) if type(path) is str and os.sep in path else path
 
 
 def _decorators() -> set[str]:

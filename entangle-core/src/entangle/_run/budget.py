@@ -184,7 +184,8 @@ class Budget:
         price = self._prices.get(call.task)
         knows = price is not None and price.second > 0 and _tells_starts(call)
         if knows:
-            call.wants_start = True
+            # Told to the run, too: observers alone want less than that.
+            call.wants_start = call.alone = True
         with self._lock:
             self.tasks += 1
             self._going[call] = Spent(price, now, running=not knows)
