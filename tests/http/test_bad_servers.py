@@ -369,7 +369,11 @@ def test_a_compressed_body_that_is_cut_off(coding, kind):
         assert thread(request(url=server.url, as_=kind)(drained))()() == 128_000
 
 
-@pytest.mark.parametrize("end", [b"\0", b"\0" * 512, b"garbage", gzip.compress(b"b")])
+@pytest.mark.parametrize(
+    "end",
+    [b"\0", b"\0" * 512, b"garbage", gzip.compress(b"b")],
+    ids=["zero", "zeros", "garbage", "another"],
+)
 def test_what_may_follow_a_gzip(end):
     body = gzip.compress(b"a") + end
     with serving(lambda *_: answer(body, Content_Encoding="gzip")) as server:
