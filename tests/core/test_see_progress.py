@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 import time
 import types
 
@@ -379,17 +380,26 @@ def test_a_reader_that_has_gone(tmp_path):
 def test_a_notebook(monkeypatch):
     """The picture is text below the cell, replaced as the run goes on."""
     texts = []
+    drawn = threading.Event()
+
+    def take(shown):
+        texts.append(shown["text/plain"])
+        if "●" in texts[-1]:
+            drawn.set()
 
     class Handle:
         def update(self, shown, *, raw):
             assert raw
-            texts.append(shown["text/plain"])
+            take(shown)
 
     def display(shown, *, raw, display_id):
         assert raw
         assert display_id
-        texts.append(shown["text/plain"])
+        take(shown)
         return Handle()
+
+    def sleep():
+        assert drawn.wait(60)
 
     fake = types.ModuleType("IPython.display")
     fake.display = display
@@ -397,9 +407,10 @@ def test_a_notebook(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", fake)
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     with shown():
-        assert thread(time.sleep)(0.7)() is None
-    assert texts[0].startswith("sleep  0/1 · 1 running")
-    assert "● sleep" in texts[0]
+        assert thread(sleep)()() is None
+    (first, *_) = [text for text in texts if "●" in text]
+    assert first.startswith("sleep  0/1 · 1 running")
+    assert "● sleep" in first
     assert texts[-1].startswith("✓ 1 node in")
     assert sys.stderr.getvalue() == ""
 
