@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from entangle._run.telling import ALL
 from entangle._see import folder as folders
-from entangle._see.format import FORMAT, Lines, NewerLogError, header, line, line_of
+from entangle._see.format import (
+    FORMAT,
+    Lines,
+    NewerLogError,
+    Scribe,
+    header,
+    line,
+    line_of,
+)
 from entangle._see.log import RunLog
 from entangle._see.reading import Recorded, ending
 from entangle.process import process
@@ -102,6 +110,19 @@ def test_a_wide_graph_takes_few_lines(tmp_path):
         assert event.place == "process"
         assert event.value == str(event.node - 1)
         assert event.queued <= event.started <= event.time
+
+
+def test_calls_whose_start_is_known_share_lines_with_others():
+    """A line that readers refuse would lose all of its calls."""
+    scribe = Scribe("r", 100.0, ALL, {})
+    scribe.whole(RunStarted("r", 100.0, 2, "top"))
+    unknown = (1, "abs", 1, None, 0.0, 0.0, 1000, 7, False, 5, 0)
+    known = (2, "abs", 1, None, 0.5, 0.7, 1000, 8, True, 5, 0)
+    scribe.succeeded((1.0, [unknown, known]))
+    events = list(Lines("r", 100.0).events(scribe.events[-1].encode()))
+    assert [event.node for event in events] == [1, 2]
+    assert events[1].started == 100.7
+    assert events[1].queued == 100.5
 
 
 def test_a_library_writes_nothing(tmp_path, monkeypatch):

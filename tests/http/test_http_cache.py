@@ -16,7 +16,10 @@ from entangle.thread import thread
 
 pytestmark = pytest.mark.process
 
-NOW = email.utils.formatdate(usegmt=True)
+
+def now():
+    """Return the time as servers write it."""
+    return email.utils.formatdate(usegmt=True)
 
 
 @pytest.fixture(autouse=True)
@@ -45,11 +48,11 @@ def numbered(**headers):
     def handler(asked, _sock):
         tag = headers.get("ETag")
         if tag and asked.headers.get("if-none-match") == tag:
-            return answer(status="304 Not Modified", Date=NOW, **headers)
+            return answer(status="304 Not Modified", Date=now(), **headers)
         changed = headers.get("Last_Modified")
         if changed and asked.headers.get("if-modified-since") == changed:
-            return answer(status="304 Not Modified", Date=NOW, **headers)
-        return answer(str(next(count)), Date=NOW, **headers)
+            return answer(status="304 Not Modified", Date=now(), **headers)
+        return answer(str(next(count)), Date=now(), **headers)
 
     return handler
 
@@ -129,7 +132,10 @@ def test_what_is_somebodys_is_kept_apart(folder, monkeypatch):
     def handler(asked, _sock):
         who = asked.headers.get("authorization") or asked.headers.get("x-key")
         return answer(
-            f"{who}", Date=NOW, Cache_Control="max-age=60", Vary="Authorization, X-Key"
+            f"{who}",
+            Date=now(),
+            Cache_Control="max-age=60",
+            Vary="Authorization, X-Key",
         )
 
     with serving(handler) as server:

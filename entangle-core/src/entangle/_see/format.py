@@ -387,9 +387,9 @@ class Scribe(Teller):
             fields: Fields = {"event": "succeeded", "time": moment, "nodes": nodes}
             fields["took"] = took
             if any(began):
-                fields["started"] = [each and self._since(each) for each in began]
+                fields["started"] = [self._since(each) if each else 0 for each in began]
             if any(queued):
-                since = {each: each and self._since(each) for each in set(queued)}
+                since = {each: self._since(each) if each else 0 for each in set(queued)}
                 fields["queued"] = [since[each] for each in queued]
             fields["pids"] = pids
             if set(attempts) != {1}:
