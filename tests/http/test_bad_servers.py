@@ -113,6 +113,27 @@ def test_no_such_host(monkeypatch):
     check(got.value, "GET http://no-such-host.invalid/: there is no connection: ")
 
 
+def test_a_resolver_that_does_not_answer(monkeypatch):
+    """The time of a request is that of looking its host up, too."""
+    resolve, answer, answered = socket.getaddrinfo, threading.Event(), threading.Event()
+
+    def silent(host, *args, **kwargs):
+        if host != "silent.test" or socket.AI_NUMERICHOST in args:
+            return resolve(host, *args, **kwargs)
+        answer.wait(PATIENCE)
+        answered.set()
+        raise socket.gaierror(socket.EAI_AGAIN, "too late")
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    try:
+        with pytest.raises(RequestTimeoutError, match=r"timeout of 0\.4 s"):
+            get("http://silent.test/", timeout=0.4, retries=0)()()
+        assert not answered.is_set()
+    finally:
+        answer.set()
+    assert answered.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", ".test", "a..b"])
 def test_names_that_no_host_can_have(host):
     with pytest.raises(RequestError) as got:

@@ -18,11 +18,11 @@ import requests.adapters
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.util.connection import allowed_gai_family
 
 from entangle.secrets import scrub
 
 from ._clock import Clock, current
+from ._resolver import addresses
 from ._shown import is_secret
 
 if TYPE_CHECKING:
@@ -87,19 +87,28 @@ class _Punctual:
         if clock is None:
             return self._connected()
         host = this._dns_host  # noqa: SLF001 - the name as given
-        # Each would have all of the time; without any, what is below says why.
-        addresses = _addresses(host, this.port) or [host]
+        # Each would have all of the time.
+        places = self._addresses(host, clock)
         try:
-            for tried, address in enumerate(addresses[:-1]):
-                this.timeout = min(CONNECT, clock.left / (len(addresses) - tried))
-                this._dns_host = address  # noqa: SLF001 - the name as given
+            for tried, place in enumerate(places[:-1]):
+                this.timeout = min(CONNECT, clock.left / (len(places) - tried))
+                this._dns_host = place  # noqa: SLF001 - the name as given
                 with suppress(urllib3.exceptions.HTTPError):
                     return self._connected()
             this.timeout = min(CONNECT, clock.left)
-            this._dns_host = addresses[-1]  # noqa: SLF001 - the name as given
+            this._dns_host = places[-1]  # noqa: SLF001 - the name as given
             return self._connected()
         finally:
             this._dns_host = host  # noqa: SLF001 - the name as given
+
+    def _addresses(self, host: str, clock: Clock) -> list[str]:
+        this: Any = self
+        try:
+            return addresses(host, this.port, clock.left)
+        except UnicodeError:
+            return [host]  # what is below says why it is none
+        except socket.gaierror as error:
+            raise urllib3.exceptions.NameResolutionError(host, this, error) from error
 
     def _connected(self) -> socket.socket:
         below: Any = super()
@@ -130,15 +139,6 @@ class _Punctual:
         if self._clock is not None:
             sock = _Socket(sock, self._clock)
         return HTTPResponse(sock, *args, **kwargs)
-
-
-def _addresses(host: str, port: int) -> list[str]:
-    """Return the addresses of a host; none if it has none, or that makes no sense."""
-    family = allowed_gai_family()
-    with suppress(OSError, UnicodeError):
-        found = socket.getaddrinfo(host.strip("[]"), port, family, socket.SOCK_STREAM)
-        return list(dict.fromkeys([str(place[0]) for *_, place in found]))
-    return []
 
 
 class _Plain(_Punctual, HTTPConnection):
