@@ -1,12 +1,11 @@
 """Streams to Pythons of this machine pass the suite that every place has to pass."""
 
-import socket
-import subprocess
 import sys
 
 import pytest
+from remote_kit import SocketStream
 
-from entangle.backend import CommandStream, Stream, StreamExecutor
+from entangle.backend import CommandStream, StreamExecutor
 from entangle.testing import StreamConformance
 
 pytestmark = pytest.mark.process
@@ -17,28 +16,6 @@ class HereExecutor(StreamExecutor):
 
     def open(self, command):
         return CommandStream([sys.executable, *command[1:]])
-
-
-class SocketStream(Stream):
-    """A stream over one socket, with nothing but what has to be there."""
-
-    def __init__(self, command):
-        self.socket, theirs = socket.socketpair()
-        with theirs:
-            self.process = subprocess.Popen(command, stdin=theirs, stdout=theirs)
-
-    def read(self, size):
-        return self.socket.recv(size)
-
-    def write(self, data):
-        self.socket.sendall(data)
-
-    def close(self):
-        self.socket.shutdown(socket.SHUT_RDWR)
-        self.process.wait()
-        self.socket.close()
-
-    kill = close
 
 
 class ThreadsExecutor(StreamExecutor):

@@ -33,7 +33,7 @@ def told(text):
     text = re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "WHEN", text)
     text = re.sub(r"\d{8}-\d{6}-\w+", "RUN", text)
     text = re.sub(r"[\d.]+ (ms|s)\b", "0 s", text)
-    text = re.sub(r"[\d.]+×", "0×", text)
+    text = re.sub(r" · [\d.]+× parallel", "", text)  # a loaded machine has none
     return re.sub(r"process \d+ *", "process 0 ", text).splitlines()
 
 

@@ -8,6 +8,8 @@ from .jobs import tiny
 
 if TYPE_CHECKING:
     from collections import deque
+    from collections.abc import Callable
+    from typing import Any
 
     from .jobs import Job, Prepared
     from .worker import Key
@@ -46,3 +48,32 @@ def extend(queue: deque[Job], batch: list[Job], key: Key, most: int) -> None:
         if budget < 0 or job.call.alone:
             return
         batch.append(queue.popleft())
+
+
+def assign(
+    worker: Any, batch: list[Job], provide: Callable[[Any, Prepared], None]
+) -> None:
+    """Make jobs those of a worker: numbered, and those that wait there with tokens.
+
+    Args:
+        worker: A local worker, or one in a place.
+        batch: The jobs that are about to be sent to it.
+        provide: Sends what a job needs and the worker does not have yet.
+    """
+    behind = bool(worker.outstanding)
+    first = number = worker.next_sequence(len(batch))
+    provided: Prepared | None = None
+    for job in batch:
+        job.worker = worker
+        job.number = number
+        number += 1
+        job.token = behind
+        behind = True
+        if job.prepared is not provided:
+            provided = job.prepared
+            provide(worker, provided)
+    worker.outstanding.extend(batch)
+    if not batch[0].token:
+        first += 1
+    if first < number:
+        worker.grant(range(first, number))

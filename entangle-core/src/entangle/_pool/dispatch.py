@@ -18,7 +18,7 @@ from entangle._worker import frames
 from entangle._worker import main as protocol
 from entangle.errors import WorkerStartError
 
-from .batching import LOW_WATER, MOST_AT_ONCE, extend
+from .batching import LOW_WATER, MOST_AT_ONCE, assign, extend
 from .cpus import Processors
 from .jobs import Job, Prepared, frame
 
@@ -135,23 +135,7 @@ class Dispatcher:
 
     def _give(self, worker: WorkerProcess, batch: list[Job]) -> None:
         """Send jobs, and before them what they need, to a worker."""
-        behind = bool(worker.outstanding)
-        first = number = worker.next_sequence(len(batch))
-        provided: Prepared | None = None
-        for job in batch:
-            job.worker = worker
-            job.number = number
-            number += 1
-            job.token = behind
-            behind = True
-            if job.prepared is not provided:
-                provided = job.prepared
-                self._provide(worker, provided)
-        worker.outstanding.extend(batch)
-        if not batch[0].token:
-            first += 1
-        if first < number:
-            worker.grant(range(first, number))
+        assign(worker, batch, self._provide)
         body, buffers, flags = frame(batch)
         if buffers:
             worker.send_with(frames.CALLS, body, buffers)

@@ -16,7 +16,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, extend
+from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, assign, extend
 from entangle._pool.jobs import Job, Prepared, frame
 from entangle._pool.zygotes import STANDARD_PRELOAD
 from entangle._worker import codec, frames, packets
@@ -226,23 +226,7 @@ class Crew:
 
     def _give(self, worker: FarWorker, batch: list[Job]) -> None:
         """Send jobs, and before them what they need, to a worker."""
-        behind = bool(worker.outstanding)
-        first = number = worker.next_sequence(len(batch))
-        provided: Prepared | None = None
-        for job in batch:
-            job.worker = worker
-            job.number = number
-            number += 1
-            job.token = behind
-            behind = True
-            if job.prepared is not provided:
-                provided = job.prepared
-                self._provide(worker, provided)
-        worker.outstanding.extend(batch)
-        if not batch[0].token:
-            first += 1
-        if first < number:
-            worker.grant(range(first, number))
+        assign(worker, batch, self._provide)
         body, buffers, flags = frame(batch)
         worker.send(frames.pack(frames.CALLS, body, codec.plain(buffers), flags))
         worker.tiny = batch[0].tiny()

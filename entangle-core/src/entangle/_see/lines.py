@@ -34,6 +34,7 @@ _WIDEST_NAME: Final = 40
 _VALUE: Final = 60
 _STEPS: Final = 6  # of a path that are named
 _MINUTE: Final = 60.0
+_WORTH_TELLING: Final = 1.05  # times as much work as time: what parallel has brought
 
 
 def head(run: RunState, now: float) -> Line:
@@ -188,7 +189,7 @@ def summary(run: RunState) -> Line:
         if len(path) > _STEPS:
             path = [*path[: _STEPS // 2], "…", *path[-_STEPS // 2 :]]
         line.append((f" · critical path {' → '.join(path)}", "faint"))
-    if seconds > 0 and run.work > 0:
+    if run.work > _WORTH_TELLING * seconds > 0:
         line.append((f" · {run.work / seconds:.1f}× parallel", "faint"))
     return line
 
