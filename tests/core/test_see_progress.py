@@ -170,7 +170,9 @@ with progress():
 """
     )
     rows = 6
-    seen = Terminal(columns=30, rows=rows).run(program(tmp_path, text))
+    # What variables say is of another terminal.
+    other = {"COLUMNS": "80", "LINES": "25"}
+    seen = Terminal(columns=30, rows=rows).run(program(tmp_path, text), env=other)
     assert seen.code == 0
     frames = drawn(seen.frames)
     assert frames

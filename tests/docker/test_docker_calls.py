@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import re
 import sys
 from concurrent.futures import CancelledError
 
@@ -146,6 +147,7 @@ def test_what_a_container_is_labelled_with(client, image):
     (found,) = client.api.containers(filters={"id": [*ours(client)]})
     labels = found["Labels"]
     assert labels[_labels.TASK] == body.__name__
+    assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{8}", labels[_labels.RUN])
     assert labels[_labels.CALLER] == _labels.caller_here()
     assert float(labels[_labels.EXPIRES]) > float(labels[_labels.CREATED])
     assert labels[_labels.FOLDER].endswith("/door")

@@ -55,6 +55,12 @@ class NestedCall(Call):
             return None
         return worker.outstanding[0].call.run_of()
 
+    def run_id(self) -> str:
+        worker = self._worker
+        if worker is None or not worker.outstanding:
+            return ""
+        return worker.outstanding[0].call.run_id()
+
     def seen(self) -> Any:
         # It is a part of the call that has asked for it.
         worker = self._worker

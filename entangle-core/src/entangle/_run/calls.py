@@ -91,6 +91,9 @@ class NodeCall(Call):
     def run_of(self) -> object:
         return self.run
 
+    def run_id(self) -> str:
+        return self.run.identifier
+
     def seen(self) -> Seen | None:
         watch = self.run.watch
         return None if watch is None else watch.seen(self)

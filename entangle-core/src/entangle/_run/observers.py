@@ -56,7 +56,7 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
         given += from_environment()
     traces = any(observer.traces for observer in given)
     begun = RunStarted(
-        _new_name(),
+        run.identifier,
         time.time(),
         nodes,
         name,
@@ -72,12 +72,6 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
         ]
     observers += given
     return Watch(run, begun, observers, waits=bool(given)) if observers else None
-
-
-def _new_name() -> str:
-    """Return the identifier of a run: when it began, and what tells it from others."""
-    moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-    return f"{moment}-{os.urandom(4).hex()}"
 
 
 class Watch:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import _thread
 import contextvars
+import os
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,17 @@ class Run(News):
             Exception: what making a scheduler of the user's raises.
         """
         self.places.prepare(filter(is_node, found.order))
+
+    @property
+    def identifier(self) -> str:
+        """When it began, and what tells it from all other runs: made when asked for."""
+        known: str | None = vars(self).get("_identifier")
+        if known is None:
+            moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+            made = f"{moment}-{os.urandom(4).hex()}"
+            # Whichever of two threads is first.
+            known = vars(self).setdefault("_identifier", made)
+        return known
 
     def observe(self, nodes: int, name: str) -> None:
         """Have those observe the run who want to; before anything is added.

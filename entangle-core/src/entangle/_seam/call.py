@@ -95,6 +95,13 @@ class Call:
         """Return what identifies the run that it belongs to; None if there is none."""
         return None
 
+    def run_id(self) -> str:
+        """Return the identifier of the run that it belongs to; empty if there is none.
+
+        It is the one that events have, and good for names and labels.
+        """
+        return ""
+
     def seen(self) -> Any:
         """Return what it is known by to those who observe its run, else None."""
         return None

@@ -100,7 +100,7 @@ class LiveDisplay(Display):
         with _drawing:
             if not self._begin() or self._open_line:
                 return
-            width, height = self._console.size
+            width, height = self._size()
             room = max(2, min(height - 1, _MOST_LINES) - len(runs))
             lines: list[Line] = []
             for run in runs:
@@ -116,7 +116,7 @@ class LiveDisplay(Display):
             if self._open_line:
                 self._put("\n")
                 self._open_line = False
-            width = self._console.size[0]
+            width, _ = self._size()
             self._put(
                 self._rendered([summary(run)], max(_LEAST_WIDTH, width), fold=True)
             )
@@ -174,6 +174,19 @@ class LiveDisplay(Display):
                 self._proxies[name] = proxy = _Above(stream, self)
                 setattr(sys, name, proxy)
         return True
+
+    def _size(self) -> tuple[int, int]:
+        """Return how many columns and lines the terminal has now.
+
+        By what it says itself: variables may be of another one, or of before it was
+        resized, and a line that is too long for it can't be taken away.
+        """
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            columns, lines = os.get_terminal_size(self._file.fileno())
+            if columns and lines:
+                return columns, lines
+        size: tuple[int, int] = self._console.size
+        return size
 
     def _erasing(self) -> str:
         return f"\r{_UP * self._height}" if self._height else ""

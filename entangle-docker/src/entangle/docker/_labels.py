@@ -21,7 +21,7 @@ PROGRAM: Final = "entangle.program"
 TASK: Final = "entangle.task"
 """The task that it was first made for."""
 RUN: Final = "entangle.run"
-"""The run that it was first made for; empty where nobody observed that run."""
+"""The run that it was first made for, by the identifier that its events have."""
 CREATED: Final = "entangle.created"
 """When it was made, in seconds since the epoch."""
 EXPIRES: Final = "entangle.expires"
@@ -46,20 +46,13 @@ def made_now(call: Call | None = None, folder: str = "") -> dict[str, str]:
         CALLER: caller_here(),
         PROGRAM: Path(sys.argv[0]).name if sys.argv else "",
         TASK: call.name if call is not None else "",
-        RUN: _run_of(call),
+        RUN: call.run_id() if call is not None else "",
         CREATED: f"{now:.3f}",
         EXPIRES: f"{now + LIFETIME:.0f}",
     }
     if folder:
         labels[FOLDER] = folder
     return labels
-
-
-def _run_of(call: Call | None) -> str:
-    """Return the identifier of a call's run; empty if it has none."""
-    seen = getattr(call, "seen", None)
-    known = seen() if seen is not None else None
-    return str(known.run) if known is not None else ""
 
 
 def caller_here() -> str:
