@@ -12,6 +12,8 @@ import time
 import pyte
 
 PATIENCE = 60.0
+# Without a buffer Python itself writes a line and its end as two.
+ELSEWHERE = {"CI", "NO_COLOR", "PYTHONUNBUFFERED"}
 
 
 class Terminal:
@@ -48,7 +50,7 @@ class Terminal:
             env: Variables besides those of a terminal; None removes one.
             on_frame: Called after each frame.
         """
-        around = {k: v for k, v in os.environ.items() if k not in {"CI", "NO_COLOR"}}
+        around = {k: v for k, v in os.environ.items() if k not in ELSEWHERE}
         around |= {"TERM": "xterm-256color", "PYTHONIOENCODING": "utf-8"}
         around |= env or {}
         around = {name: value for name, value in around.items() if value is not None}

@@ -128,7 +128,7 @@ def test_a_run_is_shown(history, capsys):
         "  pipeline.py",
         "└─ ✓ total  0.50 s  → 1",
         "   └─ ✓ part  0.50 s  → 1",
-        "✓ 2 nodes in 1.0 s · critical path part → total · 1.0× parallel",
+        "✓ 2 nodes in 1.0 s · critical path part → total",
     ]
 
 

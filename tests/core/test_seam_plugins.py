@@ -4,6 +4,7 @@ import gc
 import inspect
 import sys
 import threading
+import types
 import weakref
 import zipfile
 from importlib.metadata import FastPath
@@ -867,7 +868,8 @@ def test_an_observer_that_is_none(installed, site):
     site.add("none", f"{IMPL}entangle_observe(run):\n    return None")
     assert thread(one)()() == 1
     assert problems(installed, "none") == ""
-    assert observers.watch(None, 1, "") is None
+    run = types.SimpleNamespace(identifier="20260101-120000-0123abcd")
+    assert observers.watch(run, 1, "") is None
 
 
 @pytest.fixture

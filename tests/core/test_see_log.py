@@ -260,11 +260,17 @@ def test_a_program_that_is_killed_leaves_a_log(tmp_path):
     program.stdout.close()
     runs = folders.runs(str(tmp_path))
     assert len(runs) >= 18
-    for run in runs[:-1]:
-        events, recorded = read(tmp_path, run)
-        assert type(events[-1]) is RunEnded
-        assert recorded.damaged == 0
-    assert not folders.under_way(str(tmp_path), runs[-1])
+    unfinished = 0
+    for run in runs:
+        assert not folders.under_way(str(tmp_path), run)
+        try:
+            events, recorded = read(tmp_path, run)
+        except FileNotFoundError:
+            unfinished += 1  # its folder was made, no more
+            continue
+        unfinished += not events or type(events[-1]) is not RunEnded
+        assert recorded.damaged == 0 or type(events[-1]) is not RunEnded
+    assert unfinished <= 1
 
 
 # -- what is left of a log ------------------------------------------------------------

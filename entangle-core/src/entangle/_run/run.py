@@ -51,6 +51,8 @@ if TYPE_CHECKING:
     from .observers import Watch
     from .places import Place
 
+_naming = _thread.allocate_lock()  # of runs whose names two threads ask for
+
 
 class Run(News):
     """One execution of a graph. Thread-safe as far as it says so.
@@ -107,6 +109,7 @@ class Run(News):
         self._externals: list[tuple[Any, Item]] = []
         self._alarms = Alarms(self.hub, self.clock, self._rang)
         self._snapshot: Snapshot | None = None
+        self._identifier: str | None = None
         self._parent = current.parent()
         if self._parent is not None:
             self._parent.adopt(self)
@@ -125,13 +128,11 @@ class Run(News):
     @property
     def identifier(self) -> str:
         """When it began, and what tells it from all other runs: made when asked for."""
-        known: str | None = vars(self).get("_identifier")
-        if known is None:
-            moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-            made = f"{moment}-{os.urandom(4).hex()}"
-            # Whichever of two threads is first.
-            known = vars(self).setdefault("_identifier", made)
-        return known
+        with _naming:
+            if self._identifier is None:
+                moment = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+                self._identifier = f"{moment}-{os.urandom(4).hex()}"
+            return self._identifier
 
     def observe(self, nodes: int, name: str) -> None:
         """Have those observe the run who want to; before anything is added.

@@ -82,7 +82,7 @@ class PlacesSuite(Suite):
             # What runs before it in the same process leaves its mark there: not in the
             # environment, which may be passed on.
             fresh = not hasattr(sys, "conformance_mark")
-            vars(sys)["conformance_mark"] = True
+            sys.__dict__["conformance_mark"] = True
             return {
                 "fresh": fresh,
                 "preload": "wave" in sys.modules,
