@@ -394,14 +394,14 @@ def test_returned_nodes_are_run_by_the_caller(here):
     assert task(executor=here)(build)(3)() == [3, 3]
 
 
-def test_a_graph_inside_of_a_task_is_refused(here):
-    def nested():
-        from entangle.process import process
+def test_there_is_no_pool(here):
+    def pooled():
+        from entangle.backend import ProcessExecutor
 
-        return process(abs)(-1)()
+        return ProcessExecutor().submit(abs, -1).result()
 
     with pytest.raises(NestedRunError, match="return the node"):
-        task(executor=here)(nested)()()
+        task(executor=here)(pooled)()()
 
 
 def test_what_cannot_be_sent(here):
