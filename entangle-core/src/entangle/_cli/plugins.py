@@ -67,6 +67,7 @@ def added(plugins: Plugins) -> dict[str, list[str]]:
             adds.setdefault(plugin.name, []).append(f"command {name}")
     words = {
         "entangle_observe": "observes runs",
+        "entangle_bench": "benchmarks",
         "entangle_doctor": "doctor checks",
         "entangle_estimate": "estimates",
         "entangle_sweep": "sweeps",
