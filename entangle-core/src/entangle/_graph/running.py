@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from entangle._run.plan import Plan
 
 
+@functools.cache
 def _api() -> Any:
     # By text: the graph knows of no layer above it but this one name.
     from importlib import import_module
