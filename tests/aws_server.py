@@ -10,6 +10,7 @@ import base64
 import contextlib
 import threading
 import time
+import urllib.request
 import uuid
 
 import moto.awslambda.models as lambda_models
@@ -43,6 +44,9 @@ class StandIn:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
         self.url = "http://{}:{}".format(*self._server.get_host_and_port())
+        # What it knows is the process's, and is still there from another module.
+        reset = urllib.request.Request(f"{self.url}/moto-api/reset", method="POST")
+        urllib.request.urlopen(reset).close()
         state_manager.set_transition(
             "ecs::task", {"progression": "manual", "times": 10**9}
         )

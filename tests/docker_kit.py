@@ -106,8 +106,10 @@ class PrivateEngine:
         deadline = time.monotonic() + 30
         while True:
             # Not by the SDK, which leaves sockets open that don't connect.
-            with socket.socket(socket.AF_UNIX) as probe:
-                if not probe.connect_ex(f"{self.folder}/docker.sock"):
+            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+                probe.connect(f"{self.folder}/docker.sock")
+                probe.sendall(b"GET /_ping HTTP/1.0\r\n\r\n")
+                if probe.recv(100).split()[1:2] == [b"200"]:
                     break
             assert self.process.poll() is None, self.log()
             assert time.monotonic() < deadline, self.log()

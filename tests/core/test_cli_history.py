@@ -141,7 +141,8 @@ def test_a_failed_run_is_shown(history, capsys):
 
 def test_a_run_that_died_is_shown(history, capsys):
     _, out, _ = run(capsys, "show", "last")
-    assert "● part" in out
+    assert "■ part" in out
+    assert "● " not in out
     assert out.splitlines()[-1] == ("■ its program ended before it: 0 of 2 nodes done")
 
 

@@ -33,8 +33,11 @@ def stay():
             (folder / "daemon").write_text(str(os.getpid()))
             while True: signal.pause()
         os._exit(0)
-    while not (folder / "daemon").exists(): time.sleep(0.01)
-    (folder / "pids").write_text(f"{os.getpid()} {os.getppid()} {daemon.pid}")
+    found = folder / "daemon"
+    while not (found.exists() and found.read_text()): time.sleep(0.01)
+    # Whoever sees it may end the program at once.
+    (folder / "new").write_text(f"{os.getpid()} {os.getppid()} {daemon.pid}")
+    (folder / "new").rename(folder / "pids")
     print("in", flush=True)
     signal.pause()
 """

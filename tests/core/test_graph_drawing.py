@@ -335,10 +335,42 @@ def test_notebooks_show_runs_of_flows():
     def emit(value):
         return value
 
-    future = emit(emit(), emit()).submit(1)
+    flow = emit(emit(), emit())
+    future = flow.submit(1)
     assert future.result() == (1, 1)
-    assert future.states() == {}
+    assert future.states() == dict.fromkeys((flow, *flow.children), "done")
     assert "✓ 3 done" in future._repr_mimebundle_()["text/html"]
+    assert flow.to_svg(states=future.states()).count("✓") >= 3
+
+
+@pytest.mark.process
+def test_flows_know_what_became_of_their_functions():
+    from entangle.dataflow import dataflow
+    from entangle.process import process
+
+    @dataflow
+    @process
+    def step(value):
+        return value + 1
+
+    @dataflow
+    @thread
+    def breaks(value):
+        raise ValueError(value)
+
+    taken, other = step(), step()
+    flow = step(step(step()), breaks(step()), lambda value: taken)
+    broken, after = flow.children[1], flow.children[1].children[0]
+    for _ in range(5):  # tiny functions are fused after a while
+        future = flow.submit(1)
+        assert isinstance(future.exception(), ExceptionGroup)
+        states = future.states()
+        assert states.pop(broken) == "failed"
+        assert states.pop(after) == "skipped"
+        assert states.pop(taken) == "done"
+        assert other not in states
+        long = flow.children[0]
+        assert states == dict.fromkeys((flow, long, long.children[0]), "done")
 
 
 def test_notebooks_show_what_landed():

@@ -439,7 +439,7 @@ def test_stop_from_the_background_thread(hub):
     hub.attend()
     assert stopped.wait(60)
     hub._closed = True
-    os.eventfd_write(hub._bell, 1)
+    hub._bell.ring()
     thread.join(60)
     assert not thread.is_alive()
 
@@ -531,3 +531,31 @@ def test_somebody_near_who_has_left(hub, talker):
     talker.close()
     hub.near = talker
     hub.drive(awaited, lambda: hub.at(time.monotonic() + 0.05, awaited.finish))
+
+
+def test_a_bell_that_is_about_to_be_rung_keeps_its_number():
+    """What is opened meanwhile must not be written to in its place."""
+    hub = Hub()
+    descriptor = hub._bell.descriptor
+    about_to = hub._bell.ring
+    hub.stop()
+    hub.abandon()
+    others = [os.eventfd(0, os.EFD_NONBLOCK) for _ in range(8)]
+    try:
+        assert descriptor not in others
+        about_to()
+    finally:
+        for other in others:
+            os.close(other)
+    del about_to
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(descriptor)
+
+
+def test_a_hub_that_was_abandoned_is_deaf():
+    hub = Hub()
+    hub.stop()
+    hub.abandon()
+    hub.post(print)
+    hub.attend()
+    hub._ring()

@@ -87,6 +87,7 @@ def test_a_node_says_where_it_is_from_and_what_it_waits_for():
 
 def test_what_gathers_has_no_body():
     _, events = observed(gather(thread(one)(), thread(one)()))
+    assert of(events, RunStarted)[0].nodes == 2
     gathered = of(events, NodeAdded)[-1]
     assert (gathered.name, gathered.place, gathered.inputs) == ("gather", "", (1, 2))
     assert [event.node for event in of(events, NodeEnded)] == [1, 2]
@@ -105,6 +106,28 @@ def test_returned_nodes_name_who_has_returned_them():
     ]
     ended = {event.node: event.outcome for event in of(events, NodeEnded)}
     assert ended == {1: "expanded", 2: "succeeded", 3: "succeeded", 4: "succeeded"}
+
+
+def say_then_wait(told):
+    print("here")
+    end = time.monotonic() + PATIENCE
+    while not told.exists() and time.monotonic() < end:
+        time.sleep(0.01)
+    return os.getpid()
+
+
+@pytest.mark.process
+def test_the_process_is_known_from_the_first_line_on(tmp_path):
+    told, events = tmp_path / "told", []
+
+    def take(event):
+        events.append(event)
+        if type(event) is NodeOutput:
+            told.touch()
+
+    with observe(take):
+        pid = process(say_then_wait)(told)()
+    assert [event.pid for event in of(events, NodeStarted)] == [pid]
 
 
 @pytest.mark.process

@@ -37,12 +37,14 @@ def configure(parser: ArgumentParser) -> None:
 
 def execute(arguments: Namespace) -> int:
     """Show one run."""
-    from entangle._see.state import RunState
+    from entangle._see.state import DIED, RunState
 
     with opened(arguments.folder, arguments.run) as recorded:
         state = RunState(recorded.begun)
         state.take(recorded.events())
         outcome = outcome_of(recorded, state, arguments.folder)
+        if outcome == DIED:
+            state.died()
         if arguments.json:
             printed(_data(recorded, state, outcome))
         else:
@@ -53,7 +55,7 @@ def execute(arguments: Namespace) -> int:
 
 
 def _print(recorded: Recorded, run: RunState, outcome: str, most: int) -> None:
-    from entangle._see.lines import plain, summary, tree
+    from entangle._see.lines import plain, summary, titled, tree
 
     put(f"run {run.begun.run}, begun {when(run.begun.time)}: {outcome}")
     arguments = recorded.header.get("argv")
@@ -64,7 +66,7 @@ def _print(recorded: Recorded, run: RunState, outcome: str, most: int) -> None:
         put(plain(line))
     for node in list(run.failed.values())[:most]:
         if node.where:
-            put(f"✗ {shown(node.name)} was built at {node.where}")
+            put(f"{plain(titled(node))} was built at {node.where}")
     left = [node for node in run.nodes.values() if node.state == "not run"]
     if left:
         names = list(dict.fromkeys(shown(node.name) for node in left))

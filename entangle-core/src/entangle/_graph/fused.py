@@ -59,6 +59,7 @@ def fused(program: Program) -> Fused | None:
     # By the number of a stage there, that of the one here which gives its value.
     numbers: dict[int, int] = {}
     lines: dict[tuple[Any, int], str] = {}
+    chains: list[list[int]] = []
     for number, stage in enumerate(program.stages):
         if number in followed:
             continue
@@ -66,6 +67,7 @@ def fused(program: Program) -> Fused | None:
         while chain[-1] in follower:
             chain.append(follower[chain[-1]])
         numbers[chain[-1]] = len(stages)
+        chains.append(chain)
         if len(chain) == 1:
             stages.append(stage)
             continue
@@ -83,7 +85,8 @@ def fused(program: Program) -> Fused | None:
         for stage in stages
     ]
     leaves = tuple([numbers[leaf] for leaf in program.leaves])
-    made = Program(program.name, tuple(renumbered), leaves, program.place, program.most)
+    name, place, most = program.name, program.place, program.most
+    made = Program(name, tuple(renumbered), leaves, place, most, tuple(chains))
     return Fused(made, tuple(parts), tuple(wholes))
 
 

@@ -17,7 +17,7 @@ from entangle._graph.spec import Spec
 from entangle._graph.task import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Literal
 
     from entangle._graph.flow_task import FlowTask
@@ -75,6 +75,8 @@ class Program:
         name: The name of the outer task.
         place: Where stages run that don't say so themselves.
         most: How many calls of those may run at once; None for any number.
+        parts: By stage, the numbers of the functions that it stands for, as they are
+            written.
     """
 
     __slots__ = (
@@ -84,6 +86,7 @@ class Program:
         "leaves",
         "most",
         "name",
+        "parts",
         "place",
         "stages",
     )
@@ -95,13 +98,17 @@ class Program:
         leaves: tuple[int, ...],
         place: Facet,
         most: int | None,
+        parts: tuple[Sequence[int], ...] | None = None,
     ) -> None:
-        """Keep the parts."""
+        """Keep the parts; each stage stands for one function if none are given."""
         self.name = name
         self.stages = stages
         self.leaves = leaves
         self.place = place
         self.most = most
+        if parts is None:
+            parts = tuple((number,) for number in range(len(stages)))
+        self.parts = parts
         self._fused: Fused | Literal[False] | None = None
         # By the first flow, then by the others that were chosen with it.
         self._chosen: WeakKeyDictionary[Flow, dict[tuple[Flow, ...], Program]]
@@ -132,6 +139,15 @@ class Program:
     def __repr__(self) -> str:
         """Show the name and the size."""
         return f"<program of {self.name}, {len(self.stages)} stages>"
+
+
+def functions_of(flows: list[Flow]) -> list[Flow | None]:
+    """List the functions of flows as their program numbers them.
+
+    Returns:
+        The flow that stands for each function; None for those that choose.
+    """
+    return [None if isinstance(each, _Choice) else each for each in _Found(flows).order]
 
 
 def programmed(flow: Flow) -> Program:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from entangle._run.plan import Plan
 
 
+@functools.cache
 def _api() -> Any:
     # By text: the graph knows of no layer above it but these names.
     from importlib import import_module
@@ -36,11 +38,16 @@ def _away() -> bool:
     importer = sys.modules.get("entangle._worker.importer")
     found = None if importer is None else importer.installed()
     if found is not None and found.ask is not None:
-        raise NestedRunError(
-            "a graph was run by a process that a task in another place has forked",
-            "run it in the task's own process",
-        )
+        raise forked()
     return False
+
+
+def forked() -> NestedRunError:
+    """Return why nothing can be run here: the way to the caller is the task's own."""
+    return NestedRunError(
+        "a graph was run by a process that a task in another place has forked",
+        "run it in the task's own process",
+    )
 
 
 def run(

@@ -17,15 +17,15 @@ from __future__ import annotations
 import _thread
 import contextlib
 import heapq
-import os
 import select
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from entangle._log import Log
 
+from .bell import Bell
 from .signals import InterruptGuard
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class Near(Protocol):
 class Hub:
     """Monitor, inbox, agenda and poller of one process. Thread-safe.
 
-    Owns: two epolls, two event descriptors, and at most one background thread.
+    Owns: two epolls, two bells, and at most one background thread.
     """
 
     def __init__(self) -> None:
@@ -99,8 +99,8 @@ class Hub:
         self._cancelled = 0
         self._handlers: dict[int, Callable[[int], None]] = {}
         self._epoll = select.epoll()
-        self._event = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._epoll.register(self._event, select.EPOLLIN)
+        self._event = Bell()
+        self._epoll.register(self._event.descriptor, select.EPOLLIN)
         self._polling = _thread.allocate_lock()
         self._poller = 0
         self._polling_until = 0.0
@@ -111,8 +111,8 @@ class Hub:
         # What the background thread waits for while nothing is under way: its bell,
         # and what must not wait for the next run.
         self._quiet = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._quiet.register(self._bell, select.EPOLLIN)
+        self._bell = Bell()
+        self._quiet.register(self._bell.descriptor, select.EPOLLIN)
         self._always: set[int] = set()
         self._closed = False
         self.stopped = False  # whether nothing that is posted is run any more
@@ -197,7 +197,7 @@ class Hub:
         self._woken = True
 
     def _ring(self) -> None:
-        _write(self._event)
+        self._event.ring()
 
     def _summon(self) -> None:
         """Make sure that some other thread works the inbox off."""
@@ -372,8 +372,8 @@ class Hub:
             try:
                 handlers = self._handlers
                 for descriptor, mask in ready:
-                    if descriptor == self._event:
-                        _read(self._event)
+                    if descriptor == self._event.descriptor:
+                        self._event.heard()
                         continue
                     handler = handlers.get(descriptor)
                     if handler is not None:
@@ -407,7 +407,7 @@ class Hub:
                 thread.start()
                 self._background = thread
                 return
-        _write(self._bell)
+        self._bell.ring()
 
     def _attend(self) -> None:
         """Poll while there are runs that nobody polls for, and when a timer is due."""
@@ -433,8 +433,8 @@ class Hub:
         except (OSError, ValueError):
             return  # closed by a shutdown
         for descriptor, _ in heard:
-            if descriptor == self._bell:
-                _read(self._bell)
+            if descriptor == self._bell.descriptor:
+                self._bell.heard()
                 continue
             once = iter((True, False))
             if not self._poll_while(once.__next__, 0.0):
@@ -452,7 +452,7 @@ class Hub:
             return
         self._closed = True
         thread = self._background
-        _write(self._bell)
+        self._bell.ring()
         self._ring()
         if thread is not None and thread is not threading.current_thread():
             thread.join()
@@ -464,29 +464,27 @@ class Hub:
                 self._owner = 0
             self.stopped = True
 
-    def abandon(self) -> None:
-        """Close the descriptors; in a forked child, where no thread of ours exists."""
+    def abandon(self, *, forked: bool = False) -> None:
+        """Close the descriptors.
+
+        Args:
+            forked: Whether this is a forked child, where no thread of ours exists.
+        """
         self._closed = True
-        events = self._event, self._bell
-        # Not twice: their numbers may be somebody else's by then.
-        self._event = self._bell = -1
-        for event in events:
-            if event >= 0:
-                with contextlib.suppress(OSError):
-                    os.close(event)
+        if forked:
+            self._event.disown()
+            self._bell.disown()
+        # Else a thread may be about to ring them.
+        self._event = self._bell = _SILENT
         self._epoll.close()
         self._quiet.close()
 
 
-def _write(event: int) -> None:
-    try:
-        os.eventfd_write(event, 1)
-    except (OSError, ValueError):
-        pass  # closed under our feet, by a fork or by shutdown
+class _Silent(Bell):
+    """Wakes nobody."""
+
+    def __init__(self) -> None:
+        self.descriptor = -1
 
 
-def _read(event: int) -> None:
-    try:
-        os.eventfd_read(event)
-    except (OSError, ValueError):
-        pass
+_SILENT: Final = _Silent()

@@ -327,17 +327,29 @@ class Pool:
         """Let go of everything without touching it: for a forked child."""
         self.closed = True
         descriptors = list(self.processes.descriptors())
-        for crew in self.crews:
-            descriptors += crew.descriptors()
+        _replace([each for crew in self.crews for each in crew.descriptors()])
         if not self.relayed:
             descriptors += self.segments.descriptors()
             self.segments.abandon()
-        self.hub.abandon()
+        self.hub.abandon(forked=True)
         for descriptor in descriptors:
             try:
                 os.close(descriptor)
             except OSError:
                 pass
+
+
+def _replace(descriptors: list[int]) -> None:
+    """Put nothing in the place of what streams of third parties own here.
+
+    They would close again, later, whatever has these numbers by then.
+    """
+    if descriptors:
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        for descriptor in descriptors:
+            with contextlib.suppress(OSError):
+                os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
 
 
 def _idle_seconds() -> float:

@@ -185,6 +185,7 @@ class WorkerProcess:
         def emit(text: str) -> None:
             job = self.outstanding[0] if self.outstanding else None
             if job is not None and job.call.captures:
+                job.call.pid = self.pid  # this may be the first that is heard of it
                 job.call.output(stream, text)
             else:
                 printer.take(stream, self, text)

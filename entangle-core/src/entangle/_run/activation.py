@@ -27,17 +27,19 @@ class Activation:
         program: What the input goes through.
         input: The input, as it was given.
         index: Which input of a stream it is; None for a call.
+        flows: By program, the flows that it was made of; none for inputs of streams.
         items: The items of all stages, those of chosen flows included.
         leaves: The items whose values come out, in the order written.
         programs: What it goes through, chosen programs included; these are held.
     """
 
-    __slots__ = ("index", "input", "items", "leaves", "program", "programs")
+    __slots__ = ("flows", "index", "input", "items", "leaves", "program", "programs")
 
     def __init__(self, program: Program, value: Any, index: int | None = None) -> None:
         self.program = program
         self.input = value
         self.index = index
+        self.flows: tuple[list[Flow], ...] = ()
         self.items: list[Item] = []
         self.leaves: list[Item] = []
         self.programs: list[Program] = []

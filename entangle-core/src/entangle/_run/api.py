@@ -159,7 +159,7 @@ def built(
     found = discover(node)
     try:
         made.prepare(found)
-        made.observe(len(found.order), node.name)
+        made.observe(found.order, node.name)
         made.add(found)
         return made, made.root(node)
     except BaseException:

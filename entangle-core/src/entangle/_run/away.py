@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 
 from entangle._graph.pack import pack
+from entangle._graph.running import forked
 from entangle._graph.walk import EDGE_TYPES
 from entangle._worker import attach, codec, failures, frames
 from entangle._worker import main as worker
@@ -229,7 +230,9 @@ def _asker() -> Asker:
         NestedRunError: it can't ask.
     """
     here = worker.current
-    if here is None or not here.running:
+    if here is None:
+        raise forked()
+    if not here.running:
         raise RunOutsideTaskError
     if not here.space.heard:
         raise NestedRunError(

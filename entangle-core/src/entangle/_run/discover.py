@@ -38,6 +38,11 @@ def is_node(edge: Any) -> TypeGuard[Node[Any]]:
     return type(edge) is Node
 
 
+def has_body(edge: Any) -> bool:
+    """Tell whether an edge is a node that runs somewhere."""
+    return is_node(edge) and edge.task.options.how != "assemble"
+
+
 def has_edges(value: Any) -> bool:
     """Tell whether a value is or contains an edge."""
     return bool(edges_in(value))

@@ -60,9 +60,10 @@ def built(pool: Any, flow: Flow, value: Any) -> tuple[PushRun, Item]:
     made = PushRun(pool, program)
     try:
         made.prepare_program(program)
-        made.observe(len(program.stages), program.name)
+        made.observe((stage.node for stage in program.stages), program.name)
         given = made.encoded_input(value)
         activation = Activation(made.fitting(program), value)
+        activation.flows = ([flow],)
         return made, made.activate(activation, given, tolerant=False)
     except BaseException:
         # It never begins, and gives back what it has taken so far.

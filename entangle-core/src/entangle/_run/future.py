@@ -88,17 +88,15 @@ class RunFuture(concurrent.futures.Future[T]):
         """Return what has become of the nodes, for their pictures.
 
         Returns:
-            For each node of the graph ``'waiting'``, ``'running'``, ``'done'``,
-            ``'failed'``, ``'retry'`` (waits for its next attempt) or ``'skipped'`` (not
-            run, or ended, since nobody needs it any more), as of now:
-            ``node.to_svg(states=future.states())``. A run of a flow has none.
+            For each node of the graph, or each flow of a flow, ``'waiting'``,
+            ``'running'``, ``'done'``, ``'failed'``, ``'retry'`` (waits for its next
+            attempt) or ``'skipped'`` (not run, or ended, since nobody needs it any
+            more), as of now: ``node.to_svg(states=future.states())``. Functions that
+            choose have none; what they have chosen has.
         """
-        from .states import picture_of
+        from .states import states_of
 
-        root = self.root
-        if root is None or self._run.pushes:
-            return {}
-        return {**picture_of(self._run, root)[1]}
+        return {} if self.root is None else {**states_of(self._run, self.root)}
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
         """Show the run in a notebook: how it stands, and its picture."""

@@ -55,7 +55,7 @@ class Landing:
         self._ahead = ahead if ahead is not None else _default_ahead(pool)
         self._landed: SimpleQueue[Landed | None] = SimpleQueue()
         self._run = Run(pool)
-        self._run.observe(0, "")
+        self._run.observe((), "")
         self._run.on_delivery = self._delivered
         self._run.on_finished = self._finished
         # What was drawn and not yielded yet: of the thread that loops.

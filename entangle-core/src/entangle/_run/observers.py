@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 from entangle._engine_items import ASSEMBLING, EXPANDING, SKIPPED, SUCCEEDED
 from entangle._graph.callables import kind_of
 from entangle._graph.node import Node
-from entangle._seam import discovery
 from entangle._seam.events import NodeAdded, RunStarted
 from entangle._seam.plugins import plugins
 from entangle._worker import codec
@@ -21,7 +20,14 @@ from entangle.errors import one_line
 from . import current
 from .calls import node_of
 from .lanes import PAUSE, Lane
-from .observing import SETTLING, Called, Observer, asked, from_environment
+from .observing import (
+    SETTLING,
+    Called,
+    Observer,
+    asked,
+    from_environment,
+    observed_by_plugins,
+)
 from .spans import Seen
 from .telling import Shown, described
 from .values import Encoded
@@ -64,7 +70,7 @@ def watch(run: Run, nodes: int, name: str) -> Watch | None:
         os.urandom(16).hex() if traces else "",
     )
     observers: list[Observer] = []
-    if not alone and discovery.wanted():
+    if not alone and observed_by_plugins():
         observers += [
             Called(function, None, plugin.trouble)
             for plugin, function in plugins.ask("entangle_observe", run=begun)

@@ -121,7 +121,19 @@ def wanted() -> bool:
     """
     if asked.get():
         return True
-    return worker.current is None and (bool(from_environment()) or discovery.wanted())
+    if worker.current is not None:
+        return False
+    return bool(from_environment()) or observed_by_plugins()
+
+
+def observed_by_plugins() -> bool:
+    """Tell, fast, whether a plugin that is not switched off observes runs."""
+    if not discovery.wanted():
+        return False
+    # Imported here: most programs have none.
+    from entangle._seam.plugins import plugins
+
+    return plugins.implements("entangle_observe")
 
 
 # Whether the environment's wish for progress is met, or overruled, by the program.

@@ -327,6 +327,7 @@ class PushRun(Run):
             # Its one parent has run, or it would not have been asked.
             fed_by = item.inputs[0]
             leaves = self._add_program(activation, chosen.program, fed_by, item)
+            activation.flows += (chosen.flows,)
         self.engine.expanded(
             item, call.attempt, leaves, self.clock(), value=leaves, tolerant=True
         )

@@ -29,7 +29,7 @@ from .alarms import Alarms
 from .arguments import Encoder
 from .calls import Expansion, NodeCall, node_of
 from .checks import check
-from .discover import discover, is_node
+from .discover import discover, has_body, is_node
 from .news import News
 from .notes import note_path
 from .observing import wanted
@@ -39,7 +39,7 @@ from .places import Places
 from .values import objects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from entangle._engine_items import Item
     from entangle._graph.options import Options
@@ -134,18 +134,18 @@ class Run(News):
                 self._identifier = f"{moment}-{os.urandom(4).hex()}"
             return self._identifier
 
-    def observe(self, nodes: int, name: str) -> None:
+    def observe(self, nodes: Iterable[Any], name: str) -> None:
         """Have those observe the run who want to; before anything is added.
 
         Args:
-            nodes: How many nodes its graph has.
+            nodes: The nodes of its graph, as far as they are known.
             name: The task whose value is asked for; empty if there are several.
         """
         if wanted():
             # Imported here: most runs are observed by nobody.
             from .observers import watch
 
-            self.watch = watch(self, nodes, name)
+            self.watch = watch(self, sum(map(has_body, nodes)), name)
 
     def knows(self, edge: Any) -> bool:
         """Tell whether an edge was added and its value is still to be had."""

@@ -15,6 +15,7 @@ from entangle._engine_items import (
     SUCCEEDED,
     WAITING,
 )
+from entangle._graph.program import functions_of
 from entangle._graph.walk import edges, inputs_first
 
 from .activation import Activation
@@ -57,6 +58,24 @@ def _for_want(item: Item) -> bool:
         producer.status == FAILED and producer.value is item.value
         for producer in item.inputs
     )
+
+
+def states_of(run: Run, root: Item) -> dict[Any, State]:
+    """Return what has become of the nodes, or of the flows, that users have built."""
+    top: Any = root.node
+    if type(top) is not Activation:
+        return {**picture_of(run, root)[1]}
+    states: dict[Any, State] = {}
+    items = iter(top.items)
+    # Functions may choose meanwhile: what they choose is added to all three.
+    for flows, program in zip(top.flows, tuple(top.programs), strict=False):
+        functions = functions_of(flows)
+        for part, item in zip(program.parts, items, strict=False):
+            for number in part:
+                flow = functions[number]
+                if flow is not None:
+                    states[flow] = state_of(run, item)
+    return states
 
 
 def picture_of(run: Run, root: Item) -> tuple[Any, dict[Any, State]]:

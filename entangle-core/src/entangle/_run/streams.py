@@ -158,7 +158,7 @@ class Stream:
         channel = Channel(pool, run, self._buffer, ordered=self._ordered)
         try:
             run.prepare_program(self._program)
-            run.observe(0, self._program.name)
+            run.observe((), self._program.name)
             if not self._async:
                 self._source = iter(self._inputs)
             channel.open()

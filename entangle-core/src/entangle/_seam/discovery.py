@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -32,9 +32,14 @@ class Found(NamedTuple):
     version: str
 
 
+_NONE: Final = frozenset[str]()
+
+
 def disabled() -> frozenset[str] | None:
     """Return the names of the plugins that are switched off; None for all of them."""
     text = os.environ.get(DISABLE, "").strip()
+    if not text:
+        return _NONE
     if text.lower() in {"1", "true", "yes", "all", "*"}:
         return None
     names = (name.strip() for name in text.split(","))

@@ -19,8 +19,8 @@ class RunStarted(NamedTuple):
     Attributes:
         run: The run's identifier: unique among all runs of all processes.
         time: When, in seconds since the epoch.
-        nodes: How many nodes its graph has, as far as it is known; tasks may return
-            more.
+        nodes: How many nodes of its graph run somewhere, as far as it is known; tasks
+            may return more. Those that only gather values don't count.
         name: The name of the task whose value was asked for, empty if there are
             several.
         parent: The run and the node whose task has started this run; None if it was

@@ -76,6 +76,7 @@ class Plugins:
         self._loading = False
         self._plugins: dict[str, Plugin] = {}
         self._listed: list[Plugin] = []
+        self._has: dict[str, bool] = {}  # by hook, whether any of them has it
         self._executors: dict[str, list[tuple[Plugin, Any]]] | None = None
         self.off: tuple[str, ...] = ()
 
@@ -123,6 +124,17 @@ class Plugins:
                 plugin.trouble(f"{hook}() failed", error)
             else:
                 yield plugin, value
+
+    def implements(self, hook: str) -> bool:
+        """Tell whether any plugin has a hook; fast, once all are loaded."""
+        known = self._has.get(hook)
+        if known is None:
+            self._load()
+            if self._manager is None:
+                return False  # asked by a plugin that is being loaded
+            known = bool(getattr(self._manager.hook, hook).get_hookimpls())
+            self._has[hook] = known
+        return known
 
     def each(
         self, hook: str, kind: type[T], *, only: Collection[str] = (), **arguments: Any

@@ -121,9 +121,14 @@ def _drawn(run: RunState, chosen: Sequence[NodeState], now: float) -> list[Line]
     return lines
 
 
-def _node(node: NodeState, now: float) -> Line:
+def titled(node: NodeState) -> Line:
+    """Return the sign of a node's state, and its name."""
     glyph, style = GLYPHS.get(node.state, _OTHER)
-    line: Line = [(f"{glyph} ", style), (shown_name(node.name), "name")]
+    return [(f"{glyph} ", style), (shown_name(node.name), "name")]
+
+
+def _node(node: NodeState, now: float) -> Line:
+    line = titled(node)
     if node.attempt > 1:
         line.append((f" · attempt {node.attempt}", "faint"))
     if node.state == RUNNING:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 WAITING: Final = "waiting"
 RUNNING: Final = "running"
+DIED: Final = "died"
 LAST_LINES: Final = 20  # of what a node has printed
 
 
@@ -34,7 +35,8 @@ class NodeState:
         place: Where it runs; empty if it has no body.
         inputs: The numbers of the nodes that it waits for.
         parent: The node that has returned it, 0 if none has.
-        state: ``'waiting'``, ``'running'``, or how its last attempt ended.
+        state: ``'waiting'``, ``'running'``, how its last attempt ended, or ``'died'``
+            with the program.
         ended: The end of its last attempt; None before.
         began: When the attempt that runs has begun, in seconds since the epoch.
         attempt: Which attempt that is.
@@ -94,7 +96,7 @@ class RunState:
         over: Its last one; None before.
         nodes: Its nodes, by number.
         running: Those that are running, the one that has begun first in front.
-        failed: Those whose last attempt has failed.
+        failed: Those whose last attempt has failed, or has died with the program.
         done: How many have ended well, or were skipped.
         total: How many have a body.
     """
@@ -131,6 +133,13 @@ class RunState:
             elif kind is RunEnded:
                 self.over = event  # type: ignore[assignment]
             self.now = max(self.now, event.time)
+
+    def died(self) -> None:
+        """Take note that its program has ended before it, and what ran with it."""
+        for node in self.running.values():
+            node.state = DIED
+        self.failed |= self.running
+        self.running.clear()
 
     def slowest(self, most: int) -> list[NodeState]:
         """Return those that took longest, the longest first."""

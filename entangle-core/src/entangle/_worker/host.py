@@ -431,9 +431,12 @@ class Host:
             while readable(hosted.socket.fileno()) and self._relay(hosted):
                 pass
         self._read_output(hosted)
-        entered, _ = page.begun(hosted.memory)
-        fate = FATE.pack(status, entered, self._for_memory(status))
-        self._send(packets.DIED, number, fate + unsent)
+        # When everything is ended here the caller is to hear of that first: calls that
+        # fail by it must not be followed by others.
+        if not self._leaving:
+            entered, _ = page.begun(hosted.memory)
+            fate = FATE.pack(status, entered, self._for_memory(status))
+            self._send(packets.DIED, number, fate + unsent)
         for descriptor in hosted.outputs:
             if self._outputs.pop(descriptor, None) is not None:
                 self._poll.unregister(descriptor)
