@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from entangle.backend import CommandStream, Stream, StreamExecutor, infrastructure
+from entangle.backend import CommandStream, Stream, StreamExecutor
 
 
 class HereExecutor(StreamExecutor):
@@ -74,33 +74,3 @@ def _pythons(version):
         # One of pyenv's leads to a version that may not be switched on.
         if path.exists() and "shims" not in path.parts:
             yield path
-
-
-class NearExecutor(StreamExecutor):
-    """Runs calls in a Python of this machine; for a decorator.
-
-    Args:
-        python: The interpreter; empty for this one.
-        places: How many there are.
-        calls: How many calls one takes at once.
-        once: Whether each takes one call.
-        trust: Whether what it pickles is decoded.
-    """
-
-    def __init__(
-        self,
-        *,
-        python: str = "",
-        places: int = 1,
-        calls: int = 1,
-        once: bool = False,
-        trust: bool = True,
-    ):
-        super().__init__(places=places, calls=calls, once=once, trust=trust)
-        self.python = python or sys.executable
-
-    def open(self, command):
-        return CommandStream([self.python, *command[1:]])
-
-
-near = infrastructure(NearExecutor)

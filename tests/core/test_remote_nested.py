@@ -13,11 +13,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from life_kit import gone, read_pid, until
-from remote_kit import HereExecutor, NearExecutor, interpreter, near
-from remote_tasks import all_doubled
+from remote_kit import HereExecutor, interpreter
+from remote_tasks import (
+    NearExecutor,
+    add,
+    all_doubled,
+    deep,
+    deep_alone,
+    deep_limited,
+    mixed,
+    sometimes,
+)
 
 from entangle.dataflow import dataflow
 from entangle.errors import (
+    BudgetExceededError,
     NestedRunError,
     ProcessTerminatedException,
     ProcessTimeoutException,
@@ -70,34 +80,6 @@ def in_thread():
 @workflow
 def doubled(numbers):
     return gather(*[double(number) for number in numbers])
-
-
-@near
-def deep(level):
-    return [os.getpid(), *deep(level - 1)()] if level else []
-
-
-@near(once=True)
-def deep_alone(level):
-    return [os.getppid(), *deep_alone(level - 1)()] if level else []
-
-
-@task(limit=1)
-@near(calls=2)
-def deep_limited(level):
-    return 1 + deep_limited(level - 1)() if level else 0
-
-
-@near
-def mixed(level):
-    if not level:
-        return 0
-    how = (thread, workflow, process, near)[level % 4]
-    return 1 + how(mixed.fn)(level - 1)()
-
-
-def add(number):
-    return number + 1
 
 
 def test_every_kind_of_task(here):
@@ -208,6 +190,13 @@ def test_as_deep_as_wanted_under_a_limit():
 @pytest.mark.usefixtures("ended")
 def test_as_deep_as_wanted_in_turn():
     assert mixed(9)() == 9
+
+
+@pytest.mark.usefixtures("ended")
+def test_tiny_calls_some_of_which_wait():
+    """What was queued behind one that waits goes elsewhere."""
+    sometimes.map(range(1, 200))()  # they are known to be tiny
+    assert sometimes.map(range(200))() == [*range(200)]
 
 
 @pytest.mark.usefixtures("ended")
@@ -371,7 +360,27 @@ def test_they_are_the_calls_own(here):
     assert len(events) == 6
 
 
+def test_they_keep_to_the_calls_budget(here):
+    def three():
+        return [double(number)() for number in range(3)]
+
+    body = task(executor=here)(three)
+    with budget(tasks=4):
+        assert body()() == [0, 2, 4]
+    with budget(tasks=3), pytest.raises(BudgetExceededError):
+        body()()
+
+
 # -- ends
+
+
+def test_they_end_with_the_pool(here, tmp_path):
+    future = task(executor=here)(lambda folder: stay(folder)())(str(tmp_path)).submit()
+    running = read_pid(tmp_path / "pid")
+    shutdown()
+    with pytest.raises(CancelledError):
+        future.result(30)
+    assert gone(running)
 
 
 def test_they_end_with_a_cancelled_call(here, tmp_path):

@@ -234,7 +234,7 @@ class Crew:
                 worker.tiny
                 and len(worker.outstanding) <= LOW_WATER
                 and worker.key == first.prepared.key
-                and not (worker.killed or worker.dirty or worker.asked)
+                and not (worker.killed or worker.dirty or worker.asked or worker.aside)
             ):
                 batch: list[Job] = []
                 extend(self._queue, batch, worker.key, min(room, LOW_WATER * 3))

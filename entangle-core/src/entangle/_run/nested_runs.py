@@ -61,11 +61,12 @@ class NestedRuns:
         elif what == CANCEL:
             if asked is not None:
                 asked.cancel(number)
+        elif (slot := getattr(job.call, "slot", None)) is None:
+            return
+        elif what == WAITS:
+            slot.step_out()  # what it waits for may be calls of its own task
         else:
-            slot = getattr(job.call, "slot", None)
-            if slot is not None:
-                # What it waits for may be calls of its own task.
-                slot.step_out() if what == WAITS else slot.step_in()
+            slot.step_in()
 
     def over(self, job: Job, report: Callable[[], None] | None) -> None:
         """A call is over: end what it has asked for.
