@@ -108,8 +108,10 @@ def test_options_of_a_process(here, tmp_path):
     assert look()() == ("1", str(tmp_path), os.nice(0) + 3)
     assert task(executor=here)(lambda: "A" in os.environ)()() is False
     missing = task(executor=here, cwd="/nowhere")(os.getcwd)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         missing()()
+    assert caught.value.filename == "/nowhere"
+    assert "entangle/" not in "".join(caught.value.__notes__)
 
 
 def test_an_unused_place_is_closed():
