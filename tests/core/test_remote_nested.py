@@ -152,6 +152,28 @@ def test_who_is_told_of_a_value_may_run_a_graph(here):
     assert task(executor=here)(told)()() == 4
 
 
+def test_who_is_told_of_a_value_may_raise_anything(here):
+    def told():
+        def leave(_):
+            raise SystemExit(3)
+
+        double(1).submit().add_done_callback(leave)
+        time.sleep(0.1)
+        return double(2)()
+
+    assert task(executor=here)(told)()() == 4
+
+
+def test_a_run_is_seen_by_the_caller(here, tmp_path):
+    """A trace is written where the caller is."""
+
+    def traced(path):
+        return double(1).run(trace=path, progress="off")
+
+    assert task(executor=here)(traced)(str(tmp_path / "t.json"))() == 2
+    assert "double" in (tmp_path / "t.json").read_text()
+
+
 def test_a_coroutine(here):
     async def work(number):
         return await double(number) + await double(number)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, TypeVar
 from entangle._graph.pack import pack
 from entangle._graph.running import forked
 from entangle._graph.walk import EDGE_TYPES
+from entangle._log import Log
 from entangle._worker import attach, codec, failures, frames
 from entangle._worker import main as worker
 from entangle.errors import (
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 
     from entangle._graph.flow import Flow
     from entangle._graph.node import Node
+
+log = Log("entangle.run")
 
 T = TypeVar("T")
 
@@ -206,7 +209,11 @@ class Asker:
                 what, detail = FAILED, _useless(error)
         elif what == FAILED:
             detail = failures.decode_failure(detail)
-        future.settle(what, detail, how)
+        try:
+            future.settle(what, detail, how)
+        except BaseException:
+            # A callback of the task's; it must not end the thread that others need.
+            log.exception("a callback failed")
 
 
 def _useless(error: BaseException) -> TaskError:

@@ -143,19 +143,24 @@ class Asked:
         if future.cancelled():
             self._tell(number, CANCELLED, how=how)
             return
+        # Not raised here, which would add to its traceback.
         error = future.exception()
-        if error is None:
-            try:
-                blob = codec.encode(future.result(), "the value")
-                buffers = codec.plain((blob.data, *blob.buffers))
-            except codec.EncodeError as trouble:
-                error = UnpicklableError(
-                    path=trouble.path, reason=trouble.reason, node=self._job.call.name
-                )
-                error.__cause__ = trouble
-            else:
-                self._tell(number, VALUE, buffers=buffers, how=how)
-                return
+        if error is not None:
+            self._tell(number, FAILED, failures.encode_failure(error), how=how)
+            return
+        try:
+            blob = codec.encode(future.result(), "the value")
+            buffers = codec.plain((blob.data, *blob.buffers))
+        except codec.EncodeError as trouble:
+            error = UnpicklableError(
+                path=trouble.path, reason=trouble.reason, node=self._job.call.name
+            )
+            error.__cause__ = trouble
+        except BaseException as trouble:
+            error = trouble  # whatever it is: a task waits for an answer
+        else:
+            self._tell(number, VALUE, buffers=buffers, how=how)
+            return
         self._tell(number, FAILED, failures.encode_failure(error), how=how)
 
     def _tell(self, number: int, *answer: Any, **more: Any) -> None:

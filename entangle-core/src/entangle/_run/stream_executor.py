@@ -35,7 +35,8 @@ class StreamExecutor(Executor):
     it has started, large values, the caller's own modules.
 
     Args:
-        places: How many places are opened, at most: one when a call needs it.
+        places: How many places are opened, at most: one when a call needs it. With
+            ``once``, those whose call waits for runs of its own don't count.
         calls: How many calls run in one place at once; None for as many as it has
             processors.
         once: Whether each place is given one call, and then closed.
