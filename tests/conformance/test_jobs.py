@@ -10,6 +10,17 @@ pytestmark = pytest.mark.process
 class TestSpool(JobConformance):
     """The smallest place for jobs."""
 
+    def test_a_graph_inside_of_a_job(self, executor):
+        """Nobody can be asked: it runs there, and its processes end with the job."""
+
+        def graph():
+            from entangle.process import process
+            from entangle.task import gather
+
+            return gather(*[process(pow)(number, 2) for number in range(4)])()
+
+        assert self.run(executor, graph) == [0, 1, 4, 9]
+
     @pytest.fixture
     def client(self, tmp_path):
         return (

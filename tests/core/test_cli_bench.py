@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from site_kit import new_site
 
 from entangle._bench import run
 from entangle._bench.peers import Peer
@@ -112,3 +113,90 @@ def test_what_makes_no_sense_is_said_before_anything_is_measured(
     monkeypatch.setattr(run, "rounds", measured)
     assert main(["bench", *arguments]) == 2
     assert words in capsys.readouterr().err
+
+
+ROWS = """
+from entangle.hooks import Benchmark
+LOG = []
+
+def row(work, name, cost, **more):
+    def measure(scale):
+        LOG.append((name, "measure"))
+        return cost * scale / scale
+    def told(what):
+        return lambda: LOG.append((name, what))
+    return Benchmark(work, name, measure, open=told("open"), close=told("close"), **more)
+
+def fails(scale):
+    raise OSError("no more")
+
+@hookimpl
+def entangle_bench():
+    return [
+        row("call", "by hand", 1000.0),
+        row("tea", "kettle", 10.0, unit="ms", title="a cup of tea", beside="kettle"),
+        row("tea", "campfire", 30.0, unit="ms", beside="kettle"),
+        Benchmark("tea", "microwave", fails, "ms"),
+        row("tea", "samovar", 1.0, unit="ms", missing=lambda: "no samovar here"),
+        row("tea", "thermos", 1.0, unit="ms", missing=lambda: "no samovar here"),
+        row("tea", "volcano", 1.0, unit="ms", missing=lambda: 1 / 0),
+    ]
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    for made in new_site(tmp_path, monkeypatch):
+        made.use(monkeypatch)
+        yield made
+
+
+def test_rows_of_plugins(site, capsys, tmp_path):
+    site.add("rows", ROWS)
+    file = tmp_path / "samples.json"
+    peers = [
+        part for name in ("hand", "kettle", "campfire") for part in ("--peer", name)
+    ]
+    only = ["--only", "tea", "--only", "call", "--rounds", "2"]
+    assert main(["bench", *only, *peers, "--peer", "sam", "--json", str(file)]) == 0
+    out, err = capsys.readouterr()
+    lines = [line.split() for line in out.splitlines()]
+    assert ["by", "hand", "1,000.0", "1,000/s"] in lines
+    assert "tea: a cup of tea (ms, lower is better)" in out
+    assert ["kettle", "10.0", "x1.00"] in lines
+    assert ["campfire", "30.0", "x3.00"] in lines
+    assert err.splitlines()[-1] == "skipped: samovar (no samovar here)"
+    report = json.loads(file.read_text())
+    assert report["units"] == {"call": "µs", "tea": "ms"}
+    log = site.module("rows").LOG
+    assert [what for name, what in log if name == "kettle"] == [
+        "open",
+        "measure",
+        "close",
+    ] * 2
+
+
+def test_rows_that_fail_or_cannot_be_measured(site, capsys):
+    """One line for each reason, and the others are measured."""
+    site.add("rows", ROWS)
+    assert main(["bench", "--only", "tea", "--rounds", "1"]) == 1
+    out, err = capsys.readouterr()
+    assert "microwave                      failed" in out
+    assert "campfire" in out
+    assert "microwave: OSError: no more" in err
+    assert "skipped: samovar, thermos (no samovar here)" in err
+    assert "skipped: volcano (ZeroDivisionError: division by zero)" in err
+
+
+@pytest.mark.parametrize("unit", ["", "furlongs"])
+def test_rows_that_do_not_fit(site, capsys, unit):
+    """They are their plugin's trouble, and nobody else's."""
+    work = "call" if unit else "juggling"
+    source = "from entangle.hooks import Benchmark\n@hookimpl\ndef entangle_bench():\n"
+    source += f"    return [Benchmark({work!r}, 'odd', float, {unit!r})]\n"
+    site.add("odd", source)
+    peers = ["--peer", "floor", "--peer", "odd"]
+    assert main(["bench", "--only", "call", "--rounds", "1", *peers]) == 0
+    assert "odd" not in capsys.readouterr().out
+    (plugin,) = [each for each in site.plugins.all() if each.name == "odd"]
+    assert work in "\n".join(plugin.problems)

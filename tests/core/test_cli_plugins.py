@@ -126,7 +126,7 @@ def test_what_is_switched_off(site, monkeypatch, capsys, value):
     out = capsys.readouterr().out
     assert "bad_plugin" not in out
     if value == "1":
-        assert out.splitlines()[-1] == "1 plugins, 0 with problems"
+        assert out.splitlines()[-1] == "1 plugin, 0 with problems"
     else:
         assert "bad: switched off by ENTANGLE_DISABLE_PLUGINS" in out
 
@@ -179,7 +179,7 @@ def test_a_leftover_that_cannot_be_removed(site, capsys):
     assert (
         "entangle: plugin 'sweeper' of sweeper-dist 1.5 can't remove c1: is busy" in err
     )
-    assert out == "removed queue q1 (7200 s old, sweeper)\n2 leftovers, 1 problems\n"
+    assert out == "removed queue q1 (7200 s old, sweeper)\n2 leftovers, 1 problem\n"
 
 
 def test_plugins_that_cannot_sweep_do_not_keep_others_from_it(site, capsys):

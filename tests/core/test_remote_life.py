@@ -108,8 +108,10 @@ def test_options_of_a_process(here, tmp_path):
     assert look()() == ("1", str(tmp_path), os.nice(0) + 3)
     assert task(executor=here)(lambda: "A" in os.environ)()() is False
     missing = task(executor=here, cwd="/nowhere")(os.getcwd)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as caught:
         missing()()
+    assert caught.value.filename == "/nowhere"
+    assert "entangle/" not in "".join(caught.value.__notes__)
 
 
 def test_an_unused_place_is_closed():
@@ -394,14 +396,14 @@ def test_returned_nodes_are_run_by_the_caller(here):
     assert task(executor=here)(build)(3)() == [3, 3]
 
 
-def test_a_graph_inside_of_a_task_is_refused(here):
-    def nested():
-        from entangle.process import process
+def test_there_is_no_pool(here):
+    def pooled():
+        from entangle.backend import ProcessExecutor
 
-        return process(abs)(-1)()
+        return ProcessExecutor().submit(abs, -1).result()
 
     with pytest.raises(NestedRunError, match="return the node"):
-        task(executor=here)(nested)()()
+        task(executor=here)(pooled)()()
 
 
 def test_what_cannot_be_sent(here):

@@ -521,6 +521,8 @@ def test_every_documented_signature_is_called_as_documented(
     assert cli.main(["doctor"]) == 0
     assert cli.main(["sweep", "--older-than", "3"]) == 0
     assert cli.main(["no-such-command"]) == 2
+    with pytest.raises(SystemExit):
+        cli.main(["bench", "--help"])
     capsys.readouterr()
     calls = sys.modules["all_plugin"].CALLS
     assert problems(installed, "all") == ""
@@ -528,6 +530,7 @@ def test_every_documented_signature_is_called_as_documented(
     kinds = {name: list(map(type, given)) for name, given in calls.items()}
     assert kinds == {
         "entangle_executors": [],
+        "entangle_bench": [],
         "entangle_commands": [],
         "entangle_doctor": [],
         "entangle_observe": [RunStarted],

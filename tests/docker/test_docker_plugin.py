@@ -73,6 +73,7 @@ def test_the_doctor_without_an_engine(nowhere):
 def test_a_sweep_without_an_engine(nowhere):
     code, said = command("sweep", "docker")
     assert code == 1
+    assert said.count("entangle_sweep() failed") == 1
     assert "no Docker Engine answers" in said
 
 

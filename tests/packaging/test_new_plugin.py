@@ -169,7 +169,7 @@ def test_the_workflow_is_yaml(written):
 @pytest.mark.parametrize(
     "name",
     ["", "Cellar", "1st", "a b", "a_b", "../x", "-x", "x-", "class", "match", "process",
-     "import", "é"],
+     "import", "é", "docker", "ssh"],
 )  # fmt: skip
 def test_names_that_can_not_be_used(name, tmp_path, capsys):
     refused = pytest.raises(SystemExit) if name == "-x" else contextlib.nullcontext()

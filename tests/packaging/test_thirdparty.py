@@ -253,7 +253,7 @@ def test_sweep(python, tmp_path):
     temporary = {"TMPDIR": str(tmp_path)}
     found = entangle(python, "sweep", "--dry-run", **temporary)
     assert f"found spool {tmp_path}/entangle-onprem-left" in found
-    assert "1 leftovers, 0 problems" in found
+    assert "1 leftover, 0 problems" in found
     assert "removed spool" in entangle(python, "sweep", "onprem", **temporary)
     assert "0 leftovers" in entangle(python, "sweep", **temporary)
 

@@ -471,16 +471,16 @@ class RunOutsideTaskError(EntangleError, RuntimeError):
 
 
 class NestedRunError(EntangleError, RuntimeError):
-    """A graph was run by a task that itself runs elsewhere, where no workers are."""
+    """A graph was run by a task that runs elsewhere, where that can't be done."""
 
     def __init__(
-        self, what: str = "a graph was run by a task that runs in another place"
+        self,
+        what: str = "a graph was run by a task that runs in another place",
+        instead: str = "let the task return the node instead of calling it, then the "
+        "caller's run goes on with it",
     ) -> None:
-        """Build the message from what was tried."""
-        super().__init__(
-            f"{what}: let the task return the node instead of calling it, then the "
-            "caller's run goes on with it"
-        )
+        """Build the message from what was tried, and what to do instead."""
+        super().__init__(f"{what}: {instead}")
         self.what = what
 
 

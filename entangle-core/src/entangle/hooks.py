@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from entangle._seam.extensions import Command, Finding, Leftover
+from entangle._seam.extensions import Benchmark, Command, Finding, Leftover
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -45,9 +45,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SPI_VERSION",
+    "Benchmark",
     "Command",
     "Finding",
     "Leftover",
+    "entangle_bench",
     "entangle_commands",
     "entangle_doctor",
     "entangle_estimate",
@@ -112,6 +114,19 @@ def entangle_commands() -> Iterable[Command]:
 
     Returns:
         The commands. Names of core, and of earlier plugins, are taken.
+    """
+    raise NotImplementedError
+
+
+@hookspec
+def entangle_bench() -> Iterable[Benchmark]:
+    """Add rows to the table of ``entangle bench``.
+
+    Called by that command on its main thread, which waits for it, also where its help
+    is asked for: return at once, and leave to `Benchmark.missing` what takes longer.
+
+    Returns:
+        The rows, each with what it is measured beside.
     """
     raise NotImplementedError
 

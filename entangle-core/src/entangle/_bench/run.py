@@ -12,12 +12,12 @@ import platform
 import random
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from . import arrays, streams
+from . import arrays, plugged, streams
 from .cached import CACHED, KEEPERS
 from .ours import OURS
 from .peers import PEERS, WORKERS, Peer
@@ -31,9 +31,19 @@ NO_COLD = {"floor: a bare worker", "entangle streams"}
 Samples = dict[str, dict[str, list[float | None]]]
 
 
-def peers(only: Iterable[str]) -> list[Peer]:
-    """Return the peers that are installed and wanted, Entangle first."""
-    chosen = []
+def peers(
+    only: Collection[str],
+    brought: Iterable[plugged.Row] = (),
+    names: Collection[str] = (),
+) -> list[Peer]:
+    """Return the peers that are installed and wanted, Entangle first.
+
+    Args:
+        only: Parts of their names; empty for all.
+        brought: What plugins bring.
+        names: The works that are measured.
+    """
+    chosen: list[Peer] = []
     for kind in (*OURS, *streams.PEERS, *PEERS, *arrays.PEERS, *KEEPERS):
         if only and not any(word in kind.name for word in only):
             continue
@@ -41,11 +51,13 @@ def peers(only: Iterable[str]) -> list[Peer]:
             print(f"skipped: {kind.name} ({kind.needs} not installed)", file=sys.stderr)
             continue
         chosen.append(kind())
-    return chosen
+    return [*chosen, *plugged.at_hand(brought, names, only)]
 
 
-def takes_part(peer: Peer, workload: Workload) -> bool:
+def takes_part(peer: Peer, name: str, workload: Workload) -> bool:
     """Tell whether a peer can do a workload."""
+    if isinstance(peer, plugged.Row):
+        return peer.given.work == name
     if peer.kind not in workload.kinds:
         return False
     if workload.needs == "cold":
@@ -53,14 +65,15 @@ def takes_part(peer: Peer, workload: Workload) -> bool:
     return hasattr(peer, workload.needs)
 
 
-def measure(peer: Peer, name: str, scale: float) -> float | None:
+def measure(peer: Peer, name: str, workload: Workload, scale: float) -> float | None:
     """Measure once; None, with a note, if the peer fails."""
-    workload = WORKLOADS[name]
     try:
         if not workload.started:
             return workload.measure(peer, scale)
         peer.open()
         try:
+            if isinstance(peer, plugged.Row):
+                return peer.given.measure(scale)
             return workload.measure(peer, scale * peer.shares.get(name, 1))
         finally:
             peer.close()
@@ -69,19 +82,25 @@ def measure(peer: Peer, name: str, scale: float) -> float | None:
         return None
 
 
-def rounds(chosen: list[Peer], names: list[str], count: int, scale: float) -> Samples:
+def rounds(
+    chosen: list[Peer],
+    names: list[str],
+    count: int,
+    scale: float,
+    workloads: Mapping[str, Workload] = WORKLOADS,
+) -> Samples:
     """Measure everything, round by round."""
     samples: Samples = {name: {} for name in names}
     rng = random.Random(0)
     for number in range(count):
         for name in names:
-            workload = WORKLOADS[name]
-            order = [peer for peer in chosen if takes_part(peer, workload)]
+            workload = workloads[name]
+            order = [peer for peer in chosen if takes_part(peer, name, workload)]
             for _ in range(workload.often):
                 rng.shuffle(order)
                 for peer in order:
                     progress(f"round {number + 1}/{count}  {name}: {peer.name}")
-                    cost = measure(peer, name, scale)
+                    cost = measure(peer, name, workload, scale)
                     samples[name].setdefault(peer.name, []).append(cost)
     progress("")
     return samples
@@ -93,21 +112,28 @@ def progress(text: str) -> None:
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
 
 
-def table(samples: Samples, chosen: list[Peer]) -> str:
+def table(
+    samples: Samples,
+    chosen: list[Peer],
+    workloads: Mapping[str, Workload] = WORKLOADS,
+) -> str:
     """Return the results as text."""
     lines = []
     for name, by_peer in samples.items():
-        workload = WORKLOADS[name]
+        if not by_peer:
+            continue  # nobody is here who does it
+        workload = workloads[name]
         lines.append(f"{name}: {workload.title} ({workload.unit}, lower is better)")
         for peer in chosen:
             costs = by_peer.get(peer.name)
-            if costs is None:
+            if costs is None or not takes_part(peer, name, workload):
                 continue
             good = [cost for cost in costs if cost is not None]
             if not good:
                 lines.append(f"  {peer.name:26}     failed")
                 continue
-            ratio = compared(costs, by_peer.get(f"entangle {peer.kind}", []))
+            beside = getattr(peer, "beside", f"entangle {peer.kind}")
+            ratio = compared(costs, by_peer.get(beside, []))
             rate = f"{1e6 / median(good):>12,.0f}/s" if "µs" in workload.unit else ""
             lines.append(
                 f"  {peer.name:26}{median(good):>11,.1f}{rate}{ratio}".rstrip()
@@ -117,7 +143,7 @@ def table(samples: Samples, chosen: list[Peer]) -> str:
 
 
 def compared(costs: list[float | None], base: list[float | None]) -> str:
-    """Return the median ratio to Entangle's own cost in the same round."""
+    """Return the median ratio to another cost in the same round."""
     ratios = [a / b for a, b in zip(costs, base, strict=False) if a and b]
     return f"  x{median(ratios):,.2f}" if ratios else ""
 

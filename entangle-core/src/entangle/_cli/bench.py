@@ -18,13 +18,15 @@ QUICK_ROUNDS, FULL_ROUNDS = 2, 5
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `entangle bench`."""
+    from entangle._bench.plugged import rows, workloads
     from entangle._bench.run import WORKLOADS
 
+    known = [*workloads(rows(WORKLOADS), WORKLOADS)]
     examples(parser, "bench", "bench --only fanout --rounds 5", "bench --full")
     parser.epilog = (
         "All are measured in interleaved rounds of one run. The table has medians over "
         "the rounds; x4.1 is 4.1 times what Entangle takes. joblib and dask take part "
-        "if they are installed."
+        "if they are installed, and so does what plugins bring."
     )
     parser.add_argument(
         "--full", action="store_true", help="all of it, five rounds: some minutes"
@@ -34,9 +36,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--only",
         action="append",
-        choices=list(WORKLOADS),
+        choices=known,
         metavar="WORKLOAD",
-        help=f"repeatable, one of: {', '.join(WORKLOADS)}",
+        help=f"repeatable, one of: {', '.join(known)}",
     )
     parser.add_argument(
         "--peer",
@@ -49,8 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Measure, print the table, and return the exit code."""
-    from entangle._bench import run
-    from entangle._bench.run import WORKLOADS
+    from entangle._bench import plugged, run
 
     # Told now, not after minutes of measuring.
     if arguments.rounds is not None and arguments.rounds < 1:
@@ -61,20 +62,23 @@ def execute(arguments: argparse.Namespace) -> int:
             f"--json {file}: this can't be written; name a file in a folder"
         )
     only = arguments.only
-    chosen = run.peers(arguments.peer)
+    brought = plugged.rows(run.WORKLOADS)
+    workloads = plugged.workloads(brought, run.WORKLOADS)
+    names = [name for name in workloads if not only or name in only]
+    chosen = run.peers(arguments.peer, brought, names)
     if not chosen:
         raise UsageError(
             f"no peer has {' or '.join(map(repr, arguments.peer))} in its name: leave "
             "--peer out to see all names"
         )
-    names = [name for name in WORKLOADS if not only or name in only]
     rounds = arguments.rounds or (FULL_ROUNDS if arguments.full else QUICK_ROUNDS)
-    samples = run.rounds(chosen, names, rounds, FULL if arguments.full else QUICK)
-    print(run.table(samples, chosen))
+    scale = FULL if arguments.full else QUICK
+    samples = run.rounds(chosen, names, rounds, scale, workloads)
+    print(run.table(samples, chosen, workloads))
     if file is not None:
         report = {
             "machine": run.machine(),
-            "units": {name: WORKLOADS[name].unit for name in names},
+            "units": {name: workloads[name].unit for name in names},
             "samples": samples,
         }
         file.write_text(json.dumps(report, indent=1) + "\n")

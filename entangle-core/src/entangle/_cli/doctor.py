@@ -11,6 +11,7 @@ from entangle._seam.extensions import Finding
 from . import checks
 from .exits import INVALID, OK
 from .main import examples
+from .terminal import counted, troubles_are_listed
 
 VERDICTS = ("ok", "warn", "fail")
 _FIELDS = ("verdict", "subject", "text", "remedy")
@@ -29,6 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace) -> int:
     """Print the findings of every check and return the exit code."""
+    troubles_are_listed()
     count: Counter[str] = Counter()
     found: list[dict[str, str]] = []
     for finding in findings():
@@ -44,7 +46,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
         printed(found)
         return INVALID if count["fail"] else OK
-    print(f"{count['ok']} ok, {count['warn']} warnings, {count['fail']} failures")
+    warnings = counted(count["warn"], "warning")
+    print(f"{count['ok']} ok, {warnings}, {counted(count['fail'], 'failure')}")
     return INVALID if count["fail"] else OK
 
 

@@ -31,6 +31,9 @@ _TAKEN: Final = frozenset(
         *("backend", "data", "dataflow", "entangle", "errors", "hooks", "inline"),
         *("local", "process", "run", "scheduler", "secrets", "task", "testing"),
         *("thread", "workflow"),
+        # Distributions and decorators beside core, some of which are to come.
+        *("core", "aws", "docker", "http", "ec2", "fargate", "lmbda", "request"),
+        *("dask", "gpu", "k8s", "ray", "ssh"),
     )
 )
 

@@ -10,6 +10,7 @@ from entangle._seam.extensions import Command
 
 from .exits import INVALID, OK
 from .main import examples
+from .terminal import counted, troubles_are_listed
 
 if TYPE_CHECKING:
     import argparse
@@ -32,6 +33,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Print a paragraph for each plugin and return the exit code."""
     from entangle._seam.plugins import plugins
 
+    troubles_are_listed()
     listed = plugins.all()
     adds = added(plugins)
     broken = sum(bool(plugin.problems) for plugin in listed)
@@ -46,7 +48,7 @@ def execute(arguments: argparse.Namespace) -> int:
         print("all others are switched off by ENTANGLE_DISABLE_PLUGINS")
     for name in plugins.off:
         print(f"{name}: switched off by ENTANGLE_DISABLE_PLUGINS")
-    print(f"{len(listed)} plugins, {broken} with problems")
+    print(f"{counted(len(listed), 'plugin')}, {broken} with problems")
     return INVALID if broken else OK
 
 
@@ -67,6 +69,7 @@ def added(plugins: Plugins) -> dict[str, list[str]]:
             adds.setdefault(plugin.name, []).append(f"command {name}")
     words = {
         "entangle_observe": "observes runs",
+        "entangle_bench": "benchmarks",
         "entangle_doctor": "doctor checks",
         "entangle_estimate": "estimates",
         "entangle_sweep": "sweeps",

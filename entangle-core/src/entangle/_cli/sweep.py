@@ -8,7 +8,7 @@ from entangle._seam.extensions import Leftover
 
 from .exits import NODE_FAILED, OK, UsageError
 from .main import examples
-from .terminal import say
+from .terminal import counted, say, troubles_are_listed
 
 if TYPE_CHECKING:
     import argparse
@@ -46,6 +46,7 @@ def execute(arguments: argparse.Namespace) -> int:
     """Remove leftovers, or list them, and return the exit code."""
     from entangle._seam.plugins import plugins
 
+    troubles_are_listed()
     names = frozenset(arguments.names)
     _require_known(names, plugins.all())
     asked = [plugin for plugin in plugins.all() if not names or plugin.name in names]
@@ -73,7 +74,7 @@ def execute(arguments: argparse.Namespace) -> int:
         for problem in plugin.problems:
             say(f"entangle: {plugin.label()}: {problem}")
             failed += 1
-    print(f"{count} leftovers, {failed} problems")
+    print(f"{counted(count, 'leftover')}, {counted(failed, 'problem')}")
     return NODE_FAILED if failed else OK
 
 

@@ -106,3 +106,18 @@ def _terminal() -> bool:
 def red(text: str) -> str:
     """Return a text in red, where that is wanted."""
     return f"{_RED}{text}{_PLAIN}" if coloured() else text
+
+
+def counted(count: int, noun: str) -> str:
+    """Return how many there are of something, in words: ``1 warning``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def troubles_are_listed() -> None:
+    """Have what is wrong with plugins said by the command alone, not by the log, too.
+
+    Whoever has set up logging gets it there all the same.
+    """
+    from logging import NullHandler, getLogger
+
+    getLogger("entangle.plugins").addHandler(NullHandler())

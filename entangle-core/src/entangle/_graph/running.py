@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sys
 from typing import TYPE_CHECKING, Any
+
+from entangle._worker import main as worker
+from entangle.errors import NestedRunError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Iterator
@@ -16,10 +20,34 @@ if TYPE_CHECKING:
 
 @functools.cache
 def _api() -> Any:
-    # By text: the graph knows of no layer above it but this one name.
+    # By text: the graph knows of no layer above it but these names.
     from importlib import import_module
 
-    return import_module("entangle._run.api")
+    return import_module("entangle._run.away" if _away() else "entangle._run.api")
+
+
+def _away() -> bool:
+    """Tell whether this process is a worker in a place, which has no run layer.
+
+    Raises:
+        NestedRunError: it was forked from one, whose stream is not its own.
+    """
+    here = worker.current
+    if here is not None:
+        return here.modules is not None
+    importer = sys.modules.get("entangle._worker.importer")
+    found = None if importer is None else importer.installed()
+    if found is not None and found.ask is not None:
+        raise forked()
+    return False
+
+
+def forked() -> NestedRunError:
+    """Return why nothing can be run here: the way to the caller is the task's own."""
+    return NestedRunError(
+        "a graph was run by a process that a task in another place has forked",
+        "run it in the task's own process",
+    )
 
 
 def run(
@@ -60,7 +88,7 @@ def flows() -> Any:
     """Give what runs flows."""
     from importlib import import_module
 
-    return import_module("entangle._run.flows")
+    return _api().flows if _away() else import_module("entangle._run.flows")
 
 
 def plan(root: Node[Any] | Flow) -> Plan:

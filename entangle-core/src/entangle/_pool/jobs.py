@@ -70,6 +70,7 @@ class Job:
 
     __slots__ = (
         "above",
+        "asked",
         "below",
         "call",
         "cancelled",
@@ -104,6 +105,8 @@ class Job:
         self.report: Callable[[], None] | None = None
         self.below = 0
         self.above: Job | None = None
+        # The runs that it has asked for, where it is a call elsewhere.
+        self.asked: Any = None
 
     def tiny(self) -> bool:
         """Tell whether the call may be queued behind another one."""

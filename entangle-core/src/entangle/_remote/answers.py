@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from entangle._pool.pool import Pool
     from entangle._seam.call import Call
 
+    from .crew import Nested
     from .project import Project
     from .worker import FarWorker
 
@@ -35,6 +36,7 @@ class Answers:
     Args:
         pool: The process's pool.
         project: Where modules come from that workers ask for.
+        nested: Who makes the runs that calls ask for.
         over: Told of a job when it is over, before its call is.
         label: What the places are called.
         trust: Whether what they pickle is decoded.
@@ -44,6 +46,7 @@ class Answers:
         self,
         pool: Pool,
         project: Project,
+        nested: Nested,
         over: Callable[[Job], None],
         *,
         label: str,
@@ -51,6 +54,7 @@ class Answers:
     ) -> None:
         self._pool = pool
         self._project = project
+        self._nested = nested
         self._over = over
         self._label = label
         self._trust = trust
@@ -75,9 +79,16 @@ class Answers:
         elif kind == frames.MODULE:
             # It reads files, and may take its time.
             self._pool.encoder.call(self._find_module, worker, bytes(item.body))
-        elif kind != frames.SPACE:
+        elif kind == frames.NESTED:
+            self._nested.requested(worker, item)
+        elif kind == frames.SPACE:
+            self._told(worker, item)
+        else:
             raise ValueError(f"unknown kind {kind}")
-        elif self._trust:
+
+    def _told(self, worker: FarWorker, item: frames.Frame) -> None:
+        """Take what a call tells of itself."""
+        if self._trust:
             number, what, detail = pickle.loads(item.body)
             # Else it tells of memory, which is no affair of a place's.
             if what in SEEN:

@@ -14,7 +14,8 @@ import struct
 import sys
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, assign, extend
 from entangle._pool.jobs import Job, Prepared, frame
@@ -31,7 +32,7 @@ from .translation import Translation
 from .worker import FarWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from entangle._pool.pool import Pool
     from entangle._pool.worker import Key
@@ -45,6 +46,16 @@ MOST_DEATHS = 3  # of workers that died before they entered a call's body
 _MOST_FUNCTIONS = 1000
 
 
+class Nested(Protocol):
+    """Who makes the runs that calls ask for; inside the monitor."""
+
+    def requested(self, worker: FarWorker, frame: frames.Frame) -> None:
+        """A worker asks for one, or tells of one."""
+
+    def over(self, job: Job, report: Callable[[], None] | None) -> None:
+        """A call is over: end what it has asked for, then call `report`."""
+
+
 class Crew:
     """All calls of one executor. Inside the monitor only, but for what says else.
 
@@ -53,15 +64,23 @@ class Crew:
         closed: Set when nothing is left.
     """
 
-    def __init__(self, pool: Pool, terms: Terms, opener: Opener) -> None:
+    def __init__(
+        self, pool: Pool, terms: Terms, opener: Opener, nested: Nested
+    ) -> None:
         self.pool = pool
         self.closed = threading.Event()
         self._terms = terms
         self._printer = pool.printer
+        self._nested = nested
         self._project = Project()
         self._places = Places(pool.hub, terms, opener, self)
         self._answers = Answers(
-            pool, self._project, self._over, label=terms.label, trust=terms.trust
+            pool,
+            self._project,
+            nested,
+            self._over,
+            label=terms.label,
+            trust=terms.trust,
         )
         self._translation = Translation(
             pool, self._project, self._requeue, self._fail, terms.label
@@ -215,7 +234,7 @@ class Crew:
                 worker.tiny
                 and len(worker.outstanding) <= LOW_WATER
                 and worker.key == first.prepared.key
-                and not (worker.killed or worker.dirty or worker.asked)
+                and not (worker.killed or worker.dirty or worker.asked or worker.aside)
             ):
                 batch: list[Job] = []
                 extend(self._queue, batch, worker.key, min(room, LOW_WATER * 3))
@@ -311,6 +330,7 @@ class Crew:
 
     def _leave_room(self, worker: FarWorker) -> None:
         worker.resting = True
+        worker.step_back()
         worker.host.busy -= 1
         self._places.relieved(worker.host)
 
@@ -441,18 +461,18 @@ class Crew:
 
     def _fail(self, job: Job, error: BaseException) -> None:
         if not job.over:
-            self._over(job)
-            job.call.failed(error)
+            self._over(job, partial(job.call.failed, error))
 
     def _cancelled(self, job: Job, how: str) -> None:
         if not job.over:
-            self._over(job)
-            job.call.cancelled(how)
+            self._over(job, partial(job.call.cancelled, how))
 
-    def _over(self, job: Job) -> None:
+    def _over(self, job: Job, report: Callable[[], None] | None = None) -> None:
+        """Let go of a call; its end is reported when what it has asked for is ended."""
         job.over = True
         self._translation.forget(job)
         self._jobs.pop(job.call, None)
+        self._nested.over(job, report)
         if self._closing and not self._jobs:
             self.pool.hub.post(self._close_if_done)
 

@@ -46,6 +46,7 @@ class PlaceHost:
         workers: Its workers by number.
         idle: Those that have nothing to do, by kind, the one used last at the end.
         busy: How many calls run there.
+        aside: How many of them have asked for runs that are under way.
         asked: Whether it has been asked for a sign of life, and gave none yet.
         used: Whether it was given a call.
         over: Whether the stream has ended, or is to be.
@@ -59,6 +60,7 @@ class PlaceHost:
         self.workers: dict[int, FarWorker] = {}
         self.idle: dict[Key, list[FarWorker]] = {}
         self.busy = 0
+        self.aside = 0
         self.used = False
         self.over = False
         self.deadline: Timer | None = None  # for its answer

@@ -149,7 +149,14 @@ class Places:
             return 0
         if self._terms.once and host.used:
             return 0
-        return (self._terms.calls or host.hello.cpus) - host.busy
+        return (self._terms.calls or host.hello.cpus) - host.busy + host.aside
+
+    def _of_use(self) -> int:
+        """Return how many places take calls, or will.
+
+        Not those for one call whose call waits for others.
+        """
+        return sum(not (self._terms.once and host.aside) for host in self.hosts)
 
     def roomiest(self) -> PlaceHost | None:
         """Return the place that takes the most calls more; None if none takes any."""
@@ -169,14 +176,14 @@ class Places:
 
     def open_for(self, waiting: Sequence[Job]) -> None:
         """Open as many more places as help calls that wait."""
-        if self._failed and self.hosts:
+        if self._failed and self._of_use():
             return  # one more was not to be had: those that are there have to do
         if self._untold:
             return  # who waits may be told that none can be opened
         going_on = len(self._openings)
         unready = sum(host.hello is None or host.asked for host in self.hosts)
         coming = going_on + unready
-        room = self._terms.places - len(self.hosts) - going_on
+        room = self._terms.places - self._of_use() - going_on
         for _ in range(min(room, len(waiting) - coming)):
             opening = Opening(waiting[coming].call)
             self._openings.add(opening)
@@ -255,13 +262,13 @@ class Places:
         else:
             self._give_up([opening])
         self._failed = True
-        if not self.hosts and not self._openings:
+        if not self._of_use() and not self._openings:
             self._owner.none_answers(self._terms.patience)
         self._tell_if_gone()
 
     def _not_opened(self, error: BaseException) -> None:
         self._failed = True
-        if self.hosts or self._openings:
+        if self._of_use() or self._openings:
             log.warning("%s: a place can't be opened: %s", self._terms.label, error)
         else:
             self._owner.none_opens(error)

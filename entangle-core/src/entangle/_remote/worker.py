@@ -42,6 +42,7 @@ class FarWorker:
         self.broken = ""
         self.dirty = False
         self.resting = False  # whether it holds no room of its place
+        self.aside = False  # whether others may take its room meanwhile
         self.answered = 0
         self.functions: set[int] = set()
         self.shared: set[int] = set()
@@ -82,6 +83,18 @@ class FarWorker:
         if not self.asked:
             self.asked = True
             self.host.send(packets.WITHDRAW, self.number)
+
+    def step_aside(self) -> None:
+        """Have another call run in its room: its own waits for what that may be."""
+        if not self.aside:
+            self.aside = True
+            self.host.aside += 1
+
+    def step_back(self) -> None:
+        """Its call goes on, whoever has the room by now, or is over."""
+        if self.aside:
+            self.aside = False
+            self.host.aside -= 1
 
     def send(self, pieces: Sequence[Any]) -> None:
         """Send one frame, as soon as there is room for it there."""

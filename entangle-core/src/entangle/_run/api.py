@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = Log("entangle.run")
 
-__all__ = ["as_completed", "awaited", "run", "shutdown", "submit"]
+__all__ = ["as_completed", "awaited", "built", "run", "shutdown", "submit"]
 
 
 def run(
@@ -49,7 +49,7 @@ def run(
         with seeing(**seen):
             return run(node, workers, timeout)
     pool = current_pool()
-    return waited(pool, *_made(pool, node, workers, timeout))
+    return waited(pool, *built(pool, node, workers, timeout))
 
 
 def waited(pool: Any, under_way: Run, item: Item) -> Any:
@@ -73,7 +73,7 @@ def submit(
 ) -> RunFuture[Any]:
     """Start a graph and return its future; see `Node.submit`."""
     pool = current_pool()
-    return submitted(pool, *_made(pool, node, workers, timeout))
+    return submitted(pool, *built(pool, node, workers, timeout))
 
 
 def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
@@ -110,7 +110,7 @@ def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
 def awaited(node: Node[Any]) -> Generator[Any, None, Any]:
     """Return the iterator that awaits a graph; cancelling it cancels the run."""
     pool = current_pool()
-    return awaited_future(pool, submitted(pool, *_made(pool, node, None, None)))
+    return awaited_future(pool, submitted(pool, *built(pool, node, None, None)))
 
 
 def awaited_future(pool: Any, future: RunFuture[Any]) -> Generator[Any, None, Any]:
@@ -151,10 +151,10 @@ def current_pool() -> Any:
     return InlinePool()
 
 
-def _made(
+def built(
     pool: Pool, node: Node[Any], workers: int | None, timeout: float | None
 ) -> tuple[Run, Item]:
-    """Build a run up to the point where nothing has begun yet."""
+    """Return a run of a graph in which nothing has begun yet, and what it is for."""
     made = Run(pool, workers=workers, timeout=timeout)
     found = discover(node)
     try:

@@ -17,20 +17,20 @@ if TYPE_CHECKING:
 
     from .future import RunFuture
 
-__all__ = ["awaitable", "run", "stream", "submit"]
+__all__ = ["awaitable", "built", "run", "stream", "submit"]
 
 
 def run(flow: Flow, value: Any) -> tuple[Any, ...]:
     """Run a flow with an input; see `Flow.__call__`."""
     pool = current_pool()
-    result: tuple[Any, ...] = waited(pool, *_made(pool, flow, value))
+    result: tuple[Any, ...] = waited(pool, *built(pool, flow, value))
     return result
 
 
 def submit(flow: Flow, value: Any) -> RunFuture[Any]:
     """Start a flow with an input; see `Flow.submit`."""
     pool = current_pool()
-    return submitted(pool, *_made(pool, flow, value))
+    return submitted(pool, *built(pool, flow, value))
 
 
 class awaitable:  # noqa: N801 - stands for a coroutine function
@@ -43,7 +43,7 @@ class awaitable:  # noqa: N801 - stands for a coroutine function
     def __await__(self) -> Generator[Any, None, Any]:
         """Run it; cancelling whoever awaits cancels the run."""
         pool = current_pool()
-        future = submitted(pool, *_made(pool, self._flow, self._value))
+        future = submitted(pool, *built(pool, self._flow, self._value))
         return awaited_future(pool, future)
 
 
@@ -54,7 +54,7 @@ def stream(
     return Stream(flow, inputs, buffer=buffer, ordered=ordered, errors=errors)
 
 
-def _made(pool: Any, flow: Flow, value: Any) -> tuple[PushRun, Item]:
+def built(pool: Any, flow: Flow, value: Any) -> tuple[PushRun, Item]:
     """Build a run up to the point where nothing has begun yet."""
     program = flow.program
     made = PushRun(pool, program)

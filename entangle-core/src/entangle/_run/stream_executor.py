@@ -16,6 +16,7 @@ from entangle.errors import UnpicklableError
 
 from .arguments import payload
 from .executors import Relayed, plain
+from .nested_runs import NestedRuns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -205,7 +206,7 @@ class StreamExecutor(Executor):
                     self.silence,
                     self.patience,
                 )
-                self.__crew = Crew(pool, terms, self)
+                self.__crew = Crew(pool, terms, self, NestedRuns(pool))
             crew = self.__crew
         crew.look_around()
         return crew

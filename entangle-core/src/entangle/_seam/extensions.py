@@ -44,6 +44,36 @@ class Command(NamedTuple):
     execute: Callable[[argparse.Namespace], int]
 
 
+class Benchmark(NamedTuple):
+    """One way to do some work: a row of the table that ``entangle bench`` prints.
+
+    All rows of a work are measured in turns, so that they compare.
+
+    Attributes:
+        work: What is done: one of core's works (``call``, ``fanout``, ``there``, …; see
+            ``entangle bench --help``), or one of the plugin's own.
+        name: What the row is called.
+        measure: Does it at a scale (1 is full, 0.05 a quick look) and returns what one
+            unit has cost. It checks what it gets, and raises where that is wrong.
+        unit: What the cost is in; for a work of core's as there, or empty.
+        title: What the work is, in a line; for a work of the plugin's own.
+        beside: The row of the same work that this one is compared with.
+        open: Makes it ready and warm, before each measurement; not measured.
+        close: Ends what `open` has begun; called also where `measure` has raised.
+        missing: Says in a few words why it can't be measured here; empty if it can.
+    """
+
+    work: str
+    name: str
+    measure: Callable[[float], float]
+    unit: str = ""
+    title: str = ""
+    beside: str = "entangle process"
+    open: Callable[[], object] | None = None
+    close: Callable[[], object] | None = None
+    missing: Callable[[], str] | None = None
+
+
 class Leftover(NamedTuple):
     """Something that a run has left in an infrastructure.
 

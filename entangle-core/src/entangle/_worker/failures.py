@@ -25,7 +25,7 @@ from io import BytesIO
 
 from . import codec
 from . import exception_parts as parts
-from .tracebacks import completed, frames_text
+from .tracebacks import completed, frames_text, unmarked
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ def decode_failure(data: bytes) -> BaseException:
 def texts(error: BaseException) -> tuple[str, str, str]:
     """Return an exception's type, its message, and its traceback as it is printed."""
     made = _Record.of(loads(encode_failure(error))[0])
+    made.frames = unmarked(made.frames)
     return made.type_name, made.shown(), made.trace()
 
 

@@ -352,6 +352,8 @@ class Worker:
             took = clock() - begun
             if self._forked:
                 end_forked_child(error)
+            if error is self._context_error:
+                error = error.with_traceback(None)  # it has no line of the user's
             failure = self.failure(_told(error))
             kind, body, buffers = frames.FAILED, ANSWER.pack(number, took) + failure, ()
         self.running = 0

@@ -151,3 +151,30 @@ SPOILERS: Final[dict[str, Callable[[], str]]] = {
     "print_binary": print_binary,
 }
 """Bodies that do to their standard streams what no body should; each returns its name."""
+
+
+def graphs(number: int) -> list[Any]:
+    """Run graphs: one in a thread of the caller's, others in its processes."""
+    from entangle.process import process
+    from entangle.thread import thread
+
+    futures = [process(abs)(-each).submit() for each in range(number)]
+    return [thread(os.getpid)()(), *[future.result() for future in futures]]
+
+
+def turned(data: bytes) -> bytes:
+    """Have the caller turn bytes around."""
+    from entangle.process import process
+
+    return process(_reversed)(data)()
+
+
+def _reversed(data: bytes) -> bytes:
+    return data[::-1]
+
+
+def begin_and_sleep(path: str) -> None:
+    """Say who runs, then stay."""
+    with open(path, "w", encoding="ascii") as file:
+        file.write(str(os.getpid()))
+    time.sleep(600)

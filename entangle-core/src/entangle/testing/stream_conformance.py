@@ -15,9 +15,10 @@ from entangle.errors import (
     ProcessTerminatedException,
     ProcessTimeoutException,
 )
+from entangle.process import process
 from entangle.task import gather, task
 
-from .bodies import SPOILERS, same, touch
+from .bodies import SPOILERS, begin_and_sleep, graphs, same, touch, turned
 from .conformance import ExecutorConformance
 from .fakes import RecordedCall
 from .faulty_stream import FaultyStream
@@ -240,6 +241,69 @@ class StreamConformance(ExecutorConformance):
         call = self.begin(executor, write_to_all)
         assert call.end(self.patience).kind in {"succeeded", "failed"}
         assert self.run(executor, same, 5) == 5
+
+    # -- graphs inside of tasks --------------------------------------------------
+
+    def test_a_graph_inside_of_a_task(self, executor: Executor) -> None:
+        """The caller runs it, as many at once as the task asks for."""
+        assert self.run(executor, graphs, 4) == [os.getpid(), 0, 1, 2, 3]
+        data = os.urandom(3_000_000)
+        assert self.run(executor, turned, data) == data[::-1]
+
+    def test_an_error_inside_of_a_task(self, executor: Executor) -> None:
+        """It is raised in the task, as what it is."""
+
+        def caught(number: str) -> str:
+            try:
+                process(int)(number)()
+            except ValueError as error:
+                return str(error)
+            return ""
+
+        assert "ten" in self.run(executor, caught, "ten")
+
+    def test_a_graph_ends_with_its_task(
+        self, executor: Executor, tmp_path: Path
+    ) -> None:
+        """What a task waits for is ended with it, wherever it runs."""
+        begun = tmp_path / "begun"
+
+        def wait(folder: str) -> None:
+            process(begin_and_sleep)(folder)()
+
+        call = self.begin(executor, wait, str(begun))
+        self.until(lambda: begun.exists() and bool(begun.read_text()), "it runs")
+        executor.cancel(call, self.patience)
+        assert call.end(self.patience).detail == "killed"
+        pid = begun.read_text()
+        self.until(lambda: not os.path.exists(f"/proc/{pid}"), "it is gone")
+        assert self.run(executor, same, 2) == 2
+
+    def test_a_stream_that_is_cut_under_a_graph(
+        self, executor: Executor, faults: Faults
+    ) -> None:
+        """At whatever byte: the value or an error, soon, and the next call runs."""
+        faults.put()
+        assert self.run(executor, graphs, 2) == [os.getpid(), 0, 1]
+        stream = faults.streams[-1]
+        totals = {
+            "cut_read": stream.read_count,
+            "cut_write": stream.written_count,
+        }
+        stream.kill()
+        chance = random.Random(sum(totals.values()))  # noqa: S311 - the same each time
+        for number in range(self.cuts):
+            direction = ("cut_read", "cut_write")[number % 2]
+            place = chance.randrange(totals[direction] // 2, totals[direction])
+            faults.put(**{direction: place})
+            end = self.begin(executor, graphs, 2).end(self.patience)
+            if end.kind == "failed":
+                assert isinstance(end.detail, EntangleError), (place, end.detail)
+            else:
+                assert end.detail == [os.getpid(), 0, 1], place
+            faults.drop()
+        faults.clear()
+        assert self.run(executor, same, 2) == 2
 
     # -- several ----------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from entangle.hooks import Finding, Leftover, hookimpl
+from entangle.hooks import Benchmark, Finding, Leftover, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -22,6 +22,14 @@ def entangle_executors() -> Mapping[str, Callable[..., Any]]:
     from entangle.docker import docker
 
     return {NAME: docker}
+
+
+@hookimpl
+def entangle_bench() -> Iterator[Benchmark]:
+    """Bring calls in containers, and what they are made of."""
+    from ._bench import benchmarks
+
+    yield from benchmarks()
 
 
 @hookimpl

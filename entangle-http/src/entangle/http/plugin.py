@@ -6,12 +6,20 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING
 
-from entangle.hooks import Finding, Leftover, hookimpl
+from entangle.hooks import Benchmark, Finding, Leftover, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ENTANGLE_SPI = 1
+
+
+@hookimpl
+def entangle_bench() -> Iterator[Benchmark]:
+    """Bring many requests, and what makes them by hand."""
+    from ._bench import benchmarks
+
+    yield from benchmarks()
 
 
 @hookimpl
