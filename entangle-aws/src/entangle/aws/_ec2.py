@@ -9,11 +9,11 @@ import time
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from entangle.backend import FoundJob, JobExecutor, JobState, Pace
+from entangle.backend import FoundJob, JobState, Pace
 
 from . import _sdk
 from ._account import HERE, Account
-from ._s3 import S3Store
+from ._place import AwsExecutor
 from .errors import AwsError
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ shutdown -h now
 """
 
 
-class Ec2Executor(JobExecutor):
+class Ec2Executor(AwsExecutor):
     """Runs each call in an instance of EC2 that is started for it and ends with it.
 
     The image needs a Python from 3.9 on, a shell that runs user data, and a way to S3;
@@ -77,9 +77,7 @@ class Ec2Executor(JobExecutor):
         bucket: str = "",
         lifetime: float = 21_600.0,
     ) -> None:
-        super().__init__(lifetime=lifetime)
-        self._account = aws
-        self._session = _sdk.session(aws)
+        super().__init__(aws, bucket, lifetime)
         self._ami = ami
         self._type = instance_type
         self._interpreter = python
@@ -88,7 +86,6 @@ class Ec2Executor(JobExecutor):
         self._profile = instance_profile
         self._spot = spot
         self._disk = disk
-        self._bucket = bucket
         self._lock = threading.Lock()
 
     @classmethod
@@ -121,18 +118,6 @@ class Ec2Executor(JobExecutor):
     def name(self) -> str:
         """What the place is called in messages."""
         return "ec2"
-
-    def store(self) -> S3Store:
-        """Return the store in the bucket."""
-        return S3Store(self._session, self._bucket)
-
-    def closed(self) -> None:
-        """Let go of the account's clients: the last job is over."""
-        self._session.close()
-
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold."""
-        return self._account.secrets
 
     def create(self, job: Job) -> str:
         """Start an instance.

@@ -10,12 +10,12 @@ import warnings
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from entangle.backend import FoundJob, JobExecutor, JobState, Pace
+from entangle.backend import FoundJob, JobState, Pace
 from entangle.errors import PlaceBusyError
 
 from . import _sdk
 from ._account import HERE, Account
-from ._s3 import S3Store
+from ._place import AwsExecutor
 from ._sizes import fitted
 from .errors import AwsError
 
@@ -39,7 +39,7 @@ _NOT_THERE: Final = "was not found"
 _BUSY: Final = ("Capacity is unavailable", "RESOURCE:", "limit", "AGENT")
 
 
-class FargateExecutor(JobExecutor):
+class FargateExecutor(AwsExecutor):
     """Runs each call as a task of ECS on Fargate, in an image with any Python from 3.9.
 
     Cluster, subnets and roles are named, not made. Values go by a bucket. What a call
@@ -86,9 +86,7 @@ class FargateExecutor(JobExecutor):
         bucket: str = "",
         lifetime: float = 86_400.0,
     ) -> None:
-        super().__init__(lifetime=lifetime)
-        self._account = aws
-        self._session = _sdk.session(aws)
+        super().__init__(aws, bucket, lifetime)
         self._size = fitted(ram, cpu)
         self._image = image
         self._interpreter = python
@@ -99,7 +97,6 @@ class FargateExecutor(JobExecutor):
         self._execution_role = execution_role
         self._task_role = task_role
         self._spot = spot
-        self._bucket = bucket
         self._lock = threading.Lock()
         self._definition = ""
 
@@ -113,18 +110,6 @@ class FargateExecutor(JobExecutor):
         warning = fitted(ram, cpu).warning()
         if warning:
             warnings.warn(warning, stacklevel=7)
-
-    def store(self) -> S3Store:
-        """Return the store in the bucket."""
-        return S3Store(self._session, self._bucket)
-
-    def closed(self) -> None:
-        """Let go of the account's clients: the last job is over."""
-        self._session.close()
-
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold."""
-        return self._account.secrets
 
     def create(self, job: Job) -> str:
         """Run a task.

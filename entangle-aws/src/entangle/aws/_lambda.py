@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from entangle.backend import Capabilities, JobExecutor
+from entangle.backend import Capabilities
 from entangle.errors import (
     JobLostError,
     ProcessTimeoutException,
@@ -16,8 +16,8 @@ from entangle.errors import (
 
 from . import _sdk
 from ._account import HERE, Account
+from ._place import AwsExecutor
 from ._runtime import Runtime
-from ._s3 import S3Store
 from .errors import AwsError, answered
 
 if TYPE_CHECKING:
@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
     from entangle.backend import FoundJob, Job, JobState
 
+    from ._s3 import S3Store
+
 LONGEST: Final = 900  # seconds that a function may run, says AWS
 _MEMORY: Final = (128, 10_240)  # MB
 _STORAGE: Final = (512, 10_240)  # MB
 _TIMED_OUT: Final = re.compile(r"Task timed out after ([0-9.]+) seconds")
 
 
-class LambdaExecutor(JobExecutor):
+class LambdaExecutor(AwsExecutor):
     """A function of AWS Lambda that runs a task's calls: it is made at the first one.
 
     The function is known by what is in it: it is made once for each Python version,
@@ -75,11 +77,8 @@ class LambdaExecutor(JobExecutor):
         bucket: str = "",
         layers: Sequence[str] = (),
     ) -> None:
-        super().__init__(lifetime=LONGEST + 300.0)
-        self._account = aws
-        self._session = _sdk.session(aws)
+        super().__init__(aws, bucket, LONGEST + 300.0)
         self._timeout = timeout
-        self._bucket = bucket
         self._runtime = Runtime(
             self._session,
             memory=memory,
@@ -137,15 +136,7 @@ class LambdaExecutor(JobExecutor):
 
     def store(self) -> S3Store | None:
         """Return the store in the bucket, if one is named."""
-        return S3Store(self._session, self._bucket) if self._bucket else None
-
-    def closed(self) -> None:
-        """Let go of the account's clients: the last job is over."""
-        self._session.close()
-
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold."""
-        return self._account.secrets
+        return super().store() if self._bucket else None
 
     def create(self, job: Job) -> bytes:
         """Invoke the function and wait for its answer."""
