@@ -4,9 +4,11 @@ So a test can have answers that the stand-in never gives: no permission, throttl
 credentials that have expired.
 """
 
+import contextlib
 import http.client
 import json
 import re
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
@@ -148,10 +150,29 @@ class Proxy:
 
 
 class Server(ThreadingHTTPServer):
-    daemon_threads = True
     # A hundred clients at once.
     request_queue_size = 128
+    daemon_threads = False
     proxy = None
+
+    def __init__(self, *args):
+        self.open = set()
+        super().__init__(*args)
+
+    def process_request(self, request, client_address):
+        self.open.add(request)
+        super().process_request(request, client_address)
+
+    def close_request(self, request):
+        self.open.discard(request)
+        super().close_request(request)
+
+    def server_close(self):
+        """End the connections that clients keep for their next request."""
+        for request in [*self.open]:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+        super().server_close()
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -173,7 +194,10 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _serve
+    def __getattr__(self, name):
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
 
     def _body(self):
         if "chunked" not in self.headers.get("Transfer-Encoding", ""):

@@ -26,6 +26,17 @@ LABEL = "entangle-aws-test"
 REGION = "us-east-1"
 
 
+def environment(url):
+    """Return the credentials, the region and the address of an account."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+    }
+
+
 class StandIn:
     """The server with all that it runs."""
 
@@ -34,8 +45,6 @@ class StandIn:
         self.engine = engine
         self.image = image
         self.labels = {LABEL: self.name}
-        self.requests = []
-        self.refusals = []
         self.folder = None
         self._undo = []
         self._warm = {}
@@ -54,13 +63,7 @@ class StandIn:
 
     def environment(self):
         """Return the credentials that what runs here has."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-        }
+        return environment(self.url)
 
     def shared(self):
         """Return the volume by which a test looks into what runs, if it wants to."""

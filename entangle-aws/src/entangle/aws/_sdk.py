@@ -96,11 +96,14 @@ class Session:
         options["profile_name"] = given.profile or None
         session: Any = boto3.Session(**options)
         if given.role:
-            asked = self._made(session, "sts")
-            taken = asked.assume_role(RoleArn=given.role, RoleSessionName="entangle")[
-                "Credentials"
-            ]
-            asked.close()
+            with (
+                asking("sts", f"role {given.role}"),
+                contextlib.closing(self._made(session, "sts")) as asked,
+            ):
+                answer = asked.assume_role(
+                    RoleArn=given.role, RoleSessionName="entangle"
+                )
+            taken = answer["Credentials"]
             self._expires = taken["Expiration"].timestamp()
             session = boto3.Session(
                 aws_access_key_id=taken["AccessKeyId"],
