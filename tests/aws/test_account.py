@@ -270,7 +270,7 @@ def test_what_differs_is_another_function(session):
 
 
 def test_hands_are_no_more_than_what_is_reserved():
-    for concurrency, hands in ((0, 28), (2, 2), (100, 28)):
+    for concurrency, hands in ((0, 24), (2, 2), (100, 24)):
         with LambdaExecutor(aws=account(), concurrency=concurrency) as executor:
             assert executor.hands == hands
 

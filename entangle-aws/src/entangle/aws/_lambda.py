@@ -38,7 +38,7 @@ class LambdaExecutor(AwsExecutor):
 
     The function is known by what is in it: it is made once for each Python version,
     size and list of packages, kept, and used by all programs of the account. A call
-    waits for its invocation, at most 28 at once. A running one can't be ended: it ends
+    waits for its invocation, at most 24 at once. A running one can't be ended: it ends
     by itself, at the latest after ``timeout``.
 
     Args:
@@ -60,7 +60,7 @@ class LambdaExecutor(AwsExecutor):
     capabilities: ClassVar[Capabilities] = Capabilities()
     inline_bytes: ClassVar[int] = 5_500_000
     has_program: ClassVar[bool] = True
-    hands = 28
+    hands = 24
 
     def __init__(
         self,

@@ -72,7 +72,7 @@ class LambdaProxyExecutor(Executor):
         self._function = function
         self._forget = invocation == "forget"
         self._qualifier = qualifier
-        self._crew = Crew(28)
+        self._crew = Crew(24)
         self._lock = threading.Lock()
         self._wanted: set[Call] = set()
 
