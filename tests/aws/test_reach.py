@@ -18,7 +18,9 @@ from entangle.testing import RecordedCall
 FLEET = int(os.environ.get("ENTANGLE_TEST_FLEET", "250"))
 MANY = 100
 HUNDRED = """
-import json, os, threading, time
+import faulthandler, json, os, threading, time
+# Should it hang, it says where.
+faulthandler.dump_traceback_later(240, exit=True)
 from entangle.aws import aws, lmbda
 from entangle.task import gather
 
