@@ -30,6 +30,7 @@ DATA = b"D"
 BEAT = b"B"  # nothing but a sign of life
 COMMAND = b"C"  # from the client: what to run, as JSON
 END = b"E"  # to the client: how that has ended, as JSON
+KINDS = DATA, BEAT, COMMAND, END
 MOST = 1 << 15
 """Bytes that a frame carries at most."""
 SECRET = 64
