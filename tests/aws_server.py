@@ -18,7 +18,8 @@ from aws_sandbox import LARGEST, Sandbox
 from aws_sessions import Sessions
 from aws_tasks import Tasks
 from moto.core import DEFAULT_ACCOUNT_ID
-from moto.logs.models import logs_backends
+from moto.logs.exceptions import ResourceNotFoundException
+from moto.logs.models import LogsBackend, logs_backends
 from moto.moto_api import state_manager
 from moto.server import ThreadedMotoServer
 
@@ -49,6 +50,7 @@ class StandIn:
             "ecs::task", {"progression": "manual", "times": 10**9}
         )
         self.replace(lambda_models.LambdaFunction, "invoke", self._invoking)
+        self.replace(LogsBackend, "filter_log_events", self._filtering)
         self.tasks = Tasks(self)
         self.instances = Instances(self)
         self.sessions = Sessions(self)
@@ -81,16 +83,38 @@ class StandIn:
         setattr(owner, name, function)
         self._added.append((owner, name))
 
-    def log(self, group, stream, text):
-        """Write lines to CloudWatch's logs."""
+    def log(self, group, stream, lines):
+        """Write lines to CloudWatch's logs, as Docker's driver for them does."""
         backend = logs_backends[DEFAULT_ACCOUNT_ID][REGION]
-        backend.ensure_log_group(group)
-        with contextlib.suppress(Exception):
+        if group not in backend.groups:
+            return
+        if stream not in backend.groups[group].streams:
             backend.create_log_stream(group, stream)
         now = int(time.time() * 1000)
-        events = [{"timestamp": now, "message": line} for line in text.splitlines()]
+        events = [
+            {"timestamp": now, "message": piece.decode(errors="replace")}
+            for line in lines
+            # What is empty is left out, what is long is cut.
+            for piece in (line[at : at + 16384] for at in range(0, len(line), 16384))
+        ]
         if events:
             backend.put_log_events(group, stream, events)
+
+    def _filtering(self, before):
+        def filter_log_events(backend, group, streams, *args, **options):
+            """Refuse a request that names a stream that is not there, as AWS does."""
+            known = backend.groups.get(group)
+            if known is None:
+                raise ResourceNotFoundException(
+                    "The specified log group does not exist."
+                )
+            if not set(streams or ()) <= set(known.streams):
+                raise ResourceNotFoundException(
+                    "The specified log stream does not exist."
+                )
+            return before(backend, group, streams, *args, **options)
+
+        return filter_log_events
 
     # -- Lambda ------------------------------------------------------------------------
 
@@ -144,8 +168,11 @@ class StandIn:
             f"START RequestId: {name}\n{new.decode(errors='replace')}"
             f"END RequestId: {name}\nREPORT RequestId: {name}\n"
         )
+        logs_backends[DEFAULT_ACCOUNT_ID][REGION].ensure_log_group(
+            function.logs_group_name
+        )
         stream = f"[$LATEST]{sandbox.container.id[:12]}"
-        self.log(function.logs_group_name, stream, text)
+        self.log(function.logs_group_name, stream, text.encode().splitlines())
         return invocation, text
 
     def rest(self):

@@ -469,8 +469,7 @@ def test_output_in_whole_lines(bench):
     assert [report.kind for report in call.reports][-1] == "succeeded"
     assert [r.detail for r in call.reports if r.kind == "output"] == [
         ("stderr", "warn\n"),
-        ("stdout", "one\n"),
-        ("stdout", "twö"),
+        ("stdout", "one\ntwö"),
     ]
 
 

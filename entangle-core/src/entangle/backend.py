@@ -28,7 +28,7 @@ from entangle._seam.source import Rate, Source
 if TYPE_CHECKING:
     from entangle._jobs.directory import DirectoryStore
     from entangle._jobs.executor import JobExecutor
-    from entangle._jobs.job import FoundJob, Job, JobState
+    from entangle._jobs.job import FoundJob, Job, JobState, LogPiece
     from entangle._jobs.program import HANDLER as JOB_HANDLER
     from entangle._jobs.program import archive as job_archive
     from entangle._jobs.rhythm import Pace
@@ -60,6 +60,7 @@ __all__ = [
     "Job",
     "JobExecutor",
     "JobState",
+    "LogPiece",
     "Pace",
     "ProcessExecutor",
     "Rate",
@@ -91,6 +92,7 @@ _LATER: Final = {
     "Job": "_jobs.job",
     "JobExecutor": "_jobs.executor",
     "JobState": "_jobs.job",
+    "LogPiece": "_jobs.job",
     "Pace": "_jobs.rhythm",
     "ProcessExecutor": "_run.executors",
     "Store": "_jobs.store",

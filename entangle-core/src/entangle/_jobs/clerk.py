@@ -167,8 +167,7 @@ class Clerk:
         call = ticket.call
         if call.wants_start and not ticket.begun:
             call.started()
-        for stream, text in answer.output():
-            call.output(stream, text)
+        ticket.printed.answered(answer)
         try:
             answer.tell(call, self._place.name, ticket.resource)
         except BaseException as error:

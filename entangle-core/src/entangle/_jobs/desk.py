@@ -8,12 +8,13 @@ only threads that may wait for the place for one job's sake), and asks for news 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from entangle._log import Log
 from entangle._pool.threads import Threads
 
 from .clerk import Clerk
+from .follower import Follower
 from .inquiry import Inquiry
 from .rhythm import Rhythm
 from .table import Table
@@ -78,11 +79,14 @@ class Desk:
             self._table,
             discard=lambda ticket: self._do(self._clerk.discard, ticket),
             end=lambda ticket: self._do(self._clerk.end, ticket),
+            fail=self._fail,
         )
+        self._follower = Follower(place, self._table, seed)
         self._rhythm = Rhythm(place.pace, seed)
         self._ask_at = 0.0
         self._closing = False
-        self._works: dict[object, Ticket] = {}  # what the crew has to do, for whom
+        # What the crew has to do, for whom; None for all.
+        self._works: dict[object, Ticket | None] = {}
         self._local = threading.local()
         self._bell = threading.Event()
         self._thread: threading.Thread | None = None
@@ -220,6 +224,8 @@ class Desk:
                 self._rhythm.news()
                 self._launch(now)
             self._ask_at = now + self._rhythm.next()
+        if self._follower.due(now):
+            self._do(lambda _: self._follower.look(), None)
         # Those that are due already wait for a hand, which rings the bell.
         moments = [
             ticket.due
@@ -228,6 +234,8 @@ class Desk:
         ]
         if self._table.all(THERE, ENDING):
             moments.append(self._ask_at)
+        if self._follower.jobs():
+            moments.append(self._follower.at)
         return max(0.0, min(moments) - self._clock()) if moments else None
 
     def _launch(self, now: float) -> None:
@@ -248,7 +256,8 @@ class Desk:
 
     def _awaited(self) -> bool:
         """Tell whether the crew does something that has to be waited for."""
-        return not all(ticket.abandoned for ticket in [*self._works.values()])
+        works = [*self._works.values()]
+        return not all(ticket is not None and ticket.abandoned for ticket in works)
 
     def _serve(self) -> None:
         try:
@@ -279,8 +288,26 @@ class Desk:
         self._crew.close()
         self._over.set()
 
-    def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None:
-        """Have the crew do something for a job; the desk stays open until then."""
+    def _fail(self, ticket: Ticket, error: BaseException) -> None:
+        """Fail a call whose job is off the table, and remove what is left of it."""
+
+        def fail(ticket: Ticket) -> None:
+            try:
+                self._follower.last(ticket)
+                for line in ticket.printed.said:
+                    error.add_note(f"In its log: {line}")
+            finally:
+                ticket.call.failed(error)
+            self._clerk.discard(ticket)
+
+        self._do(fail, ticket)
+
+    @overload
+    def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None: ...
+    @overload
+    def _do(self, work: Callable[[None], None], ticket: None) -> None: ...
+    def _do(self, work: Callable[[Any], None], ticket: Ticket | None) -> None:
+        """Have the crew do something, for a job; the desk stays open until then."""
         token = object()
 
         def done() -> None:
@@ -288,8 +315,8 @@ class Desk:
             try:
                 work(ticket)
             except BaseException as error:
-                log.exception("job %s", ticket.resource)
-                if self.take(ticket) and not ticket.told:
+                log.exception("job %s", ticket.resource if ticket else "")
+                if ticket and self.take(ticket) and not ticket.told:
                     ticket.call.failed(error)
             finally:
                 del self._works[token]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from entangle._seam.extensions import Leftover
 
     from .desk import Desk
-    from .job import FoundJob, Job, JobState
+    from .job import FoundJob, Job, JobState, LogPiece
     from .store import Store
 
 
@@ -41,6 +41,9 @@ class JobExecutor(Executor):
     at once. They raise what the caller should see: an `EntangleError` as it is, any
     other as the reason of a `JobError`; and `PlaceBusyError` where the place takes no
     more at the moment: then the job is created later.
+
+    One that declares `Capabilities.output` implements `log`, too: then what calls print
+    is told while they run. Else it is told when they are over.
 
     Args:
         lifetime: Seconds after which a job has to be over, and whatever was made for
@@ -125,6 +128,23 @@ class JobExecutor(Executor):
     @abstractmethod
     def find(self) -> Iterable[FoundJob]:
         """Find all jobs of the place that carry tags of Entangle's, whoever made them."""
+
+    def log(self, cursors: Mapping[str, str]) -> Mapping[str, LogPiece]:
+        """Return what jobs have printed lately: for places that keep a log of them.
+
+        Their programs number the lines in it, so it may tell some again, or out of
+        order, or miss some: all are told in order, once, and what is missing when the
+        call is over.
+
+        Args:
+            cursors: By handle, what the last piece of its log has said; empty for one
+                from the beginning. At most `batch` of them, which have begun.
+
+        Returns:
+            By handle. Those of which it knows nothing new may be left out.
+        """
+        del cursors
+        return {}
 
     def store(self) -> Store | None:
         """Return where payloads and answers lie.
@@ -249,6 +269,7 @@ class JobExecutor(Executor):
                     self.store(),
                     self.name,
                     has_program=self.has_program,
+                    numbered=self.capabilities.output,
                 )
                 self.__desk = Desk(self, papers, self.clock)
             return self.__desk

@@ -44,6 +44,7 @@ class Inquiry:
         table: The jobs.
         discard: Has what is left of a job removed.
         end: Has a place told to end a job.
+        fail: Has a call failed that is off the table, and the rest of its job removed.
     """
 
     def __init__(
@@ -53,12 +54,14 @@ class Inquiry:
         table: Table,
         discard: Callable[[Ticket], None],
         end: Callable[[Ticket], None],
+        fail: Callable[[Ticket, BaseException], None],
     ) -> None:
         self._place = place
         self._papers = papers
         self._table = table
         self._discard = discard
         self._end = end
+        self._fail = fail
         self._asks_place = False
         self._troubled: float | None = None
 
@@ -87,16 +90,16 @@ class Inquiry:
         elif ticket.stage == ENDING:
             ticket.call.cancelled("killed")
         else:
-            ticket.call.failed(
-                JobLostError(
-                    node=ticket.call.name,
-                    place=self._place.name,
-                    resource=ticket.resource,
-                    reason=state.reason,
-                    exit_code=state.exit_code,
-                    out_of_memory=state.out_of_memory,
-                )
+            error = JobLostError(
+                node=ticket.call.name,
+                place=self._place.name,
+                resource=ticket.resource,
+                reason=state.reason,
+                exit_code=state.exit_code,
+                out_of_memory=state.out_of_memory,
             )
+            self._fail(ticket, error)
+            return
         self._discard(ticket)
 
     def overdue(self, now: float) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .printed import Printed
+
 if TYPE_CHECKING:
     from entangle._seam.call import Call
 
@@ -42,6 +44,7 @@ class Ticket:
         known: Whether the place has said that it has it.
         unknown: Since when the place was asked and has not.
         answer: Its answer, where the place has given that at once.
+        printed: What it prints.
         troubles: How often going on with it has failed.
         last: The last such failure.
     """
@@ -68,6 +71,7 @@ class Ticket:
         self.known = False
         self.unknown: float | None = None
         self.answer: bytes | None = None
+        self.printed = Printed(call)
         self.troubles = 0
         self.last: Exception | None = None
 
