@@ -45,6 +45,7 @@ class Ec2Executor(AwsExecutor):
 
     # Instances take half a minute to boot: nothing is missed by asking seldom.
     pace: ClassVar[Pace] = Pace(first=1.0, factor=1.3, most=10.0)
+    patience: ClassVar[float] = 600.0
 
     def __init__(
         self,

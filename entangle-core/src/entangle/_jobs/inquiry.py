@@ -106,13 +106,22 @@ class Inquiry:
         """Give up jobs that have waited for longer than is reasonable."""
         for ticket in self._table.all(QUEUED, THERE):
             asked = ticket.call.options.start is not None
-            if asked or ticket.begun or not ticket.waits or now - ticket.given < START:
+            if asked or ticket.begun or not ticket.waits:
                 continue
-            if self._table.take(ticket):
+            error: EntangleError
+            seconds = self._place.patience
+            if ticket.created is not None and now - ticket.created >= seconds:
+                said = f" ({ticket.said})" if ticket.said else ""
+                reason = f"it has not begun for {seconds:g} s{said} and is ended"
+                error = self.error(ticket, reason)
+            elif now - ticket.given >= START:
                 error = ProcessTimeoutException(
                     node=ticket.call.name, phase="start", seconds=START
                 )
                 error.__cause__ = ticket.last
+            else:
+                continue
+            if self._table.take(ticket):
                 ticket.call.failed(error)
                 self._discard(ticket)
 
@@ -161,7 +170,7 @@ class Inquiry:
             state = state or _GONE
         else:
             ticket.known = True
-            ticket.waits = state.state == "waiting"
+            ticket.waits, ticket.said = state.state == "waiting", state.reason
             if state.state != "ended":
                 if ticket.stage == ENDING:
                     self._insist(ticket)
