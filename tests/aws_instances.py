@@ -9,6 +9,7 @@ import threading
 import docker.errors
 from moto.core.responses import ActionResult
 from moto.ec2.models import EC2Backend, instances
+from moto.ec2.models.instances import StateReason
 from moto.ec2.responses.general import General
 from moto.ec2.utils import Base64EncodedString
 
@@ -34,7 +35,7 @@ class Instances:
         self._printed = {}
         self._lock = threading.Lock()
         self.boots = True
-        self.busy = None
+        self.busy = self._taken = None
         stand_in.replace(EC2Backend, "run_instances", self._running)
         stand_in.replace(instances.Instance, "terminate", self._terminating)
         stand_in.replace(General, "get_console_output", self._printing)
@@ -115,6 +116,7 @@ class Instances:
             self._set(instance, "running")
             return
         container.remove(force=True)
+        instance.state_reason = self._taken or instance.state_reason
         self._set(instance, "terminated")
 
     def container(self, name):
@@ -132,8 +134,16 @@ class Instances:
             return container.status == "running"
         return False
 
+    def reclaim(self):
+        """Take away what runs, as spot capacity is, and have EC2 say so."""
+        self._taken = StateReason(
+            "Server.SpotInstanceTermination: Spot instance termination",
+            "Server.SpotInstanceTermination",
+        )
+        self.kill()
+
     def kill(self):
-        """Take away what runs, as spot capacity is."""
+        """End what runs, as a failing machine does."""
         for name in [*self._containers]:
             self._stop(name)
 
@@ -148,4 +158,4 @@ class Instances:
         self._threads.clear()
         self._containers.clear()
         self.boots = True
-        self.busy = None
+        self.busy = self._taken = None
