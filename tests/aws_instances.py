@@ -35,6 +35,7 @@ class Instances:
         self._printed = {}
         self._lock = threading.Lock()
         self.boots = True
+        self.refused = False
         self.busy = self._taken = None
         stand_in.replace(EC2Backend, "run_instances", self._running)
         stand_in.replace(instances.Instance, "terminate", self._terminating)
@@ -43,6 +44,7 @@ class Instances:
     def _running(self, before):
         def run_instances(backend, *args, **options):
             if self.busy is not None:
+                self.refused = True
                 raise self.busy
             profile = options.pop("iam_instance_profile_name", None)
             reservation = before(backend, *args, **options)
@@ -158,4 +160,5 @@ class Instances:
         self._threads.clear()
         self._containers.clear()
         self.boots = True
+        self.refused = False
         self.busy = self._taken = None

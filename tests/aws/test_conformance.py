@@ -8,7 +8,6 @@ on jobs, and of values, errors and ends so much as shows that all ways are open.
 import os
 
 import pytest
-
 from aws_sessions import install_plugin
 
 from entangle.testing import ExecutorConformance, JobConformance, StreamConformance

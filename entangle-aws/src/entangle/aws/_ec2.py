@@ -130,4 +130,5 @@ def _state(instance: Mapping[str, Any]) -> JobState:
         return JobState("waiting", why)
     if name in {"shutting-down", "stopping"}:
         return JobState("running", why)
-    return JobState("ended", why)
+    command = f"aws ec2 get-console-output --instance-id {instance['InstanceId']}"
+    return JobState("ended", f"{why}; `{command}` may say more")
