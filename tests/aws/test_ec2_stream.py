@@ -10,6 +10,7 @@ import sys
 
 import pytest
 from aws_sessions import install_plugin
+from docker_kit import image_or_skip
 from life_kit import until
 from moto.ec2.exceptions import EC2ClientError
 
@@ -165,6 +166,20 @@ def test_a_plugin_that_is_older_gets_the_token_as_an_argument(plugin):
     assert kept()(abs)(-1)() == 1
 
 
+def test_a_python_of_another_version(aws_server, monkeypatch):
+    """As Amazon Linux's is; functions go there by source."""
+    image = image_or_skip(aws_server.engine, "python:3.9")
+    monkeypatch.setattr(aws_server, "image", image)
+
+    @kept()
+    def version(number):
+        import sys
+
+        return number, sys.version_info[:2]
+
+    assert version(1)() == (1, (3, 9))
+
+
 # -- whose it is ------------------------------------------------------------------------
 
 
@@ -216,10 +231,17 @@ def test_an_instance_that_is_never_reached(aws_server, client, monkeypatch, boot
     until(lambda: states(client) == ["terminated"], 60)
 
 
-def test_an_image_without_a_python(client):
+@pytest.mark.parametrize(
+    ("image", "python"), [("python:3.11", "python9"), ("python:3.8", "python3")]
+)
+def test_an_image_without_a_python(aws_server, client, monkeypatch, image, python):
+    """Of an age that will do: what its console says is told."""
+    image = image_or_skip(aws_server.engine, image)
+    monkeypatch.setattr(aws_server, "image", image)
     with pytest.raises(AwsError, match="ended before it was reached") as caught:
-        kept(python="python9")(abs)(-1)()
-    assert "this image has no python9, or one older than 3.9" in str(caught.value)
+        kept(python=python)(abs)(-1)()
+    said = f"entangle: this image has no {python}, or one older than 3.9"
+    assert said in str(caught.value)
     assert states(client) == ["terminated"]
 
 

@@ -244,9 +244,10 @@ class Connection(Stream):
 
     def ended(self) -> Ended:
         """Say how the Python has ended, or else the instance, or the session."""
-        if self._ended is not None:
-            return self._ended
         name = self._instance.name
+        if self._ended is not None:
+            detail = f"{name}: {self._ended.detail}".rstrip(": ")
+            return self._ended._replace(detail=detail)
         fate = self._instance.fate()
         if fate:
             return Ended(detail=f"{name} has ended: {fate}")

@@ -175,7 +175,8 @@ def session(account: Account) -> Session:
 def passing(error: BaseException) -> bool:
     """Tell whether what was raised may be otherwise soon: the network, say."""
     known: Any = import_module("botocore.exceptions")
-    return isinstance(error, (known.BotoCoreError, PlaceBusyError))
+    network = known.HTTPClientError, known.ConnectionError
+    return isinstance(error, (*network, PlaceBusyError))
 
 
 @contextlib.contextmanager
