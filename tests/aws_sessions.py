@@ -20,6 +20,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 
 DOCUMENT = "AWS-StartSSHSession"
 TOKEN = 32
+_ALL = {"Key": "InstanceIds", "Values": []}
 
 # What an agent does in its instance. If the client is gone without a word it does not
 # close the connection: that takes the service twenty minutes.
@@ -71,7 +72,7 @@ class Sessions:
         return self.registers and self._stand_in.instances.managed(name)
 
     def _describe_instance_information(self, response):
-        (wanted,) = response._get_param("Filters")
+        (wanted,) = response._get_param("Filters") or [_ALL]
         assert wanted["Key"] == "InstanceIds"
         return {
             "InstanceInformationList": [

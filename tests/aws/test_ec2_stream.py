@@ -14,7 +14,7 @@ from docker_kit import image_or_skip
 from life_kit import until
 from moto.ec2.exceptions import EC2ClientError
 
-from entangle.aws import AwsError, _sweeping, aws, ec2
+from entangle.aws import AwsError, _doctor, _ec2_session, _sweeping, aws, ec2
 from entangle.aws._ec2_stream import Ec2StreamExecutor
 from entangle.backend import Pace
 from entangle.errors import PlaceBusyError, ProcessTerminatedException
@@ -206,6 +206,19 @@ def test_keys_are_given_to_the_plugin_and_to_nobody_else(plugin, tmp_path, clien
     assert secret not in str(arguments)
     with pytest.raises(ProcessTerminatedException, match="holds the keys of @aws"):
         tell(secret)()
+
+
+def test_the_doctor_looks_for_the_plugin(plugin):
+    def said():
+        return [each.text for each in _doctor.findings() if each.subject == "aws ec2"]
+
+    assert "session-manager-plugin 1.2.707.0" in said()
+    assert "ssm:DescribeInstanceInformation is allowed" in said()
+    plugin.write_text("no program")
+    _ec2_session.version.cache_clear()
+    assert "can't be run" in said()[1]
+    plugin.unlink()
+    assert "each call gets an instance of its own" in said()[1]
 
 
 # -- what goes wrong ------------------------------------------------------------------
