@@ -15,6 +15,7 @@ import uuid
 import moto.awslambda.models as lambda_models
 from aws_instances import Instances
 from aws_sandbox import LARGEST, Sandbox
+from aws_sessions import Sessions
 from aws_tasks import Tasks
 from moto.core import DEFAULT_ACCOUNT_ID
 from moto.core.exceptions import JsonRESTError
@@ -57,6 +58,7 @@ class StandIn:
         self.labels = {LABEL: self.name}
         self.folder = None
         self._undo = []
+        self._added = []
         self._warm = {}
         self._unasked = []
         self._running = {}
@@ -72,6 +74,7 @@ class StandIn:
         self.replace(LogsBackend, "filter_log_events", self._filtering)
         self.tasks = Tasks(self)
         self.instances = Instances(self)
+        self.sessions = Sessions(self)
 
     def environment(self):
         """Return the credentials that what runs here has."""
@@ -88,6 +91,12 @@ class StandIn:
         before = getattr(owner, name)
         setattr(owner, name, make(before))
         self._undo.append((owner, name, before))
+
+    def add(self, owner, name, function):
+        """Give moto a function that it has not."""
+        assert not hasattr(owner, name), f"moto has {name} by now: look whether it does"
+        setattr(owner, name, function)
+        self._added.append((owner, name))
 
     def log(self, group, stream, lines):
         """Write lines to CloudWatch's logs, as Docker's driver for them does."""
@@ -205,6 +214,7 @@ class StandIn:
         self.most_at_once = self.throttled = 0
         self.tasks.rest()
         self.instances.rest()
+        self.sessions.rest()
         while self._unasked:
             self._unasked.pop().join()
         for warm in self._warm.values():
@@ -217,7 +227,10 @@ class StandIn:
         """End everything that was started, and give moto back its own."""
         for owner, name, before in reversed(self._undo):
             setattr(owner, name, before)
+        for owner, name in self._added:
+            delattr(owner, name)
         self.rest()
+        self.sessions.close()
         for container in self.containers():
             with contextlib.suppress(Exception):
                 container.remove(force=True)

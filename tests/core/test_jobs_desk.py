@@ -192,9 +192,14 @@ def test_a_place_without_room_is_given_so_long_as_the_task_says(bench):
 
 def test_a_job_that_never_starts(bench):
     call, ticket = bench.there()
-    bench.turn(3601)
+    bench.place.states[ticket.name] = JobState("waiting", "no image")
+    bench.turn(1801)
+    assert not call.ends()
+    bench.turn(1800)
     ((_, error),) = ends(call)
-    assert isinstance(error, ProcessTimeoutException)
+    assert isinstance(error, JobError)
+    assert error.resource == ticket.name
+    assert "has not begun for 3600 s (no image) and is ended" in str(error)
     bench.turn()
     assert bench.place.deleted == [(ticket.name, False)]
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from entangle._jobs.program import HANDLER as JOB_HANDLER
     from entangle._jobs.program import archive as job_archive
     from entangle._jobs.rhythm import Pace
+    from entangle._jobs.session import owner_tags
     from entangle._jobs.store import Store, StoredObject
     from entangle._jobs.sweeping import objects as store_leftovers
     from entangle._remote.command import CommandStream
@@ -73,6 +74,7 @@ __all__ = [
     "deliver",
     "infrastructure",
     "job_archive",
+    "owner_tags",
     "pack_call",
     "run_payload",
     "source",
@@ -99,6 +101,7 @@ _LATER: Final = {
     "StreamExecutor": "_run.stream_executor",
     "ThreadExecutor": "_run.executors",
     "job_archive": "_jobs.program:archive",
+    "owner_tags": "_jobs.session",
     "store_leftovers": "_jobs.sweeping:objects",
 }
 

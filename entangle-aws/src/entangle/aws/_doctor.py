@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Final
 
 from entangle.hooks import Finding
 
 from ._account import Account
+from ._ways import PLUGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -54,6 +57,28 @@ def _asked_of(session: Session) -> Iterator[Finding]:
     yield _bucket(session, f"entangle-{number}-{region}")
     for target, service, operation, options, action in _ASKED:
         yield _allowed(session, target, service, operation, options, action)
+    yield from _sessions(session)
+
+
+def _sessions(session: Session) -> Iterator[Finding]:
+    """Look whether EC2's instances may stay for more calls."""
+    found = shutil.which(PLUGIN)
+    if found is None:
+        text = f"without AWS's {PLUGIN} each call gets an instance of its own"
+        yield Finding("ok", "aws ec2", text)
+        return
+    from . import _ec2_session
+
+    try:
+        version = ".".join(map(str, _ec2_session.version(found)))
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding(
+            "warn", "aws ec2", f"{found} can't be run: {error}", "reinstall it"
+        )
+        return
+    yield Finding("ok", "aws ec2", f"{PLUGIN} {version}".rstrip())
+    operation, action = "describe_instance_information", "DescribeInstanceInformation"
+    yield _allowed(session, "ec2", "ssm", operation, {"MaxResults": 5}, f"ssm:{action}")
 
 
 def wanted() -> bool:

@@ -8,6 +8,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle.errors import PlaceBusyError
+
 from .errors import translated
 
 if TYPE_CHECKING:
@@ -77,6 +79,28 @@ class Session:
     def region(self) -> str:
         """The region that is used."""
         return str(self.client("sts").meta.region_name)
+
+    @property
+    def profile(self) -> str:
+        """The profile that programs of AWS's own are to use; empty for the default."""
+        return self._account.profile
+
+    def variables(self) -> dict[str, str]:
+        """Return what makes programs of AWS's own use these credentials, too.
+
+        That is for their environment, on this machine; empty where they find what
+        boto3 finds.
+        """
+        if not (self._account.keys or self._account.role):
+            return {}
+        with self._lock, asking("sts"):
+            self.client("sts")  # which takes the role on, or renews it
+            found = self._own.get_credentials().get_frozen_credentials()
+        return {
+            "AWS_ACCESS_KEY_ID": found.access_key,
+            "AWS_SECRET_ACCESS_KEY": found.secret_key,
+            "AWS_SESSION_TOKEN": found.token or "",
+        }
 
     @property
     def number(self) -> str:
@@ -149,6 +173,13 @@ def session(account: Account) -> Session:
             found = _sessions[account] = Session(account)
         found.users += 1
         return found
+
+
+def passing(error: BaseException) -> bool:
+    """Tell whether what was raised may be otherwise soon: the network, say."""
+    known: Any = import_module("botocore.exceptions")
+    network = known.HTTPClientError, known.ConnectionError
+    return isinstance(error, (*network, PlaceBusyError))
 
 
 @contextlib.contextmanager

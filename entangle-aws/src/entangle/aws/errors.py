@@ -129,7 +129,8 @@ def _refused(
     operation = str(getattr(error, "operation_name", ""))
     about = {"service": service, "operation": operation, "resource": resource}
     if code in _BUSY or "Rate exceeded" in message or _QUOTA in message:
-        return PlaceBusyError(f"AWS {service}:{operation} says {code}: {message}")
+        whose = f" of {resource}" if resource else ""
+        return PlaceBusyError(f"AWS {service}:{operation}{whose}: {code}: {message}")
     action = ""
     if code in _EXPIRED:
         reason = f"the credentials have expired ({code}): renew them, `aws sso login`"

@@ -157,7 +157,7 @@ class Desk:
                 ticket.answer = made
                 ticket.stage = FETCHING  # by who is at it
             else:
-                ticket.handle = made
+                ticket.handle, ticket.created = made, self._clock()
                 ticket.stage = THERE
                 if ticket.unwanted:
                     ticket.stage = ENDING

@@ -58,6 +58,8 @@ class JobExecutor(Executor):
         batch: How many handles `poll` takes at once.
         hands: How many threads call `create`, `fetch` and `delete`.
         pace: How often it is asked.
+        patience: Seconds that a job may exist without having begun; then it is ended,
+            and its call fails. A task's ``start=`` takes its place.
         python: The version of the place's Python. None if it is not known: what turns
             out to be another than this one is remembered, and such calls are sent
             again, by source.
@@ -72,6 +74,7 @@ class JobExecutor(Executor):
     batch: ClassVar[int] = 100
     hands: int = 8
     pace: ClassVar[Pace] = Pace()
+    patience: ClassVar[float] = 3600.0
     python: tuple[int, int] | None = None
     clock = staticmethod(time.monotonic)
 

@@ -106,15 +106,26 @@ class Inquiry:
     def overdue(self, now: float) -> None:
         """Give up jobs that have waited for longer than is reasonable."""
         for ticket in self._table.all(QUEUED, THERE):
-            if ticket.begun or not ticket.waits or now < self.latest_start(ticket):
+            if ticket.begun or not ticket.waits:
                 continue
-            if self._table.take(ticket):
+            error: EntangleError
+            asked = ticket.call.options.start is not None
+            seconds = self._place.patience
+            exists = 0.0 if ticket.created is None else now - ticket.created
+            if exists >= seconds and not asked:
+                said = f" ({ticket.said})" if ticket.said else ""
+                reason = f"it has not begun for {seconds:g} s{said} and is ended"
+                error = self.error(ticket, reason)
+            elif now >= self.latest_start(ticket):
                 error = ProcessTimeoutException(
                     node=ticket.call.name,
                     phase="start",
                     seconds=self.latest_start(ticket) - ticket.given,
                 )
                 error.__cause__ = ticket.last
+            else:
+                continue
+            if self._table.take(ticket):
                 ticket.call.failed(error)
                 self._discard(ticket)
 
@@ -171,7 +182,7 @@ class Inquiry:
             state = state or _GONE
         else:
             ticket.known = True
-            ticket.waits = state.state == "waiting"
+            ticket.waits, ticket.said = state.state == "waiting", state.reason
             if state.state != "ended":
                 if ticket.stage == ENDING:
                     self._insist(ticket)

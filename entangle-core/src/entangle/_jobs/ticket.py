@@ -31,12 +31,14 @@ class Ticket:
         name: The job's name.
         attempt: Which attempt of the call this is.
         given: When it was given to the executor, as of the desk's clock.
+        created: When its job was created, as of that clock; None before.
         expires: When the job has to have ended, in seconds since the epoch.
         stage: How far it is.
         due: When to go on with it, where the stage says so.
         handle: The place's handle; empty until the job is created.
         begun: Whether its start was told.
         waits: Whether the place says that it has not begun.
+        said: Why, as the place says it.
         abandoned: Whether nobody waits for what is done for it.
         told: Whether its end was told, and it is only to be removed.
         unwanted: Whether it is to be ended as soon as it is created.
@@ -58,12 +60,14 @@ class Ticket:
         self.name = name
         self.attempt = int(getattr(call, "attempt", 1))
         self.given = given
+        self.created: float | None = None
         self.expires = 0.0
         self.stage = QUEUED
         self.due = given
         self.handle = ""
         self.begun = False
         self.waits = True
+        self.said = ""
         self.abandoned = False
         self.told = False
         self.unwanted = False
