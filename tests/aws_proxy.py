@@ -94,6 +94,7 @@ class Proxy:
         self.asked = []
         self._behind = urlsplit(url).netloc
         self._refusals = []
+        self._told = {}
         self._lock = threading.Lock()
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.proxy = self
@@ -110,6 +111,11 @@ class Proxy:
             self._refusals.append(made)
         return made
 
+    def tell(self, operation, text):
+        """Answer an operation so, which the stand-in does not know."""
+        with self._lock:
+            self._told[operation] = text.encode()
+
     def allow(self):
         """Refuse nothing any more."""
         with self._lock:
@@ -125,6 +131,8 @@ class Proxy:
         asked = asked_of(method, path, headers, body)
         with self._lock:
             self.asked.append(asked)
+            if asked.operation in self._told:
+                return 200, {"Content-Type": "text/xml"}, self._told[asked.operation]
             for refusal in self._refusals:
                 if refusal.operation == asked.operation and refusal.left[0]:
                     refusal.left[0] -= 1
