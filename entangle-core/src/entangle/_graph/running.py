@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def _api() -> Any:
+def _layer(name: str) -> Any:
     # By text: the graph knows of no layer above it but these names.
     from importlib import import_module
 
-    return import_module("entangle._run.away" if _away() else "entangle._run.api")
+    return import_module(name)
+
+
+def _api() -> Any:
+    return _layer("entangle._run.away" if _away() else "entangle._run.api")
 
 
 def _away() -> bool:
