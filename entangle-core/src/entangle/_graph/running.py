@@ -90,16 +90,12 @@ def as_completed(
 
 def flows() -> Any:
     """Give what runs flows."""
-    from importlib import import_module
-
-    return _api().flows if _away() else import_module("entangle._run.flows")
+    return _api().flows if _away() else _layer("entangle._run.flows")
 
 
 def plan(root: Node[Any] | Flow) -> Plan:
     """Say what would run where."""
-    from importlib import import_module
-
-    planned: Plan = import_module("entangle._run.plan").plan(root)
+    planned: Plan = _layer("entangle._run.plan").plan(root)
     return planned
 
 
