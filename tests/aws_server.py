@@ -16,14 +16,37 @@ import uuid
 import moto.awslambda.models as lambda_models
 from aws_instances import Instances
 from aws_sandbox import LARGEST, Sandbox
+from aws_sessions import Sessions
 from aws_tasks import Tasks
 from moto.core import DEFAULT_ACCOUNT_ID
-from moto.logs.models import logs_backends
+from moto.core.exceptions import JsonRESTError
+from moto.logs.exceptions import ResourceNotFoundException
+from moto.logs.models import LogsBackend, logs_backends
 from moto.moto_api import state_manager
 from moto.server import ThreadedMotoServer
 
 LABEL = "entangle-aws-test"
 REGION = "us-east-1"
+
+
+def environment(url):
+    """Return the credentials, the region and the address of an account."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+    }
+
+
+class ThrottledError(JsonRESTError):
+    """More at once than there may be."""
+
+    code = 429
+
+    def __init__(self):
+        super().__init__("TooManyRequestsException", "Rate Exceeded.")
 
 
 class StandIn:
@@ -34,12 +57,13 @@ class StandIn:
         self.engine = engine
         self.image = image
         self.labels = {LABEL: self.name}
-        self.requests = []
-        self.refusals = []
         self.folder = None
         self._undo = []
+        self._added = []
         self._warm = {}
         self._unasked = []
+        self._running = {}
+        self.most_at_once = self.throttled = 0
         self._lock = threading.Lock()
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
@@ -51,18 +75,14 @@ class StandIn:
             "ecs::task", {"progression": "manual", "times": 10**9}
         )
         self.replace(lambda_models.LambdaFunction, "invoke", self._invoking)
+        self.replace(LogsBackend, "filter_log_events", self._filtering)
         self.tasks = Tasks(self)
         self.instances = Instances(self)
+        self.sessions = Sessions(self)
 
     def environment(self):
         """Return the credentials that what runs here has."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-        }
+        return environment(self.url)
 
     def shared(self):
         """Return the volume by which a test looks into what runs, if it wants to."""
@@ -76,16 +96,44 @@ class StandIn:
         setattr(owner, name, make(before))
         self._undo.append((owner, name, before))
 
-    def log(self, group, stream, text):
-        """Write lines to CloudWatch's logs."""
+    def add(self, owner, name, function):
+        """Give moto a function that it has not."""
+        assert not hasattr(owner, name), f"moto has {name} by now: look whether it does"
+        setattr(owner, name, function)
+        self._added.append((owner, name))
+
+    def log(self, group, stream, lines):
+        """Write lines to CloudWatch's logs, as Docker's driver for them does."""
         backend = logs_backends[DEFAULT_ACCOUNT_ID][REGION]
-        backend.ensure_log_group(group)
-        with contextlib.suppress(Exception):
+        if group not in backend.groups:
+            return
+        if stream not in backend.groups[group].streams:
             backend.create_log_stream(group, stream)
         now = int(time.time() * 1000)
-        events = [{"timestamp": now, "message": line} for line in text.splitlines()]
+        events = [
+            {"timestamp": now, "message": piece.decode(errors="replace")}
+            for line in lines
+            # What is empty is left out, what is long is cut.
+            for piece in (line[at : at + 16384] for at in range(0, len(line), 16384))
+        ]
         if events:
             backend.put_log_events(group, stream, events)
+
+    def _filtering(self, before):
+        def filter_log_events(backend, group, streams, *args, **options):
+            """Refuse a request that names a stream that is not there, as AWS does."""
+            known = backend.groups.get(group)
+            if known is None:
+                raise ResourceNotFoundException(
+                    "The specified log group does not exist."
+                )
+            if not set(streams or ()) <= set(known.streams):
+                raise ResourceNotFoundException(
+                    "The specified log stream does not exist."
+                )
+            return before(backend, group, streams, *args, **options)
+
+        return filter_log_events
 
     # -- Lambda ------------------------------------------------------------------------
 
@@ -104,7 +152,8 @@ class StandIn:
                 raise lambda_models.InvalidParameterValueException(
                     f"Request must be smaller than {LARGEST} bytes"
                 )
-            invocation, text = self._run(function, event)
+            with self._room(function):
+                invocation, text = self._run(function, event)
             if invocation.failed:
                 response["x-amz-function-error"] = "Unhandled"
             if request.get("x-amz-log-type") == "Tail":
@@ -113,6 +162,24 @@ class StandIn:
             return invocation.body
 
         return invoke
+
+    @contextlib.contextmanager
+    def _room(self, function):
+        """Refuse more at once than is reserved, as the service does."""
+        most = function.reserved_concurrency
+        name = function.function_arn
+        with self._lock:
+            running = self._running[name] = self._running.get(name, 0) + 1
+            self.most_at_once = max(self.most_at_once, running)
+            full = most is not None and running > most
+            self.throttled += full
+        try:
+            if full:
+                raise ThrottledError
+            yield
+        finally:
+            with self._lock:
+                self._running[name] -= 1
 
     def _run(self, function, event):
         key = function.function_arn, function.code_sha_256
@@ -139,14 +206,19 @@ class StandIn:
             f"START RequestId: {name}\n{new.decode(errors='replace')}"
             f"END RequestId: {name}\nREPORT RequestId: {name}\n"
         )
+        logs_backends[DEFAULT_ACCOUNT_ID][REGION].ensure_log_group(
+            function.logs_group_name
+        )
         stream = f"[$LATEST]{sandbox.container.id[:12]}"
-        self.log(function.logs_group_name, stream, text)
+        self.log(function.logs_group_name, stream, text.encode().splitlines())
         return invocation, text
 
     def rest(self):
         """End the sandboxes that wait for more: a test leaves nothing behind."""
+        self.most_at_once = self.throttled = 0
         self.tasks.rest()
         self.instances.rest()
+        self.sessions.rest()
         while self._unasked:
             self._unasked.pop().join()
         for warm in self._warm.values():
@@ -159,7 +231,10 @@ class StandIn:
         """End everything that was started, and give moto back its own."""
         for owner, name, before in reversed(self._undo):
             setattr(owner, name, before)
+        for owner, name in self._added:
+            delattr(owner, name)
         self.rest()
+        self.sessions.close()
         for container in self.containers():
             with contextlib.suppress(Exception):
                 container.remove(force=True)

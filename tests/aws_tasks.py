@@ -1,6 +1,7 @@
 """Containers for ECS's tasks: what the service would run for a task definition."""
 
 import contextlib
+import inspect
 import os
 import threading
 
@@ -20,6 +21,7 @@ class Tasks:
         self._stand_in = stand_in
         self._containers = {}
         self._threads = []
+        self.asked = []
         self._lock = threading.Lock()
         backend = ecs.EC2ContainerServiceBackend
         stand_in.replace(backend, "run_task", self._running)
@@ -34,6 +36,8 @@ class Tasks:
             for each in (*args, *options.values()):
                 if isinstance(each, dict) and "awsvpcConfiguration" in each:
                     each["awsvpcConfiguration"].setdefault("securityGroups", [])
+            names = inspect.signature(before).bind(backend, *args, **options).arguments
+            self.asked.append(names)
             tasks = before(backend, *args, **options)
             for task in tasks:
                 task.last_status = "PROVISIONING"
@@ -122,8 +126,8 @@ class Tasks:
             task.last_status = task.containers[0].last_status = "RUNNING"
         else:
             self._stop(container)
+        self._follow(task, about, container)
         code = container.wait()["StatusCode"]
-        self._keep_log(task, about, container.logs())
         container.reload()
         eaten = container.attrs["State"]["OOMKilled"]
         why = "Essential container in task exited"
@@ -132,13 +136,19 @@ class Tasks:
         container.remove(force=True)
         self._ended(task, "EssentialContainerExited", why, code)
 
-    def _keep_log(self, task, about, text):
+    def _follow(self, task, about, container):
+        """Bring a container's output into its stream while it runs, line by line."""
         options = (about.get("logConfiguration") or {}).get("options", {})
-        if options:
-            stream = f"{options['awslogs-stream-prefix']}/{about['name']}/{task.id}"
-            self._stand_in.log(
-                options["awslogs-group"], stream, text.decode(errors="replace")
-            )
+        if not options:
+            return
+        stream = f"{options['awslogs-stream-prefix']}/{about['name']}/{task.id}"
+        group = options["awslogs-group"]
+        self._stand_in.log(group, stream, [])
+        begun = b""
+        for data in container.logs(stream=True, follow=True):
+            *lines, begun = (begun + data).split(b"\n")
+            self._stand_in.log(group, stream, lines)
+        self._stand_in.log(group, stream, [begun])
 
     def _ended(self, task, code, why, exit_code):
         container = task.containers[0]

@@ -9,7 +9,14 @@ from entangle._jobs.papers import Papers
 from entangle._jobs.session import Session
 from entangle._jobs.ticket import Ticket
 from entangle._worker import calls, job, transport
-from entangle.backend import Capabilities, FoundJob, JobExecutor, JobState, Pace
+from entangle.backend import (
+    Capabilities,
+    FoundJob,
+    JobExecutor,
+    JobState,
+    LogPiece,
+    Pace,
+)
 from entangle.testing import ManualClock, RecordedCall
 
 
@@ -38,8 +45,12 @@ class Shelf(JobExecutor):
     capabilities = Capabilities(kill=True, started=True)
     pace = Pace(first=1.0, factor=2.0, most=60.0, jitter=0.25)
 
-    def __init__(self, *, kept=None):
+    def __init__(self, *, kept=None, output=False):
         super().__init__(lifetime=3600)
+        self.capabilities = self.capabilities._replace(output=output)
+        self.logs = {}
+        self.log_error = None
+        self.logs_asked = []
         self.kept = kept
         self.jobs = {}
         self.states = {}
@@ -65,6 +76,16 @@ class Shelf(JobExecutor):
             raise self.poll_error
         return {name: self.states[name] for name in handles if name in self.states}
 
+    def log(self, cursors):
+        self.logs_asked.append(len(cursors))
+        if self.log_error:
+            raise self.log_error
+        return {
+            name: LogPiece(self.logs[name], f"after {len(self.logs[name])}")
+            for name in cursors
+            if name in self.logs
+        }
+
     def delete(self, handle, *, over):
         self.deleted.append((handle, over))
         return self.ends_at_once
@@ -81,7 +102,9 @@ class Bench:
         self.crew = TurnCrew()
         self.place = Shelf(kept=kept, **place)
         self.store = kept
-        self.papers = Papers(Session(3600), kept, "shelf")
+        self.papers = Papers(
+            Session(3600), kept, "shelf", numbered=self.place.capabilities.output
+        )
         self.desk = Desk(self.place, self.papers, self.clock.now, self.crew, seed=1)
 
     def submit(self, function, *args):
@@ -120,7 +143,7 @@ class Bench:
         pointer = json.loads(self.place.jobs[ticket.name].payload)["call"]
         return calls.collected(transport.get(pointer["url"], pointer["sha256"]))
 
-    def answered(self, ticket, printed=(), **changes):
+    def answered(self, ticket, printed=(), told=(), **changes):
         """Return what a job would answer, run here."""
         facts, parts = self.document(ticket)
         # This process keeps its own main module.
@@ -129,7 +152,7 @@ class Bench:
         output = job.Output()
         for stream, text in printed:
             output.take(stream, text)
-        return job.sealed({**facts, **changes}, said, answer, output)
+        return job.sealed({**facts, **changes}, {**said, **dict(told)}, answer, output)
 
     def answer(self, ticket, data=None):
         """Put a job's answer where it belongs."""

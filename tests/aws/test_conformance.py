@@ -8,8 +8,9 @@ on jobs, and of values, errors and ends so much as shows that all ways are open.
 import os
 
 import pytest
+from aws_sessions import install_plugin
 
-from entangle.testing import ExecutorConformance, JobConformance
+from entangle.testing import ExecutorConformance, JobConformance, StreamConformance
 
 pytestmark = [pytest.mark.integration, pytest.mark.process, pytest.mark.timeout(300)]
 IMAGE = "entangle-test/python:3.11"
@@ -108,6 +109,39 @@ class TestEc2(JobConformance):
     @pytest.fixture
     def client(self, aws_server, folder):
         yield EC2
+        aws_server.rest()
+
+    @pytest.fixture
+    def folder(self, folder):
+        return folder
+
+
+class TestEc2Stream(StreamConformance):
+    """Instances that stay, over sessions of SSM."""
+
+    patience = 60.0
+    most_bytes = 5_000_000
+    most_output = 5_000_000
+    cuts = 4
+
+    @pytest.fixture
+    def executor(self, aws_server, client, folder, monkeypatch, tmp_path):
+        from entangle.aws._account import account
+        from entangle.aws._ec2_stream import Ec2StreamExecutor
+        from entangle.backend import Pace
+
+        iam = client("iam")
+        if not iam.list_instance_profiles()["InstanceProfiles"]:
+            iam.create_instance_profile(InstanceProfileName="entangle")
+        path = tmp_path / "bin"
+        path.mkdir()
+        install_plugin(path)
+        monkeypatch.setenv("PATH", f"{path}{os.pathsep}{os.environ['PATH']}")
+        monkeypatch.setattr(Ec2StreamExecutor, "pace", Pace(0.1, 1.2, 1.0))
+        with Ec2StreamExecutor(
+            aws=account(), instance_profile="entangle", calls=4
+        ) as executor:
+            yield executor
         aws_server.rest()
 
     @pytest.fixture

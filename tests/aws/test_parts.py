@@ -12,6 +12,7 @@ from entangle.aws import AwsError, RemoteFunctionError, aws, ec2, fargate, lmbda
 from entangle.aws._account import account
 from entangle.aws._prices import VARIABLE, Prices
 from entangle.aws._sizes import _PAIRS, fitted
+from entangle.aws._ways import by_session
 from entangle.aws.errors import translated
 from entangle.errors import CompositionError, OptionError, PlaceBusyError
 from entangle.process import process
@@ -194,6 +195,64 @@ def test_a_network_is_no_refusal():
 def test_whatever_a_function_says_of_its_error(said, kind, message):
     error = RemoteFunctionError("f", said)
     assert (error.type_name, error.message) == (kind, message)
+
+
+# -- how instances are reached ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "plugin", "expected"),
+    [
+        ({}, True, False),
+        ({"instance_profile": "p"}, True, True),
+        ({"instance_profile": "p"}, False, False),
+        ({"instance_profile": "p", "via": "job"}, True, False),
+        ({"instance_profile": "p", "bucket": "b"}, True, False),
+        ({"instance_profile": "p", "idle": 60.0}, True, True),
+        ({"via": "ssm"}, False, True),
+        ({"via": "ssm", "fresh": True}, False, True),
+        ({"via": "job", "bucket": "b"}, True, False),
+        ({"idle": 60.0}, True, "idle= .* there is no instance_profile="),
+        ({"instance_profile": "p", "calls": 1}, False, True),
+        ({"via": "job", "instances": 2}, True, "instances= .* via='job' is given"),
+        ({"via": "ssm", "bucket": "b"}, True, "bucket= .* via='job'"),
+        (
+            {"instance_profile": "p", "idle": 1.0, "bucket": "b"},
+            True,
+            "bucket= .* via='job'",
+        ),
+    ],
+)
+def test_instances_are_kept_where_that_is_possible(
+    options, plugin, expected, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if plugin:
+        (tmp_path / "session-manager-plugin").touch(0o755)
+    if isinstance(expected, str):
+        with pytest.raises(OptionError, match=expected):
+            ec2(**options)
+        return
+    plan = str(ec2(**options)(abs)(1).plan())
+    assert ("over sessions of SSM" in plan) == (expected and "fresh" not in options)
+    assert by_session(options) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"via": "ssh"},
+        {"via": "ssm", "instances": 0},
+        {"via": "ssm", "idle": -1.0},
+        {"via": "ssm", "calls": 0},
+        {"via": "ssm", "ami": "linux"},
+        {"via": "ssm", "lifetime": 0.0},
+        {"via": "ssm", "disc": 20},
+    ],
+)
+def test_options_of_kept_instances_are_checked(options):
+    with pytest.raises(OptionError):
+        ec2(**options)
 
 
 # -- prices ----------------------------------------------------------------------------

@@ -175,11 +175,31 @@ def test_a_place_that_never_has_room(bench):
     assert "no capacity" in str(error.__cause__)
 
 
+def test_a_place_without_room_is_given_so_long_as_the_task_says(bench):
+    """Where starts are not told; else the run counts."""
+    place = bench.place
+    place.capabilities = place.capabilities._replace(started=False)
+    place.refusals = [PlaceBusyError("full")] * 100
+    call, ticket = bench.submit(len, ())
+    call.options = call.options._replace(start=7.0)
+    while not call.ends():
+        assert bench.clock.now() - ticket.given <= 7.0
+        bench.turn(bench.turn() or 0.0)
+    (end,) = call.ends()
+    assert (end.detail.phase, end.detail.seconds) == ("start", 7.0)
+    assert type(end.detail.__cause__) is PlaceBusyError
+
+
 def test_a_job_that_never_starts(bench):
     call, ticket = bench.there()
-    bench.turn(3601)
+    bench.place.states[ticket.name] = JobState("waiting", "no image")
+    bench.turn(1801)
+    assert not call.ends()
+    bench.turn(1800)
     ((_, error),) = ends(call)
-    assert isinstance(error, ProcessTimeoutException)
+    assert isinstance(error, JobError)
+    assert error.resource == ticket.name
+    assert "has not begun for 3600 s (no image) and is ended" in str(error)
     bench.turn()
     assert bench.place.deleted == [(ticket.name, False)]
 
@@ -469,8 +489,7 @@ def test_output_in_whole_lines(bench):
     assert [report.kind for report in call.reports][-1] == "succeeded"
     assert [r.detail for r in call.reports if r.kind == "output"] == [
         ("stderr", "warn\n"),
-        ("stdout", "one\n"),
-        ("stdout", "twö"),
+        ("stdout", "one\ntwö"),
     ]
 
 

@@ -28,10 +28,11 @@ from entangle._seam.source import Rate, Source
 if TYPE_CHECKING:
     from entangle._jobs.directory import DirectoryStore
     from entangle._jobs.executor import JobExecutor
-    from entangle._jobs.job import FoundJob, Job, JobState
+    from entangle._jobs.job import FoundJob, Job, JobState, LogPiece
     from entangle._jobs.program import HANDLER as JOB_HANDLER
     from entangle._jobs.program import archive as job_archive
     from entangle._jobs.rhythm import Pace
+    from entangle._jobs.session import owner_tags
     from entangle._jobs.store import Store, StoredObject
     from entangle._jobs.sweeping import objects as store_leftovers
     from entangle._remote.command import CommandStream
@@ -59,6 +60,7 @@ __all__ = [
     "Job",
     "JobExecutor",
     "JobState",
+    "LogPiece",
     "Pace",
     "ProcessExecutor",
     "Rate",
@@ -72,6 +74,7 @@ __all__ = [
     "deliver",
     "infrastructure",
     "job_archive",
+    "owner_tags",
     "pack_call",
     "run_payload",
     "source",
@@ -89,6 +92,7 @@ _LATER: Final = {
     "Job": "_jobs.job",
     "JobExecutor": "_jobs.executor",
     "JobState": "_jobs.job",
+    "LogPiece": "_jobs.job",
     "Pace": "_jobs.rhythm",
     "ProcessExecutor": "_run.executors",
     "Store": "_jobs.store",
@@ -97,6 +101,7 @@ _LATER: Final = {
     "StreamExecutor": "_run.stream_executor",
     "ThreadExecutor": "_run.executors",
     "job_archive": "_jobs.program:archive",
+    "owner_tags": "_jobs.session",
     "store_leftovers": "_jobs.sweeping:objects",
 }
 

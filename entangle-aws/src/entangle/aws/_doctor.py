@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING, Final
 
 from entangle.hooks import Finding
 
+from . import _permissions
 from ._account import Account
+from ._ways import PLUGIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from ._sdk import Session
 
-# For each target, requests that change nothing and need one of its permissions.
+# For each target, requests that change nothing and need one of its permissions: asked
+# where it can't be found out which are missing.
 _ASKED: Final = (
     ("lmbda", "lambda", "list_functions", {"MaxItems": 1}, "lambda:ListFunctions"),
     ("fargate", "ecs", "list_clusters", {"maxResults": 1}, "ecs:ListClusters"),
@@ -52,8 +57,43 @@ def _asked_of(session: Session) -> Iterator[Finding]:
     text = f"account {number}, region {region}"
     yield Finding("ok", "aws", f"{text}, by {endpoint}" if endpoint else text)
     yield _bucket(session, f"entangle-{number}-{region}")
-    for target, service, operation, options, action in _ASKED:
-        yield _allowed(session, target, service, operation, options, action)
+    found = _permissions.missing(session)
+    if found is not None:
+        yield from map(_granted, found, found.values())
+    else:
+        for target, service, operation, options, action in _ASKED:
+            yield _allowed(session, target, service, operation, options, action)
+    yield from _sessions(session)
+
+
+def _granted(target: str, missing: list[str]) -> Finding:
+    subject = f"aws {target}"
+    if not missing:
+        return Finding("ok", subject, "what it needs is allowed")
+    text = f"not allowed on all resources: {', '.join(missing)}"
+    remedy = "have them granted, unless they are for what you use"
+    return Finding("warn", subject, text, remedy)
+
+
+def _sessions(session: Session) -> Iterator[Finding]:
+    """Look whether EC2's instances may stay for more calls."""
+    found = shutil.which(PLUGIN)
+    if found is None:
+        text = f"without AWS's {PLUGIN} each call gets an instance of its own"
+        yield Finding("ok", "aws ec2", text)
+        return
+    from . import _ec2_session
+
+    try:
+        version = ".".join(map(str, _ec2_session.version(found)))
+    except (OSError, subprocess.SubprocessError) as error:
+        yield Finding(
+            "warn", "aws ec2", f"{found} can't be run: {error}", "reinstall it"
+        )
+        return
+    yield Finding("ok", "aws ec2", f"{PLUGIN} {version}".rstrip())
+    operation, action = "describe_instance_information", "DescribeInstanceInformation"
+    yield _allowed(session, "ec2", "ssm", operation, {"MaxResults": 5}, f"ssm:{action}")
 
 
 def wanted() -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._prices import Prices
 from ._sizes import fitted
+from ._ways import by_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -54,8 +55,14 @@ def _of_fargate(options: Mapping[str, Any]) -> Iterator[str]:
 def _of_ec2(options: Mapping[str, Any]) -> Iterator[str]:
     kind = options.get("instance_type", "t3.small")
     image = options.get("ami") or "the newest Amazon Linux 2023"
-    yield f"an instance {kind} for each call, of {image}"
-    price = Prices(_region()).ec2(kind)
+    kept = by_session(options) and not options.get("fresh")
+    if kept:
+        most = options.get("instances", 1)
+        several = "an instance" if most == 1 else f"up to {most} instances"
+        yield f"{several} {kind} for all calls, over sessions of SSM, of {image}"
+    else:
+        yield f"an instance {kind} for each call, of {image}"
+    price = Prices(_region()).ec2(kind, kept=kept)
     if price is not None:
         yield price
     else:

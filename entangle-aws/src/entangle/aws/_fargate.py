@@ -10,24 +10,24 @@ import warnings
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from entangle.backend import FoundJob, JobExecutor, JobState, Pace
+from entangle.backend import Capabilities, FoundJob, JobState, Pace
 from entangle.errors import PlaceBusyError
 
 from . import _sdk
 from ._account import HERE, Account
-from ._s3 import S3Store
+from ._logs import LogGroup
+from ._place import AwsExecutor
 from ._sizes import fitted
 from .errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from entangle.backend import Job
+    from entangle.backend import Job, LogPiece
 
 _STARTED_BY: Final = "entangle"
 _CONTAINER: Final = "task"
 _GROUP: Final = "/entangle/fargate"
-_DAYS: Final = 7  # that a log is kept
 _STOP: Final = 10  # seconds from SIGTERM to SIGKILL
 _STATES: Final = {
     "PROVISIONING": "waiting",
@@ -39,12 +39,11 @@ _NOT_THERE: Final = "was not found"
 _BUSY: Final = ("Capacity is unavailable", "RESOURCE:", "limit", "AGENT")
 
 
-class FargateExecutor(JobExecutor):
+class FargateExecutor(AwsExecutor):
     """Runs each call as a task of ECS on Fargate, in an image with any Python from 3.9.
 
     Cluster, subnets and roles are named, not made. Values go by a bucket. What a call
-    prints is in CloudWatch's log group ``/entangle/fargate`` while it runs, and here
-    when it is over.
+    prints is followed in CloudWatch's log group ``/entangle/fargate`` while it runs.
 
     Args:
         ram: Memory: ``"2GB"``, ``"512MB"``. It is raised, with a warning, to the least
@@ -64,6 +63,9 @@ class FargateExecutor(JobExecutor):
         lifetime: Seconds after which a task ends itself, whatever became of its client.
     """
 
+    capabilities: ClassVar[Capabilities] = AwsExecutor.capabilities._replace(
+        output=True
+    )
     # Tasks take half a minute to begin: nothing is missed by asking seldom.
     pace: ClassVar[Pace] = Pace(first=1.0, factor=1.3, most=10.0)
     batch: ClassVar[int] = 100
@@ -86,9 +88,7 @@ class FargateExecutor(JobExecutor):
         bucket: str = "",
         lifetime: float = 86_400.0,
     ) -> None:
-        super().__init__(lifetime=lifetime)
-        self._account = aws
-        self._session = _sdk.session(aws)
+        super().__init__(aws, bucket, lifetime)
         self._size = fitted(ram, cpu)
         self._image = image
         self._interpreter = python
@@ -99,7 +99,7 @@ class FargateExecutor(JobExecutor):
         self._execution_role = execution_role
         self._task_role = task_role
         self._spot = spot
-        self._bucket = bucket
+        self._log = LogGroup(self._session, _GROUP)
         self._lock = threading.Lock()
         self._definition = ""
 
@@ -113,18 +113,6 @@ class FargateExecutor(JobExecutor):
         warning = fitted(ram, cpu).warning()
         if warning:
             warnings.warn(warning, stacklevel=7)
-
-    def store(self) -> S3Store:
-        """Return the store in the bucket."""
-        return S3Store(self._session, self._bucket)
-
-    def closed(self) -> None:
-        """Let go of the account's clients: the last job is over."""
-        self._session.close()
-
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold."""
-        return self._account.secrets
 
     def create(self, job: Job) -> str:
         """Run a task.
@@ -180,6 +168,13 @@ class FargateExecutor(JobExecutor):
                 cluster=self._cluster, tasks=[*handles]
             )
         return {each["taskArn"]: _state(each) for each in answer["tasks"]}
+
+    def log(self, cursors: Mapping[str, str]) -> Mapping[str, LogPiece]:
+        """Read the streams of tasks: nearly always with one request."""
+        streams = {_stream(handle): handle for handle in cursors}
+        wanted = {stream: cursors[handle] for stream, handle in streams.items()}
+        found = self._log.read(wanted)
+        return {streams[stream]: piece for stream, piece in found.items()}
 
     def delete(self, handle: str, *, over: bool) -> bool:
         """Stop a task; ECS forgets those that have stopped by itself."""
@@ -253,7 +248,7 @@ class FargateExecutor(JobExecutor):
                 digest = hashlib.sha256(json.dumps(definition).encode()).hexdigest()
                 family = f"entangle-{digest[:24]}"
                 if not self._there(family):
-                    self._ensure_log()
+                    self._log.ensure()
                     with self._asking(f"task definition {family}"):
                         self._client.register_task_definition(
                             family=family, **definition
@@ -309,15 +304,10 @@ class FargateExecutor(JobExecutor):
             return role
         return f"arn:aws:iam::{self._session.number}:role/{role}"
 
-    def _ensure_log(self) -> None:
-        client = self._session.client("logs")
-        try:
-            with _sdk.asking("logs", _GROUP):
-                client.create_log_group(logGroupName=_GROUP)
-                client.put_retention_policy(logGroupName=_GROUP, retentionInDays=_DAYS)
-        except AwsError as error:
-            if error.code != "ResourceAlreadyExistsException":
-                raise
+
+def _stream(handle: str) -> str:
+    """Return the stream that ECS makes for a task."""
+    return f"{_STARTED_BY}/{_CONTAINER}/{handle.rpartition('/')[2]}"
 
 
 def _state(task: Mapping[str, Any]) -> JobState:

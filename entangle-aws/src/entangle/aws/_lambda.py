@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from entangle.backend import Capabilities, JobExecutor
+from entangle.backend import Capabilities
 from entangle.errors import (
     JobLostError,
     ProcessTimeoutException,
@@ -16,8 +16,8 @@ from entangle.errors import (
 
 from . import _sdk
 from ._account import HERE, Account
+from ._place import AwsExecutor
 from ._runtime import Runtime
-from ._s3 import S3Store
 from .errors import AwsError, answered
 
 if TYPE_CHECKING:
@@ -25,18 +25,20 @@ if TYPE_CHECKING:
 
     from entangle.backend import FoundJob, Job, JobState
 
+    from ._s3 import S3Store
+
 LONGEST: Final = 900  # seconds that a function may run, says AWS
 _MEMORY: Final = (128, 10_240)  # MB
 _STORAGE: Final = (512, 10_240)  # MB
 _TIMED_OUT: Final = re.compile(r"Task timed out after ([0-9.]+) seconds")
 
 
-class LambdaExecutor(JobExecutor):
+class LambdaExecutor(AwsExecutor):
     """A function of AWS Lambda that runs a task's calls: it is made at the first one.
 
     The function is known by what is in it: it is made once for each Python version,
     size and list of packages, kept, and used by all programs of the account. A call
-    waits for its invocation, at most 28 at once. A running one can't be ended: it ends
+    waits for its invocation, at most 24 at once. A running one can't be ended: it ends
     by itself, at the latest after ``timeout``.
 
     Args:
@@ -58,7 +60,7 @@ class LambdaExecutor(JobExecutor):
     capabilities: ClassVar[Capabilities] = Capabilities()
     inline_bytes: ClassVar[int] = 5_500_000
     has_program: ClassVar[bool] = True
-    hands: ClassVar[int] = 28
+    hands = 24
 
     def __init__(
         self,
@@ -75,11 +77,8 @@ class LambdaExecutor(JobExecutor):
         bucket: str = "",
         layers: Sequence[str] = (),
     ) -> None:
-        super().__init__(lifetime=LONGEST + 300.0)
-        self._account = aws
-        self._session = _sdk.session(aws)
+        super().__init__(aws, bucket, LONGEST + 300.0)
         self._timeout = timeout
-        self._bucket = bucket
         self._runtime = Runtime(
             self._session,
             memory=memory,
@@ -94,6 +93,9 @@ class LambdaExecutor(JobExecutor):
             layers=tuple(layers),
         )
         self.python = self._runtime.version
+        if concurrency:
+            # More would be throttled.
+            self.hands = min(self.hands, concurrency)
 
     @classmethod
     def check_options(
@@ -137,27 +139,19 @@ class LambdaExecutor(JobExecutor):
 
     def store(self) -> S3Store | None:
         """Return the store in the bucket, if one is named."""
-        return S3Store(self._session, self._bucket) if self._bucket else None
-
-    def closed(self) -> None:
-        """Let go of the account's clients: the last job is over."""
-        self._session.close()
-
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold."""
-        return self._account.secrets
+        return super().store() if self._bucket else None
 
     def create(self, job: Job) -> bytes:
         """Invoke the function and wait for its answer."""
-        function = self._runtime.ready()
-        with _sdk.asking("lambda", function):
-            answer = self._session.client("lambda").invoke(
-                FunctionName=function,
-                InvocationType="RequestResponse",
-                LogType="Tail",
-                Payload=job.payload,
-            )
-            said = answer["Payload"].read()
+        try:
+            answer, said = self._invoked(job)
+        except AwsError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            # Somebody has deleted it since it was looked for.
+            self._runtime.gone()
+            answer, said = self._invoked(job)
+        function = self._runtime.name
         if "FunctionError" in answer:
             raise self._failure(job, function, said, log_of(answer))
         told = json.loads(said)
@@ -172,6 +166,17 @@ class LambdaExecutor(JobExecutor):
             operation="Invoke",
             resource=function,
         )
+
+    def _invoked(self, job: Job) -> tuple[dict[str, Any], bytes]:
+        function = self._runtime.ready()
+        with _sdk.asking("lambda", function):
+            answer: dict[str, Any] = self._session.client("lambda").invoke(
+                FunctionName=function,
+                InvocationType="RequestResponse",
+                LogType="Tail",
+                Payload=job.payload,
+            )
+            return answer, answer["Payload"].read()
 
     def _failure(self, job: Job, function: str, said: bytes, log: str) -> Exception:
         """Return what has happened to a function that did not answer."""

@@ -73,11 +73,13 @@ class Prices:
         )
         return Price(text, second=hour / _HOUR, least=least)
 
-    def ec2(self, instance_type: str) -> Price | None:
+    def ec2(self, instance_type: str, *, kept: bool = False) -> Price | None:
         """Return what an instance costs.
 
         Args:
             instance_type: Its type.
+            kept: Whether it stays for more calls: each costs its own time then, and
+                what is waited for beside is not foreseen.
         """
         service, where = self._service("ec2")
         try:
@@ -89,7 +91,7 @@ class Prices:
             f"about {hour:.4g} USD an hour for each instance, its boot included, less "
             f"with spot=True ({self._said(where)})"
         )
-        return Price(text, second=hour / _HOUR, least=least)
+        return Price(text, second=hour / _HOUR, least=0.0 if kept else least)
 
     def _service(self, name: str) -> tuple[dict[str, Any], str]:
         if name in self._own:

@@ -8,6 +8,8 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle.errors import PlaceBusyError
+
 from .errors import translated
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ class Session:
         self._clients: dict[str, Any] = {}
         self._own: Any = None
         self._expires = float("inf")
-        self._identity = ""
+        self._identity: dict[str, str] = {}
         self.users = 0
 
     def close(self) -> None:
@@ -79,12 +81,41 @@ class Session:
         return str(self.client("sts").meta.region_name)
 
     @property
+    def profile(self) -> str:
+        """The profile that programs of AWS's own are to use; empty for the default."""
+        return self._account.profile
+
+    def variables(self) -> dict[str, str]:
+        """Return what makes programs of AWS's own use these credentials, too.
+
+        That is for their environment, on this machine; empty where they find what
+        boto3 finds.
+        """
+        if not (self._account.keys or self._account.role):
+            return {}
+        with self._lock, asking("sts"):
+            self.client("sts")  # which takes the role on, or renews it
+            found = self._own.get_credentials().get_frozen_credentials()
+        return {
+            "AWS_ACCESS_KEY_ID": found.access_key,
+            "AWS_SECRET_ACCESS_KEY": found.secret_key,
+            "AWS_SESSION_TOKEN": found.token or "",
+        }
+
+    @property
     def number(self) -> str:
         """The account's number."""
+        return self._asked_for()["Account"]
+
+    @property
+    def arn(self) -> str:
+        """Who is asking: a user, or a role that was taken on."""
+        return self._asked_for()["Arn"]
+
+    def _asked_for(self) -> dict[str, str]:
         if not self._identity:
             with asking("sts"):
-                found = self.client("sts").get_caller_identity()
-            self._identity = str(found["Account"])
+                self._identity = self.client("sts").get_caller_identity()
         return self._identity
 
     def _opened(self) -> Any:
@@ -96,11 +127,14 @@ class Session:
         options["profile_name"] = given.profile or None
         session: Any = boto3.Session(**options)
         if given.role:
-            asked = self._made(session, "sts")
-            taken = asked.assume_role(RoleArn=given.role, RoleSessionName="entangle")[
-                "Credentials"
-            ]
-            asked.close()
+            with (
+                asking("sts", f"role {given.role}"),
+                contextlib.closing(self._made(session, "sts")) as asked,
+            ):
+                answer = asked.assume_role(
+                    RoleArn=given.role, RoleSessionName="entangle"
+                )
+            taken = answer["Credentials"]
             self._expires = taken["Expiration"].timestamp()
             session = boto3.Session(
                 aws_access_key_id=taken["AccessKeyId"],
@@ -146,6 +180,13 @@ def session(account: Account) -> Session:
             found = _sessions[account] = Session(account)
         found.users += 1
         return found
+
+
+def passing(error: BaseException) -> bool:
+    """Tell whether what was raised may be otherwise soon: the network, say."""
+    known: Any = import_module("botocore.exceptions")
+    network = known.HTTPClientError, known.ConnectionError
+    return isinstance(error, (*network, PlaceBusyError))
 
 
 @contextlib.contextmanager

@@ -8,9 +8,11 @@ from entangle.backend import context, infrastructure
 
 from ._account import account
 from ._ec2 import Ec2Executor
+from ._ec2_stream import Ec2StreamExecutor
 from ._fargate import FargateExecutor
 from ._lambda import LambdaExecutor
 from ._proxy import LambdaProxyExecutor, event
+from ._ways import by_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from entangle._graph.task import Task
 
     from ._proxy import Invocation
+    from ._ways import Via
 
     P = ParamSpec("P")
     R = TypeVar("R")
@@ -46,7 +49,8 @@ proxy = infrastructure(
     LambdaProxyExecutor, name="lmbda", partners=[aws], calls_like=event
 )
 
-ec2 = infrastructure(Ec2Executor, partners=[aws])
+ec2_jobs = infrastructure(Ec2Executor, name="ec2", partners=[aws])
+ec2_kept = infrastructure(Ec2StreamExecutor, name="ec2", partners=[aws])
 fargate = infrastructure(FargateExecutor, partners=[aws])
 
 
@@ -93,3 +97,49 @@ class Lmbda:
 
 
 lmbda = Lmbda()
+
+
+class Ec2:
+    """``@ec2``: tasks on AWS EC2.
+
+    Where its instances can be reached by sessions of SSM they stay for more calls: its
+    options are those of `Ec2StreamExecutor`. Else each call is an instance of its own:
+    its options are those of `Ec2Executor`. ``via=`` says which, if it matters.
+    """
+
+    @overload
+    def __call__(self, fn: Task[P, R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(self, fn: Callable[P, R], /) -> Task[P, R]: ...
+    @overload
+    def __call__(
+        self,
+        *,
+        via: Via = ...,
+        ami: str = ...,
+        instance_type: str = ...,
+        python: str = ...,
+        subnet: str = ...,
+        security_groups: Sequence[str] = ...,
+        instance_profile: str = ...,
+        spot: bool = ...,
+        disk: int = ...,
+        lifetime: float = ...,
+        bucket: str = ...,
+        instances: int = ...,
+        calls: int | None = ...,
+        fresh: bool = ...,
+        idle: float = ...,
+        trust: bool = ...,
+    ) -> Ships: ...
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Decorate a function, or give the options for that."""
+        chosen: Any = ec2_kept if by_session(options) else ec2_jobs
+        return chosen(*args, **options)
+
+    def __repr__(self) -> str:
+        """Show the name."""
+        return "<decorator @ec2 of entangle.aws>"
+
+
+ec2 = Ec2()

@@ -17,9 +17,9 @@ ENTANGLE_SPI = 1
 @hookimpl
 def entangle_executors() -> Mapping[str, Callable[[], Any]]:
     """Name the executors, for ``@task(executor="lmbda")`` and ``ENTANGLE_TARGETS``."""
-    from .decorators import ec2, fargate, shipped
+    from .decorators import ec2_jobs, fargate, shipped
 
-    return {"ec2": ec2, "fargate": fargate, "lmbda": shipped}
+    return {"ec2": ec2_jobs, "fargate": fargate, "lmbda": shipped}
 
 
 @hookimpl

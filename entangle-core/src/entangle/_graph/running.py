@@ -19,11 +19,15 @@ if TYPE_CHECKING:
 
 
 @functools.cache
-def _api() -> Any:
+def _layer(name: str) -> Any:
     # By text: the graph knows of no layer above it but these names.
     from importlib import import_module
 
-    return import_module("entangle._run.away" if _away() else "entangle._run.api")
+    return import_module(name)
+
+
+def _api() -> Any:
+    return _layer("entangle._run.away" if _away() else "entangle._run.api")
 
 
 def _away() -> bool:
@@ -86,16 +90,12 @@ def as_completed(
 
 def flows() -> Any:
     """Give what runs flows."""
-    from importlib import import_module
-
-    return _api().flows if _away() else import_module("entangle._run.flows")
+    return _api().flows if _away() else _layer("entangle._run.flows")
 
 
 def plan(root: Node[Any] | Flow) -> Plan:
     """Say what would run where."""
-    from importlib import import_module
-
-    planned: Plan = import_module("entangle._run.plan").plan(root)
+    planned: Plan = _layer("entangle._run.plan").plan(root)
     return planned
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import codecs
-from typing import TYPE_CHECKING, Any
+from itertools import groupby
+from typing import TYPE_CHECKING
 
 from entangle._seam.payload import tell_value
 from entangle._worker import calls, documents, failures, sealing
+from entangle._worker.lines import STREAMS, Lines
 from entangle.errors import (
     JobError,
     ProcessTerminatedException,
@@ -15,11 +16,12 @@ from entangle.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from entangle._seam.call import Call
+    from entangle._worker.lines import Line
 
     from .session import RunKey
-
-_STREAMS = {1: "stdout", 2: "stderr"}
 
 
 class Answer:
@@ -49,9 +51,26 @@ class Answer:
         major, minor = self._facts["python"]
         return int(major), int(minor)
 
-    def output(self) -> list[tuple[str, str]]:
-        """Return what the job has printed, as pieces of whole lines."""
-        return _lines(self._facts, self._parts[-1])
+    def output(self, first: int = 1) -> Iterator[tuple[str, str]]:
+        """Yield what the job has printed, as pieces of whole lines.
+
+        Args:
+            first: The number of the first line that was not told yet.
+        """
+        lines = [line for line in self._lines() if line.number >= first]
+        for stream, several in groupby(lines, lambda line: line.stream):
+            yield STREAMS[stream], "".join(line.text for line in several)
+        left_out, count = self._facts["left_out"], self._facts.get("lines")
+        if left_out and (count is None or first <= count):
+            said = f"\nentangle: {left_out:,} bytes of output are left out here\n"
+            yield "stderr", said
+
+    def _lines(self) -> Iterator[Line]:
+        lines, data, position = Lines(), self._parts[-1], 0
+        for stream, length in self._facts["output"]:
+            yield from lines.take(stream, bytes(data[position : position + length]))
+            position += length
+        yield from lines.rest()
 
     def tell(self, call: Call, place: str, resource: str) -> None:
         """Report the end of the call, exactly one.
@@ -119,27 +138,3 @@ def opened(
         raise UntrustedResultError(
             reason, node=node, place=place, resource=resource
         ) from error
-
-
-def _lines(facts: dict[str, Any], data: memoryview) -> list[tuple[str, str]]:
-    decoders = {
-        number: codecs.getincrementaldecoder("utf-8")("replace") for number in _STREAMS
-    }
-    begun = dict.fromkeys(_STREAMS, "")
-    told: list[tuple[str, str]] = []
-    position = 0
-    for number, length in facts["output"]:
-        piece = bytes(data[position : position + length])
-        position += length
-        text = begun[number] + decoders[number].decode(piece)
-        lines, newline, begun[number] = text.rpartition("\n")
-        if newline:
-            told.append((_STREAMS[number], lines + newline))
-    for number, text in begun.items():
-        rest = text + decoders[number].decode(b"", final=True)
-        if rest:
-            told.append((_STREAMS[number], rest))
-    if facts["left_out"]:
-        text = f"\nentangle: {facts['left_out']:,} bytes of output are left out here\n"
-        told.append(("stderr", text))
-    return told

@@ -7,13 +7,15 @@ only threads that may wait for the place for one job's sake), and asks for news 
 
 from __future__ import annotations
 
+import math
 import threading
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from entangle._log import Log
 from entangle._pool.threads import Threads
 
 from .clerk import Clerk
+from .follower import Follower
 from .inquiry import Inquiry
 from .rhythm import Rhythm
 from .table import Table
@@ -78,11 +80,14 @@ class Desk:
             self._table,
             discard=lambda ticket: self._do(self._clerk.discard, ticket),
             end=lambda ticket: self._do(self._clerk.end, ticket),
+            fail=self._fail,
         )
+        self._follower = Follower(place, self._table, seed)
         self._rhythm = Rhythm(place.pace, seed)
         self._ask_at = 0.0
         self._closing = False
-        self._works: dict[object, Ticket] = {}  # what the crew has to do, for whom
+        # What the crew has to do, for whom; None for all.
+        self._works: dict[object, Ticket | None] = {}
         self._local = threading.local()
         self._bell = threading.Event()
         self._thread: threading.Thread | None = None
@@ -152,7 +157,7 @@ class Desk:
                 ticket.answer = made
                 ticket.stage = FETCHING  # by who is at it
             else:
-                ticket.handle = made
+                ticket.handle, ticket.created = made, self._clock()
                 ticket.stage = THERE
                 if ticket.unwanted:
                     ticket.stage = ENDING
@@ -220,15 +225,22 @@ class Desk:
                 self._rhythm.news()
                 self._launch(now)
             self._ask_at = now + self._rhythm.next()
+        if self._follower.due(now):
+            self._do(lambda _: self._follower.look(), None)
         # Those that are due already wait for a hand, which rings the bell.
         moments = [
             ticket.due
             for ticket in self._table.all(QUEUED, ANSWERED)
             if ticket.due > now
         ]
+        # And who waits for room must not wait for too long.
+        moments += map(self._inquiry.latest_start, self._table.all(QUEUED))
         if self._table.all(THERE, ENDING):
             moments.append(self._ask_at)
-        return max(0.0, min(moments) - self._clock()) if moments else None
+        if self._follower.jobs():
+            moments.append(self._follower.at)
+        first = min(moments, default=math.inf)
+        return None if first == math.inf else max(0.0, first - self._clock())
 
     def _launch(self, now: float) -> None:
         """Have everything done that is due, as far as there are hands for it."""
@@ -248,7 +260,8 @@ class Desk:
 
     def _awaited(self) -> bool:
         """Tell whether the crew does something that has to be waited for."""
-        return not all(ticket.abandoned for ticket in [*self._works.values()])
+        works = [*self._works.values()]
+        return not all(ticket is not None and ticket.abandoned for ticket in works)
 
     def _serve(self) -> None:
         try:
@@ -279,8 +292,26 @@ class Desk:
         self._crew.close()
         self._over.set()
 
-    def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None:
-        """Have the crew do something for a job; the desk stays open until then."""
+    def _fail(self, ticket: Ticket, error: BaseException) -> None:
+        """Fail a call whose job is off the table, and remove what is left of it."""
+
+        def fail(ticket: Ticket) -> None:
+            try:
+                self._follower.last(ticket)
+                for line in ticket.printed.said:
+                    error.add_note(f"In its log: {line}")
+            finally:
+                ticket.call.failed(error)
+            self._clerk.discard(ticket)
+
+        self._do(fail, ticket)
+
+    @overload
+    def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None: ...
+    @overload
+    def _do(self, work: Callable[[None], None], ticket: None) -> None: ...
+    def _do(self, work: Callable[[Any], None], ticket: Ticket | None) -> None:
+        """Have the crew do something, for a job; the desk stays open until then."""
         token = object()
 
         def done() -> None:
@@ -288,8 +319,8 @@ class Desk:
             try:
                 work(ticket)
             except BaseException as error:
-                log.exception("job %s", ticket.resource)
-                if self.take(ticket) and not ticket.told:
+                log.exception("job %s", ticket.resource if ticket else "")
+                if ticket and self.take(ticket) and not ticket.told:
                     ticket.call.failed(error)
             finally:
                 del self._works[token]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from entangle._seam.extensions import Leftover
 
     from .desk import Desk
-    from .job import FoundJob, Job, JobState
+    from .job import FoundJob, Job, JobState, LogPiece
     from .store import Store
 
 
@@ -42,6 +42,9 @@ class JobExecutor(Executor):
     other as the reason of a `JobError`; and `PlaceBusyError` where the place takes no
     more at the moment: then the job is created later.
 
+    One that declares `Capabilities.output` implements `log`, too: then what calls print
+    is told while they run. Else it is told when they are over.
+
     Args:
         lifetime: Seconds after which a job has to be over, and whatever was made for
             it may be removed by anybody. Addresses are good for so long.
@@ -55,6 +58,8 @@ class JobExecutor(Executor):
         batch: How many handles `poll` takes at once.
         hands: How many threads call `create`, `fetch` and `delete`.
         pace: How often it is asked.
+        patience: Seconds that a job may exist without having begun; then it is ended,
+            and its call fails. A task's ``start=`` takes its place.
         python: The version of the place's Python. None if it is not known: what turns
             out to be another than this one is remembered, and such calls are sent
             again, by source.
@@ -67,8 +72,9 @@ class JobExecutor(Executor):
     inline_bytes: ClassVar[int] = 0
     has_program: ClassVar[bool] = False
     batch: ClassVar[int] = 100
-    hands: ClassVar[int] = 8
+    hands: int = 8
     pace: ClassVar[Pace] = Pace()
+    patience: ClassVar[float] = 3600.0
     python: tuple[int, int] | None = None
     clock = staticmethod(time.monotonic)
 
@@ -125,6 +131,23 @@ class JobExecutor(Executor):
     @abstractmethod
     def find(self) -> Iterable[FoundJob]:
         """Find all jobs of the place that carry tags of Entangle's, whoever made them."""
+
+    def log(self, cursors: Mapping[str, str]) -> Mapping[str, LogPiece]:
+        """Return what jobs have printed lately: for places that keep a log of them.
+
+        Their programs number the lines in it, so it may tell some again, or out of
+        order, or miss some: all are told in order, once, and what is missing when the
+        call is over.
+
+        Args:
+            cursors: By handle, what the last piece of its log has said; empty for one
+                from the beginning. At most `batch` of them, which have begun.
+
+        Returns:
+            By handle. Those of which it knows nothing new may be left out.
+        """
+        del cursors
+        return {}
 
     def store(self) -> Store | None:
         """Return where payloads and answers lie.
@@ -249,6 +272,7 @@ class JobExecutor(Executor):
                     self.store(),
                     self.name,
                     has_program=self.has_program,
+                    numbered=self.capabilities.output,
                 )
                 self.__desk = Desk(self, papers, self.clock)
             return self.__desk

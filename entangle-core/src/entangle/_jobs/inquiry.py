@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from entangle._log import Log
@@ -44,6 +45,7 @@ class Inquiry:
         table: The jobs.
         discard: Has what is left of a job removed.
         end: Has a place told to end a job.
+        fail: Has a call failed that is off the table, and the rest of its job removed.
     """
 
     def __init__(
@@ -53,12 +55,14 @@ class Inquiry:
         table: Table,
         discard: Callable[[Ticket], None],
         end: Callable[[Ticket], None],
+        fail: Callable[[Ticket, BaseException], None],
     ) -> None:
         self._place = place
         self._papers = papers
         self._table = table
         self._discard = discard
         self._end = end
+        self._fail = fail
         self._asks_place = False
         self._troubled: float | None = None
 
@@ -87,31 +91,51 @@ class Inquiry:
         elif ticket.stage == ENDING:
             ticket.call.cancelled("killed")
         else:
-            ticket.call.failed(
-                JobLostError(
-                    node=ticket.call.name,
-                    place=self._place.name,
-                    resource=ticket.resource,
-                    reason=state.reason,
-                    exit_code=state.exit_code,
-                    out_of_memory=state.out_of_memory,
-                )
+            error = JobLostError(
+                node=ticket.call.name,
+                place=self._place.name,
+                resource=ticket.resource,
+                reason=state.reason,
+                exit_code=state.exit_code,
+                out_of_memory=state.out_of_memory,
             )
+            self._fail(ticket, error)
+            return
         self._discard(ticket)
 
     def overdue(self, now: float) -> None:
         """Give up jobs that have waited for longer than is reasonable."""
         for ticket in self._table.all(QUEUED, THERE):
-            asked = ticket.call.options.start is not None
-            if asked or ticket.begun or not ticket.waits or now - ticket.given < START:
+            if ticket.begun or not ticket.waits:
                 continue
-            if self._table.take(ticket):
+            error: EntangleError
+            asked = ticket.call.options.start is not None
+            seconds = self._place.patience
+            exists = 0.0 if ticket.created is None else now - ticket.created
+            if exists >= seconds and not asked:
+                said = f" ({ticket.said})" if ticket.said else ""
+                reason = f"it has not begun for {seconds:g} s{said} and is ended"
+                error = self.error(ticket, reason)
+            elif now >= self.latest_start(ticket):
                 error = ProcessTimeoutException(
-                    node=ticket.call.name, phase="start", seconds=START
+                    node=ticket.call.name,
+                    phase="start",
+                    seconds=self.latest_start(ticket) - ticket.given,
                 )
                 error.__cause__ = ticket.last
+            else:
+                continue
+            if self._table.take(ticket):
                 ticket.call.failed(error)
                 self._discard(ticket)
+
+    def latest_start(self, ticket: Ticket) -> float:
+        """Return when a job has to have begun, as of the desk's clock."""
+        asked = ticket.call.options.start
+        if asked is None:
+            return ticket.given + START
+        # Where starts are told, it is for the run to count.
+        return math.inf if self._place.capabilities.started else ticket.given + asked
 
     def _look(self, now: float) -> bool:
         """Look what jobs have written; who ended before, and wrote nothing, is lost."""
@@ -158,7 +182,7 @@ class Inquiry:
             state = state or _GONE
         else:
             ticket.known = True
-            ticket.waits = state.state == "waiting"
+            ticket.waits, ticket.said = state.state == "waiting", state.reason
             if state.state != "ended":
                 if ticket.stage == ENDING:
                     self._insist(ticket)

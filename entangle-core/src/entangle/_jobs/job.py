@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from entangle._graph.options import Options
 
@@ -74,3 +74,15 @@ class FoundJob(NamedTuple):
     handle: str
     tags: Mapping[str, str]
     age: float
+
+
+class LogPiece(NamedTuple):
+    """What a place's log has of a job.
+
+    Attributes:
+        lines: The lines. Some may be among them that it has told before.
+        cursor: What to ask with for those that come after them.
+    """
+
+    lines: Sequence[str]
+    cursor: str

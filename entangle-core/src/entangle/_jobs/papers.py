@@ -31,6 +31,7 @@ class Papers:
         store: The store; None if there is none: then all has to be small.
         place: The name of the place, for messages.
         has_program: Whether jobs have their program already.
+        numbered: Whether jobs number what they print.
     """
 
     def __init__(
@@ -40,11 +41,13 @@ class Papers:
         place: str,
         *,
         has_program: bool = False,
+        numbered: bool = False,
     ) -> None:
         self.session = session
         self.store = store
         self._place = place
         self._has_program = has_program
+        self._numbered = numbered
         self._lock = threading.Lock()
         self._opened = False
         self._renew = 0.0  # when to say again whose all is
@@ -167,6 +170,7 @@ class Papers:
             "cwd": options.cwd,
             "nice": options.nice,
             "preload": list(options.preload or ()),
+            "numbered": self._numbered,
         }
 
 

@@ -81,12 +81,7 @@ class Session:
 
     def tags(self, run: RunKey, task: str, expires: float) -> dict[str, str]:
         """Return what is written on everything that is made for a job."""
-        return {
-            RUN: run.run,
-            OWNED_BY: str(self.owner),
-            EXPIRES: str(int(expires)),
-            TASK: re.sub(r"[^A-Za-z0-9_.-]", "-", task)[:63].strip("-_.") or "task",
-        }
+        return {RUN: run.run, **owner_tags(task, expires)}
 
     def record(self) -> bytes:
         """Return what says, among the session's objects, whose they are.
@@ -104,6 +99,23 @@ class Session:
 
     def _made(self) -> RunKey:
         return RunKey(secrets.token_hex(6), secrets.token_bytes(32))
+
+
+def owner_tags(task: str, expires: float) -> dict[str, str]:
+    """Return what a place writes on what it makes, so that its owner is known.
+
+    That is this process. By them `JobExecutor.leftover_jobs` finds, in what `find`
+    yields, what is nobody's any more, also what is no job.
+
+    Args:
+        task: The name of the task that it is made for.
+        expires: When it has to be gone, in seconds since the epoch.
+    """
+    return {
+        OWNED_BY: str(Owner.this()),
+        EXPIRES: str(int(expires)),
+        TASK: re.sub(r"[^A-Za-z0-9_.-]", "-", task)[:63].strip("-_.") or "task",
+    }
 
 
 def nobodys(tags: Mapping[str, str], now: float) -> bool:

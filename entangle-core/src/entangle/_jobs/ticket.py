@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from .printed import Printed
+
 if TYPE_CHECKING:
     from entangle._seam.call import Call
 
@@ -29,12 +31,14 @@ class Ticket:
         name: The job's name.
         attempt: Which attempt of the call this is.
         given: When it was given to the executor, as of the desk's clock.
+        created: When its job was created, as of that clock; None before.
         expires: When the job has to have ended, in seconds since the epoch.
         stage: How far it is.
         due: When to go on with it, where the stage says so.
         handle: The place's handle; empty until the job is created.
         begun: Whether its start was told.
         waits: Whether the place says that it has not begun.
+        said: Why, as the place says it.
         abandoned: Whether nobody waits for what is done for it.
         told: Whether its end was told, and it is only to be removed.
         unwanted: Whether it is to be ended as soon as it is created.
@@ -42,6 +46,7 @@ class Ticket:
         known: Whether the place has said that it has it.
         unknown: Since when the place was asked and has not.
         answer: Its answer, where the place has given that at once.
+        printed: What it prints.
         troubles: How often going on with it has failed.
         last: The last such failure.
     """
@@ -55,12 +60,14 @@ class Ticket:
         self.name = name
         self.attempt = int(getattr(call, "attempt", 1))
         self.given = given
+        self.created: float | None = None
         self.expires = 0.0
         self.stage = QUEUED
         self.due = given
         self.handle = ""
         self.begun = False
         self.waits = True
+        self.said = ""
         self.abandoned = False
         self.told = False
         self.unwanted = False
@@ -68,6 +75,7 @@ class Ticket:
         self.known = False
         self.unknown: float | None = None
         self.answer: bytes | None = None
+        self.printed = Printed(call)
         self.troubles = 0
         self.last: Exception | None = None
 

@@ -57,6 +57,7 @@ class Shipper:
             weakref.WeakValueDictionary()
         )
         self._recent: OrderedDict[bytes, Shipped] = OrderedDict()
+        self._last: tuple[tuple[bytes, bytes], Shipped] | None = None
         self._count = 0
 
     def ship(self, function: Callable[..., Any]) -> Shipped:
@@ -65,9 +66,14 @@ class Shipper:
         Raises:
             EncodeError: it, or what it reaches, doesn't pickle or is too large.
         """
-        digest, data = self._cache.encoded(function)
+        encoded = self._cache.encoded(function)
+        last = self._last
+        if last is not None and last[0] is encoded:
+            return last[1]  # the same function in the same state as just now
         by_value = functions.function_reference(function) is None
-        return self.adopt(digest, data, by_value=by_value)
+        shipped = self.adopt(*encoded, by_value=by_value)
+        self._last = encoded, shipped
+        return shipped
 
     def adopt(self, digest: bytes, data: bytes, *, by_value: bool) -> Shipped:
         """Return the function that was encoded to ``data``, here or elsewhere."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
+from entangle._environ import variable
 from entangle._log import Log
 from entangle._seam import discovery
 from entangle._worker import main as worker
@@ -142,15 +142,15 @@ progress_asked: ContextVar[bool] = ContextVar("entangle_progress", default=False
 
 def from_environment() -> tuple[Observer, ...]:
     """Return the views that the environment asks for."""
-    trace, progress = os.environ.get(TRACE), os.environ.get(PROGRESS)
+    trace, progress = variable(TRACE), variable(PROGRESS)
     if not trace and not progress:
         return ()
     if progress_asked.get():
-        progress = None
+        progress = ""
     # Imported here: most runs are seen by nobody.
     from entangle._see.asked import by_environment
 
-    return by_environment(trace or "", progress or "")
+    return by_environment(trace, progress)
 
 
 @contextlib.contextmanager

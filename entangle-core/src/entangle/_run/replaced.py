@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from typing import Final
 
+from entangle._environ import variable
 from entangle.errors import OptionError
 
 INLINE: Final = "ENTANGLE_INLINE"
@@ -15,7 +15,7 @@ ANY: Final = "*"
 
 def inline() -> bool:
     """Tell whether everything is to run in the calling thread."""
-    return os.environ.get(INLINE, "0") not in {"", "0"}
+    return variable(INLINE) not in {"", "0"}
 
 
 def replacements() -> dict[str, str]:
@@ -24,7 +24,7 @@ def replacements() -> dict[str, str]:
     Raises:
         OptionError: the variable makes no sense.
     """
-    text = os.environ.get(TARGETS, "")
+    text = variable(TARGETS)
     if not text:
         return {}
     pairs: dict[str, str] = {}

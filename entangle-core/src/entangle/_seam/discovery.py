@@ -6,6 +6,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 
+from entangle._environ import variable
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from importlib.metadata import EntryPoint
@@ -37,7 +39,7 @@ _NONE: Final = frozenset[str]()
 
 def disabled() -> frozenset[str] | None:
     """Return the names of the plugins that are switched off; None for all of them."""
-    text = os.environ.get(DISABLE, "").strip()
+    text = variable(DISABLE).strip()
     if not text:
         return _NONE
     if text.lower() in {"1", "true", "yes", "all", "*"}:

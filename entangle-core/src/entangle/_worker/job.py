@@ -3,7 +3,8 @@
 Nothing else of Entangle needs to be there, nor the client any more. Data flow: the
 address of the call comes in, the child writes its answer to a file without a name and
 what it prints to pipes, and this process, which has run nothing of the user's, passes
-output on to the place's log, signs the answer and puts it where it is looked for.
+output on to the place's log, signs the answer and puts it where it is looked for. Where
+somebody follows that log its lines are numbered.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import tempfile
 import time
 
 from . import calls, documents, family, sealing, transport
+from .lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -111,6 +113,7 @@ class _Supervisor:
         self._facts = facts
         self._parts = parts
         self._output = Output()
+        self._lines = Lines() if facts.get("numbered") else None
         self._streams: dict[int, int] = {}  # the reading end of a pipe: 1 or 2
         self._status: Optional[int] = None
         self._ends = float(facts["expires"])
@@ -126,10 +129,11 @@ class _Supervisor:
             expired = self._watch(pid)
             family.end_descendants()
             self._drain()
+            told = self._end_lines()
             file.seek(0)
             if not expired and self._status == 0:
                 said, parts = documents.read(file.read())
-                return sealed(self._facts, said, parts, self._output)
+                return sealed(self._facts, {**said, **told}, parts, self._output)
         status = self._status or 0
         code = status >> 8
         died = {
@@ -140,6 +144,7 @@ class _Supervisor:
             "memory": status & 0x7F == signal.SIGKILL
             and family.kills_for_memory() > kills,
             "expired": expired,
+            **told,
         }
         return sealed(self._facts, died, [], self._output)
 
@@ -187,6 +192,9 @@ class _Supervisor:
                 del self._streams[descriptor]
             elif stream:
                 self._output.take(stream, data)
+                if self._lines is not None:
+                    lines = self._lines.take(stream, data)
+                    data = b"".join(line.written() for line in lines)
                 _print(stream, data)
             else:
                 self._entered()
@@ -199,6 +207,14 @@ class _Supervisor:
         for descriptor in self._streams:
             os.close(descriptor)
         self._streams = {}
+
+    def _end_lines(self) -> dict[str, int]:
+        """Pass on what has no end of a line; return how many lines there were."""
+        if self._lines is None:
+            return {}
+        for line in self._lines.rest():
+            _print(line.stream, line.written())
+        return {"lines": self._lines.count}
 
     def _entered(self) -> None:
         """The body was entered: its limit counts from here."""

@@ -94,6 +94,20 @@ def wait_for_file(path: str, seconds: float) -> str:
 
 
 @_by_value
+def speak_and_wait(path: str, seconds: float) -> str:
+    """Print a line to each stream, then wait until a file is there."""
+    import sys
+
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not os.path.exists(path):
+        time.sleep(0.005)
+    print("after that")
+    return "over"
+
+
+@_by_value
 def enter_and_wait(entered: str, path: str, seconds: float) -> None:
     """Leave a dot, then wait until a file is there."""
     with open(entered, "a") as file:

@@ -12,7 +12,7 @@ import pytest
 
 from entangle.errors import ProcessTerminatedException, UntrustedResultError
 
-from .bodies import heartbeat, same, size, still, touch
+from .bodies import heartbeat, same, size, speak_and_wait, still, touch
 from .client import STEPS
 from .conformance import ExecutorConformance
 
@@ -132,6 +132,31 @@ class JobConformance(ExecutorConformance):
         state = other.poll([found.handle]).get(found.handle)
         assert state is None or state.state in {"gone", "ended"}
         other.shutdown()
+
+    def test_output_is_told_while_the_job_runs(
+        self, executor: JobExecutor, folder: Path | None
+    ) -> None:
+        """With `output`: by the place's log, and once, though the answer has it, too."""
+        if not executor.capabilities.output:
+            pytest.skip("not declared")
+        if folder is None:
+            pytest.skip("its jobs can't be told to go on")
+        stop = str(folder / "stop")
+        call = self.begin(executor, speak_and_wait, stop, self.patience)
+        try:
+            self.until(
+                lambda: (
+                    call.text("stdout") == call.text("stderr").replace("err", "out")
+                    and "to stdout" in call.text("stdout")
+                ),
+                "what it prints is told",
+            )
+            assert not call.ends(), "its output came with its end"
+        finally:
+            touch(stop)
+        assert call.end(self.patience).detail == "over"
+        assert call.text("stdout") == "to stdout\nafter that\n"
+        assert call.text("stderr") == "to stderr\n"
 
     def test_a_poisoned_result_is_rejected_unread(
         self, executor: JobExecutor, monkeypatch: pytest.MonkeyPatch

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from entangle.backend import (
+    Capabilities,
     DirectoryStore,
     FoundJob,
     Job,
     JobExecutor,
     JobState,
+    LogPiece,
     Pace,
 )
 
@@ -45,6 +47,9 @@ class SpoolExecutor(JobExecutor):
         lifetime: Seconds after which a job is ended, whatever became of its client.
     """
 
+    capabilities: ClassVar[Capabilities] = JobExecutor.capabilities._replace(
+        output=True
+    )
     # A folder is asked at no cost.
     pace: ClassVar[Pace] = Pace(first=0.02, factor=1.3, most=0.5)
 
@@ -110,6 +115,19 @@ class SpoolExecutor(JobExecutor):
             folder.rename(gone)
         shutil.rmtree(gone, ignore_errors=True)
         return True
+
+    def log(self, cursors: Mapping[str, str]) -> Mapping[str, LogPiece]:
+        """Read on in the files that jobs write to."""
+        found: dict[str, LogPiece] = {}
+        for handle, cursor in cursors.items():
+            with contextlib.suppress(FileNotFoundError):
+                with (self._of(handle) / "log").open("rb") as file:
+                    file.seek(int(cursor or 0))
+                    whole, newline, _ = file.read().rpartition(b"\n")
+                    position = int(cursor or 0) + len(whole) + len(newline)
+                lines = whole.decode(errors="replace").split("\n") if newline else []
+                found[handle] = LogPiece(lines, str(position))
+        return found
 
     def find(self) -> Iterator[FoundJob]:
         """Look for folders."""
