@@ -149,7 +149,7 @@ def test_the_doctor_with_an_engine(client, image):
     left = client.containers.create(image(), labels=labels)
     try:
         _, said = command("doctor")
-        assert "containers of programs that are gone" in said
+        assert "of programs that are gone" in said
         assert "entangle sweep docker" in said
     finally:
         left.remove()

@@ -41,7 +41,8 @@ def findings() -> Iterator[Finding]:
         yield Finding("ok", _SUBJECT, text)
         left = [*leftovers(0.0)]
         if left:
-            text = f"{len(left)} containers of programs that are gone"
+            what = "container" if len(left) == 1 else "containers"
+            text = f"{len(left)} {what} of programs that are gone"
             yield Finding("warn", _SUBJECT, text, "entangle sweep docker")
     except DockerError as error:
         yield Finding("warn", _SUBJECT, error.reason, "see whether `docker info` works")
