@@ -18,6 +18,7 @@ from aws_sandbox import LARGEST, Sandbox
 from aws_sessions import Sessions
 from aws_tasks import Tasks
 from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.exceptions import JsonRESTError
 from moto.logs.exceptions import ResourceNotFoundException
 from moto.logs.models import LogsBackend, logs_backends
 from moto.moto_api import state_manager
@@ -25,6 +26,26 @@ from moto.server import ThreadedMotoServer
 
 LABEL = "entangle-aws-test"
 REGION = "us-east-1"
+
+
+def environment(url):
+    """Return the credentials, the region and the address of an account."""
+    return {
+        "AWS_ENDPOINT_URL": url,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_REGION": REGION,
+    }
+
+
+class ThrottledError(JsonRESTError):
+    """More at once than there may be."""
+
+    code = 429
+
+    def __init__(self):
+        super().__init__("TooManyRequestsException", "Rate Exceeded.")
 
 
 class StandIn:
@@ -35,13 +56,13 @@ class StandIn:
         self.engine = engine
         self.image = image
         self.labels = {LABEL: self.name}
-        self.requests = []
-        self.refusals = []
         self.folder = None
         self._undo = []
         self._added = []
         self._warm = {}
         self._unasked = []
+        self._running = {}
+        self.most_at_once = self.throttled = 0
         self._lock = threading.Lock()
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
@@ -57,13 +78,7 @@ class StandIn:
 
     def environment(self):
         """Return the credentials that what runs here has."""
-        return {
-            "AWS_ENDPOINT_URL": self.url,
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_REGION": REGION,
-        }
+        return environment(self.url)
 
     def shared(self):
         """Return the volume by which a test looks into what runs, if it wants to."""
@@ -133,7 +148,8 @@ class StandIn:
                 raise lambda_models.InvalidParameterValueException(
                     f"Request must be smaller than {LARGEST} bytes"
                 )
-            invocation, text = self._run(function, event)
+            with self._room(function):
+                invocation, text = self._run(function, event)
             if invocation.failed:
                 response["x-amz-function-error"] = "Unhandled"
             if request.get("x-amz-log-type") == "Tail":
@@ -142,6 +158,24 @@ class StandIn:
             return invocation.body
 
         return invoke
+
+    @contextlib.contextmanager
+    def _room(self, function):
+        """Refuse more at once than is reserved, as the service does."""
+        most = function.reserved_concurrency
+        name = function.function_arn
+        with self._lock:
+            running = self._running[name] = self._running.get(name, 0) + 1
+            self.most_at_once = max(self.most_at_once, running)
+            full = most is not None and running > most
+            self.throttled += full
+        try:
+            if full:
+                raise ThrottledError
+            yield
+        finally:
+            with self._lock:
+                self._running[name] -= 1
 
     def _run(self, function, event):
         key = function.function_arn, function.code_sha_256
@@ -177,6 +211,7 @@ class StandIn:
 
     def rest(self):
         """End the sandboxes that wait for more: a test leaves nothing behind."""
+        self.most_at_once = self.throttled = 0
         self.tasks.rest()
         self.instances.rest()
         self.sessions.rest()

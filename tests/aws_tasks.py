@@ -1,6 +1,7 @@
 """Containers for ECS's tasks: what the service would run for a task definition."""
 
 import contextlib
+import inspect
 import os
 import threading
 
@@ -20,6 +21,7 @@ class Tasks:
         self._stand_in = stand_in
         self._containers = {}
         self._threads = []
+        self.asked = []
         self._lock = threading.Lock()
         backend = ecs.EC2ContainerServiceBackend
         stand_in.replace(backend, "run_task", self._running)
@@ -34,6 +36,8 @@ class Tasks:
             for each in (*args, *options.values()):
                 if isinstance(each, dict) and "awsvpcConfiguration" in each:
                     each["awsvpcConfiguration"].setdefault("securityGroups", [])
+            names = inspect.signature(before).bind(backend, *args, **options).arguments
+            self.asked.append(names)
             tasks = before(backend, *args, **options)
             for task in tasks:
                 task.last_status = "PROVISIONING"

@@ -3,11 +3,14 @@
 import logging
 import os
 import socket
+import urllib.request
 
 import boto3
 import pytest
-from aws_server import REGION, StandIn
+from aws_proxy import Proxy
+from aws_server import REGION, StandIn, environment
 from docker_kit import engine_or_skip, image_or_skip
+from moto.server import ThreadedMotoServer
 
 from entangle.task import shutdown
 
@@ -35,13 +38,51 @@ def aws_server():
     engine.close()
 
 
+class Books:
+    """The stand-in's books alone: it notes what it is asked to run, and runs nothing."""
+
+    def __init__(self):
+        self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+        self._server.start()
+        self.url = "http://{}:{}".format(*self._server.get_host_and_port())
+
+    def environment(self):
+        return environment(self.url)
+
+    def rest(self):
+        urllib.request.urlopen(f"{self.url}/moto-api/reset", b"", timeout=60).close()
+
+    def close(self):
+        self._server.stop()
+
+
+@pytest.fixture(scope="module")
+def books():
+    made = Books()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def proxy(request):
+    """A proxy in front of the stand-in of the test's module."""
+    kind = "aws_server" if "aws_server" in request.fixturenames else "books"
+    made = Proxy(request.getfixturevalue(kind).url)
+    yield made
+    made.close()
+
+
 @pytest.fixture(autouse=True)
 def account(request, monkeypatch):
     """Credentials, a region and an address, as the environment gives them to boto3."""
-    if "aws_server" in request.fixturenames:
-        server = request.getfixturevalue("aws_server")
+    kinds = {"aws_server", "books"}.intersection(request.fixturenames)
+    if kinds:
+        server = request.getfixturevalue(kinds.pop())
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
+        if "proxy" in request.fixturenames:
+            url = request.getfixturevalue("proxy").url
+            monkeypatch.setenv("AWS_ENDPOINT_URL", url)
         monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         monkeypatch.setattr("entangle.aws._sdk._sessions", {})
@@ -54,11 +95,20 @@ def account(request, monkeypatch):
 
 
 @pytest.fixture
-def client(aws_server):
-    def made(service):
-        return boto3.client(service, region_name=REGION, endpoint_url=aws_server.url)
+def client(request):
+    """Clients of the test's own, past the proxy."""
+    kind = "aws_server" if "aws_server" in request.fixturenames else "books"
+    server = request.getfixturevalue(kind)
+    made = []
 
-    return made
+    def make(service):
+        found = boto3.client(service, region_name=REGION, endpoint_url=server.url)
+        made.append(found)
+        return found
+
+    yield make
+    for each in made:
+        each.close()
 
 
 @pytest.fixture

@@ -95,7 +95,7 @@ def test_what_it_prints_is_in_its_log_at_the_service(client):
         found = logs.filter_log_events(logGroupName="/entangle/fargate")
         return [event["message"] for event in found["events"]]
 
-    until(lambda: "to whom it may concern" in messages())
+    until(lambda: "stdout 1: to whom it may concern" in messages())
 
 
 def test_in_a_graph_beside_local_tasks():

@@ -13,6 +13,7 @@ from entangle.process import process
 from entangle.run import NodeEnded, NodeStarted, PlannedTask, Price, budget, observe
 from entangle.task import as_completed, gather, task
 from entangle.thread import thread
+from entangle.workflow import workflow
 
 CENT = "call=0.01"
 HOURLY = "second=1.0, least=0.05"
@@ -155,6 +156,44 @@ def test_one_inside_of_another():
         with pytest.raises(BudgetExceededError):
             one()()
     assert (inner.tasks, outer.tasks) == (2, 3)
+
+
+@pytest.mark.parametrize("how", [thread, workflow])
+def test_runs_inside_of_tasks_keep_to_it(how):
+    """In this process; and graphs that take the place of a task."""
+    ran = []
+
+    @thread
+    def inner():
+        ran.append(1)
+        return 1
+
+    @how
+    def outer():
+        nodes = [inner() for _ in range(5)]
+        return [node() for node in nodes] if how is thread else nodes
+
+    with budget(tasks=3) as spent, pytest.raises(BudgetExceededError):
+        outer()()
+    assert spent.tasks == 3
+    assert len(ran) <= 3
+
+
+def test_attempts_of_runs_inside_of_tasks_count():
+    seen = []
+
+    @thread(retry=10)
+    def fail():
+        seen.append(1)
+        raise ValueError
+
+    @thread
+    def outer():
+        return fail()()
+
+    with budget(tasks=4), pytest.raises(BudgetExceededError):
+        outer()()
+    assert len(seen) == 3
 
 
 def test_what_is_submitted_keeps_to_it():

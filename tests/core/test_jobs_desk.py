@@ -175,6 +175,21 @@ def test_a_place_that_never_has_room(bench):
     assert "no capacity" in str(error.__cause__)
 
 
+def test_a_place_without_room_is_given_so_long_as_the_task_says(bench):
+    """Where starts are not told; else the run counts."""
+    place = bench.place
+    place.capabilities = place.capabilities._replace(started=False)
+    place.refusals = [PlaceBusyError("full")] * 100
+    call, ticket = bench.submit(len, ())
+    call.options = call.options._replace(start=7.0)
+    while not call.ends():
+        assert bench.clock.now() - ticket.given <= 7.0
+        bench.turn(bench.turn() or 0.0)
+    (end,) = call.ends()
+    assert (end.detail.phase, end.detail.seconds) == ("start", 7.0)
+    assert type(end.detail.__cause__) is PlaceBusyError
+
+
 def test_a_job_that_never_starts(bench):
     call, ticket = bench.there()
     bench.place.states[ticket.name] = JobState("waiting", "no image")

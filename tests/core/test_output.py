@@ -12,7 +12,8 @@ from life_kit import end, line_of, output_of, program, until, within
 
 from entangle.errors import ProcessTerminatedException
 from entangle.process import process
-from entangle.task import gather
+from entangle.task import gather, task
+from entangle.testing import FakeExecutor
 from entangle.thread import thread
 
 pytestmark = pytest.mark.process
@@ -147,6 +148,17 @@ def test_output_before_an_exception(capfd):
     with pytest.raises(ZeroDivisionError):
         fail()()
     assert capfd.readouterr().out.strip() == "last words"
+
+
+def test_what_a_place_reports_appears_at_once(capfd):
+    """Also when nothing else happens in the run, and nobody waits for it."""
+    with FakeExecutor() as place:
+        future = task(executor=place)(len)("abc").submit()
+        call = place.next()
+        call.output("stdout", "so far\n")
+        until(lambda: "so far\n" in capfd.readouterr().out)
+        call.succeeded(3)
+        assert future.result(30) == 3
 
 
 def test_output_appears_while_the_task_runs(tmp_path):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from entangle.hooks import Finding
 
+from . import _permissions
 from ._account import Account
 from ._ways import PLUGIN
 
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
     from ._sdk import Session
 
-# For each target, requests that change nothing and need one of its permissions.
+# For each target, requests that change nothing and need one of its permissions: asked
+# where it can't be found out which are missing.
 _ASKED: Final = (
     ("lmbda", "lambda", "list_functions", {"MaxItems": 1}, "lambda:ListFunctions"),
     ("fargate", "ecs", "list_clusters", {"maxResults": 1}, "ecs:ListClusters"),
@@ -55,9 +57,22 @@ def _asked_of(session: Session) -> Iterator[Finding]:
     text = f"account {number}, region {region}"
     yield Finding("ok", "aws", f"{text}, by {endpoint}" if endpoint else text)
     yield _bucket(session, f"entangle-{number}-{region}")
-    for target, service, operation, options, action in _ASKED:
-        yield _allowed(session, target, service, operation, options, action)
+    found = _permissions.missing(session)
+    if found is not None:
+        yield from map(_granted, found, found.values())
+    else:
+        for target, service, operation, options, action in _ASKED:
+            yield _allowed(session, target, service, operation, options, action)
     yield from _sessions(session)
+
+
+def _granted(target: str, missing: list[str]) -> Finding:
+    subject = f"aws {target}"
+    if not missing:
+        return Finding("ok", subject, "what it needs is allowed")
+    text = f"not allowed on all resources: {', '.join(missing)}"
+    remedy = "have them granted, unless they are for what you use"
+    return Finding("warn", subject, text, remedy)
 
 
 def _sessions(session: Session) -> Iterator[Finding]:

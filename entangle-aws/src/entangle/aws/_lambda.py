@@ -38,7 +38,7 @@ class LambdaExecutor(AwsExecutor):
 
     The function is known by what is in it: it is made once for each Python version,
     size and list of packages, kept, and used by all programs of the account. A call
-    waits for its invocation, at most 28 at once. A running one can't be ended: it ends
+    waits for its invocation, at most 24 at once. A running one can't be ended: it ends
     by itself, at the latest after ``timeout``.
 
     Args:
@@ -60,7 +60,7 @@ class LambdaExecutor(AwsExecutor):
     capabilities: ClassVar[Capabilities] = Capabilities()
     inline_bytes: ClassVar[int] = 5_500_000
     has_program: ClassVar[bool] = True
-    hands: ClassVar[int] = 28
+    hands = 24
 
     def __init__(
         self,
@@ -93,6 +93,9 @@ class LambdaExecutor(AwsExecutor):
             layers=tuple(layers),
         )
         self.python = self._runtime.version
+        if concurrency:
+            # More would be throttled.
+            self.hands = min(self.hands, concurrency)
 
     @classmethod
     def check_options(
@@ -140,15 +143,15 @@ class LambdaExecutor(AwsExecutor):
 
     def create(self, job: Job) -> bytes:
         """Invoke the function and wait for its answer."""
-        function = self._runtime.ready()
-        with _sdk.asking("lambda", function):
-            answer = self._session.client("lambda").invoke(
-                FunctionName=function,
-                InvocationType="RequestResponse",
-                LogType="Tail",
-                Payload=job.payload,
-            )
-            said = answer["Payload"].read()
+        try:
+            answer, said = self._invoked(job)
+        except AwsError as error:
+            if error.code != "ResourceNotFoundException":
+                raise
+            # Somebody has deleted it since it was looked for.
+            self._runtime.gone()
+            answer, said = self._invoked(job)
+        function = self._runtime.name
         if "FunctionError" in answer:
             raise self._failure(job, function, said, log_of(answer))
         told = json.loads(said)
@@ -163,6 +166,17 @@ class LambdaExecutor(AwsExecutor):
             operation="Invoke",
             resource=function,
         )
+
+    def _invoked(self, job: Job) -> tuple[dict[str, Any], bytes]:
+        function = self._runtime.ready()
+        with _sdk.asking("lambda", function):
+            answer: dict[str, Any] = self._session.client("lambda").invoke(
+                FunctionName=function,
+                InvocationType="RequestResponse",
+                LogType="Tail",
+                Payload=job.payload,
+            )
+            return answer, answer["Payload"].read()
 
     def _failure(self, job: Job, function: str, said: bytes, log: str) -> Exception:
         """Return what has happened to a function that did not answer."""

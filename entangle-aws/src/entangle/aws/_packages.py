@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Final
 from .errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
-_PLATFORMS: Final = {
-    "x86_64": ("manylinux_2_28_x86_64", "manylinux2014_x86_64"),
-    "arm64": ("manylinux_2_28_aarch64", "manylinux2014_aarch64"),
-}
+_MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
+# The C library of Lambda's images: Amazon Linux 2023 from Python 3.12 on, else 2.
+_NEW, _NEW_LIBRARY, _OLD_LIBRARY = (3, 12), 34, 26
+_OLDEST_LIBRARY: Final = 17
 _LINES: Final = 5  # of what pip says
+_NO_WHEEL: Final = "No matching distribution found"
 
 
 @contextlib.contextmanager
@@ -42,15 +43,30 @@ def installed(
         command += ["--disable-pip-version-check", "--no-compile", "--target", name]
         command += ["--only-binary=:all:", "--implementation", "cp"]
         command += ["--python-version", ".".join(map(str, version))]
-        for platform in _PLATFORMS[architecture]:
+        for platform in platforms(version, architecture):
             command += ["--platform", platform]
         done = subprocess.run(  # noqa: S603 - pip, with what the user asks for
             [*command, "--", *packages], capture_output=True, text=True, check=False
         )
         if done.returncode:
             said = "\n".join(done.stderr.strip().splitlines()[-_LINES:])
+            where = f"Python {'.'.join(map(str, version))} on {architecture}"
+            if _NO_WHEEL in done.stderr:
+                said += (
+                    f"\nOnly wheels for {where} count, since what is only there as "
+                    "source would be built for this machine: build a wheel elsewhere, "
+                    "and have pip find it (PIP_FIND_LINKS=FOLDER)"
+                )
             raise AwsError(
-                f"pip can't install {', '.join(packages)} for Python "
-                f"{'.'.join(map(str, version))} on {architecture}:\n{said}"
+                f"pip can't install {', '.join(packages)} for {where}:\n{said}"
             )
         yield Path(name)
+
+
+def platforms(version: tuple[int, int], architecture: str) -> Iterator[str]:
+    """Yield the tags of wheels that a function can import, the newest first."""
+    machine = _MACHINES[architecture]
+    newest = _NEW_LIBRARY if version >= _NEW else _OLD_LIBRARY
+    for library in range(newest, _OLDEST_LIBRARY - 1, -1):
+        yield f"manylinux_2_{library}_{machine}"
+    yield f"manylinux2014_{machine}"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
 import threading
+import time
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from entangle.backend import Capabilities, Executor
@@ -28,7 +30,7 @@ Invocation = Literal["wait", "forget"]
 _MOST: Final = 6 << 20  # bytes of arguments, says AWS
 _MOST_FORGOTTEN: Final = 1 << 20
 _LONGEST_PAUSE: Final = 20.0
-_TRIES: Final = 8
+_PATIENCE: Final = 3600.0  # seconds of throttling, where the task doesn't say
 
 
 def event(*args: Any, **kwargs: Any) -> Any:
@@ -70,7 +72,7 @@ class LambdaProxyExecutor(Executor):
         self._function = function
         self._forget = invocation == "forget"
         self._qualifier = qualifier
-        self._crew = Crew(28)
+        self._crew = Crew(24)
         self._lock = threading.Lock()
         self._wanted: set[Call] = set()
 
@@ -159,16 +161,19 @@ class LambdaProxyExecutor(Executor):
             call.failed(failure)
 
     def _answered(self, call: Call, payload: bytes) -> Any:
+        """Invoke it as often as it is throttled, for as long as the call is wanted."""
+        most = call.options.start
+        end = time.monotonic() + (_PATIENCE if most is None else most)
         pause = 0.2
-        for left in reversed(range(_TRIES)):
+        while True:
             try:
                 return self._once(call, payload)
             except PlaceBusyError:
-                if not left:
+                if call not in self._wanted or time.monotonic() + pause > end:
                     raise
-            threading.Event().wait(pause)
+            # By chance: who was refused together must not come together again.
+            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
-        raise AssertionError
 
     def _once(self, call: Call, payload: bytes) -> Any:
         more = {"Qualifier": self._qualifier} if self._qualifier else {}

@@ -85,6 +85,10 @@ class Runtime:
                     self._ready = True
         return self.name
 
+    def gone(self) -> None:
+        """It is not there any more: it is made again when it is next asked for."""
+        self._ready = False
+
     @property
     def runtime(self) -> str:
         """What AWS calls its Python."""

@@ -42,7 +42,7 @@ class Session:
         self._clients: dict[str, Any] = {}
         self._own: Any = None
         self._expires = float("inf")
-        self._identity = ""
+        self._identity: dict[str, str] = {}
         self.users = 0
 
     def close(self) -> None:
@@ -105,10 +105,17 @@ class Session:
     @property
     def number(self) -> str:
         """The account's number."""
+        return self._asked_for()["Account"]
+
+    @property
+    def arn(self) -> str:
+        """Who is asking: a user, or a role that was taken on."""
+        return self._asked_for()["Arn"]
+
+    def _asked_for(self) -> dict[str, str]:
         if not self._identity:
             with asking("sts"):
-                found = self.client("sts").get_caller_identity()
-            self._identity = str(found["Account"])
+                self._identity = self.client("sts").get_caller_identity()
         return self._identity
 
     def _opened(self) -> Any:
@@ -120,11 +127,14 @@ class Session:
         options["profile_name"] = given.profile or None
         session: Any = boto3.Session(**options)
         if given.role:
-            asked = self._made(session, "sts")
-            taken = asked.assume_role(RoleArn=given.role, RoleSessionName="entangle")[
-                "Credentials"
-            ]
-            asked.close()
+            with (
+                asking("sts", f"role {given.role}"),
+                contextlib.closing(self._made(session, "sts")) as asked,
+            ):
+                answer = asked.assume_role(
+                    RoleArn=given.role, RoleSessionName="entangle"
+                )
+            taken = answer["Credentials"]
             self._expires = taken["Expiration"].timestamp()
             session = boto3.Session(
                 aws_access_key_id=taken["AccessKeyId"],

@@ -27,16 +27,14 @@ def leftovers(older_than: float) -> Iterator[Leftover]:
         return
     with contextlib.closing(_sdk.session(Account())) as session:
         yield from _of_clusters(session, older_than)
+        yield from _of_buckets(session, older_than)
 
 
 def _of_clusters(session: Session, older_than: float) -> Iterator[Leftover]:
-    """Look into every cluster, and into the bucket that is used by default."""
-    from entangle.backend import store_leftovers
-
+    """Look at EC2, and into every cluster of ECS."""
     from . import _sdk
     from ._ec2 import Ec2Executor
     from ._fargate import FargateExecutor
-    from ._s3 import S3Store
 
     clusters: list[str] = []
     with _sdk.asking("ecs"):
@@ -47,4 +45,24 @@ def _of_clusters(session: Session, older_than: float) -> Iterator[Leftover]:
     for cluster in clusters:
         with FargateExecutor(cluster=cluster) as place:
             yield from place.leftover_jobs(older_than)
-    yield from store_leftovers(S3Store(session, ""), older_than)
+
+
+def _of_buckets(session: Session, older_than: float) -> Iterator[Leftover]:
+    """Look into every bucket that can be read: any may have been named with bucket=."""
+    from entangle.backend import store_leftovers
+
+    from . import _sdk
+    from ._s3 import S3Store
+    from .errors import AwsError
+
+    try:
+        with _sdk.asking("s3"):
+            found = session.client("s3").list_buckets(BucketRegion=session.region)
+    except AwsError:
+        # Not allowed to list them: then the one that is used by default.
+        yield from store_leftovers(S3Store(session, ""), older_than)
+        return
+    for bucket in found["Buckets"]:
+        # Others may keep this client out of theirs.
+        with contextlib.suppress(AwsError):
+            yield from store_leftovers(S3Store(session, bucket["Name"]), older_than)

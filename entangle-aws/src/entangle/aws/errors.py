@@ -32,6 +32,20 @@ _BUSY: Final = frozenset(
         *("EC2ThrottledException", "RequestThrottledException"),
     )
 )
+# Permissions that are not called like the operations that need them.
+_ACTIONS: Final = {
+    "lambda:Invoke": "lambda:InvokeFunction",
+    "s3:HeadBucket": "s3:ListBucket",
+    "s3:ListObjectsV2": "s3:ListBucket",
+    "s3:DeleteObjects": "s3:DeleteObject",
+    "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
+    "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
+}
+_UNREACHABLE: Final = (
+    "Its address is made of the name of the region: look at that, at endpoint_url, and "
+    "at the network"
+)
+_QUOTA: Final = "reached the limit on the number of"
 _ACTION: Final = re.compile(
     r"not authorized to perform:? ([A-Za-z0-9-]+:[A-Za-z0-9*]+)"
 )
@@ -101,6 +115,8 @@ def translated(error: Any, service: str, resource: str) -> BaseException | None:
         return AwsError(f"{error}: correct ~/.aws/config or @aws(profile=...)", **about)
     response: Any = getattr(error, "response", None)
     if response is None:
+        if kind == "EndpointConnectionError":
+            error.add_note(_UNREACHABLE)
         return None
     return _refused(error, response, service, resource)
 
@@ -112,7 +128,7 @@ def _refused(
     code, message = str(said.get("Code", "")), str(said.get("Message", ""))
     operation = str(getattr(error, "operation_name", ""))
     about = {"service": service, "operation": operation, "resource": resource}
-    if code in _BUSY or "Rate exceeded" in message:
+    if code in _BUSY or "Rate exceeded" in message or _QUOTA in message:
         whose = f" of {resource}" if resource else ""
         return PlaceBusyError(f"AWS {service}:{operation}{whose}: {code}: {message}")
     action = ""
@@ -122,7 +138,8 @@ def _refused(
         reason = f"the credentials are not valid ({code}: {message}): look at the keys"
     elif code in _DENIED:
         found = _ACTION.search(message)
-        action = found[1] if found else f"{service}:{operation}"
+        asked = f"{service}:{operation}"
+        action = found[1] if found else _ACTIONS.get(asked, asked)
         reason = f"{action} is not allowed to these credentials: have it granted"
         if message:
             reason += f" ({message})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -28,8 +29,12 @@ _LONGEST: Final = 30.0
 
 
 def pause(troubles: int) -> float:
-    """Return for how many seconds to wait after so many failures in a row."""
-    return min(_PAUSE * 2.0 ** min(troubles, 10), _LONGEST)
+    """Return for how many seconds to wait after so many failures in a row.
+
+    By chance up to half as long: who was refused together must not come together again.
+    """
+    longest = min(_PAUSE * 2.0 ** min(troubles, 10), _LONGEST)
+    return longest * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
 
 
 class Clerk:

@@ -7,6 +7,7 @@ only threads that may wait for the place for one job's sake), and asks for news 
 
 from __future__ import annotations
 
+import math
 import threading
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
@@ -232,11 +233,14 @@ class Desk:
             for ticket in self._table.all(QUEUED, ANSWERED)
             if ticket.due > now
         ]
+        # And who waits for room must not wait for too long.
+        moments += map(self._inquiry.latest_start, self._table.all(QUEUED))
         if self._table.all(THERE, ENDING):
             moments.append(self._ask_at)
         if self._follower.jobs():
             moments.append(self._follower.at)
-        return max(0.0, min(moments) - self._clock()) if moments else None
+        first = min(moments, default=math.inf)
+        return None if first == math.inf else max(0.0, first - self._clock())
 
     def _launch(self, now: float) -> None:
         """Have everything done that is due, as far as there are hands for it."""

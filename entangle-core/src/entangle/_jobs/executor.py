@@ -72,7 +72,7 @@ class JobExecutor(Executor):
     inline_bytes: ClassVar[int] = 0
     has_program: ClassVar[bool] = False
     batch: ClassVar[int] = 100
-    hands: ClassVar[int] = 8
+    hands: int = 8
     pace: ClassVar[Pace] = Pace()
     patience: ClassVar[float] = 3600.0
     python: tuple[int, int] | None = None

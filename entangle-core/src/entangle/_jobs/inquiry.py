@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from entangle._log import Log
@@ -105,18 +106,21 @@ class Inquiry:
     def overdue(self, now: float) -> None:
         """Give up jobs that have waited for longer than is reasonable."""
         for ticket in self._table.all(QUEUED, THERE):
-            asked = ticket.call.options.start is not None
-            if asked or ticket.begun or not ticket.waits:
+            if ticket.begun or not ticket.waits:
                 continue
             error: EntangleError
+            asked = ticket.call.options.start is not None
             seconds = self._place.patience
-            if ticket.created is not None and now - ticket.created >= seconds:
+            exists = 0.0 if ticket.created is None else now - ticket.created
+            if exists >= seconds and not asked:
                 said = f" ({ticket.said})" if ticket.said else ""
                 reason = f"it has not begun for {seconds:g} s{said} and is ended"
                 error = self.error(ticket, reason)
-            elif now - ticket.given >= START:
+            elif now >= self.latest_start(ticket):
                 error = ProcessTimeoutException(
-                    node=ticket.call.name, phase="start", seconds=START
+                    node=ticket.call.name,
+                    phase="start",
+                    seconds=self.latest_start(ticket) - ticket.given,
                 )
                 error.__cause__ = ticket.last
             else:
@@ -124,6 +128,14 @@ class Inquiry:
             if self._table.take(ticket):
                 ticket.call.failed(error)
                 self._discard(ticket)
+
+    def latest_start(self, ticket: Ticket) -> float:
+        """Return when a job has to have begun, as of the desk's clock."""
+        asked = ticket.call.options.start
+        if asked is None:
+            return ticket.given + START
+        # Where starts are told, it is for the run to count.
+        return math.inf if self._place.capabilities.started else ticket.given + asked
 
     def _look(self, now: float) -> bool:
         """Look what jobs have written; who ended before, and wrote nothing, is lost."""

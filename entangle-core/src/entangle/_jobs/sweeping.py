@@ -50,17 +50,24 @@ def objects(store: Store, older_than: float) -> Iterator[Leftover]:
     for name, several in sessions.items():
         prefix = f"{ROOT}{name}/"
         age = max(found.age for found in several)
-        if age >= older_than and nobodys(_record(store, prefix), now):
+        record = _record(store, prefix)
+        # The record is written first and removed last: what has none was written when
+        # its session was removed already, by a job that was about to end.
+        if age >= older_than and (record is None or nobodys(record, now)):
             remove = partial(_remove, store, prefix)
             yield Leftover("objects", store.where(prefix), age, remove)
 
 
-def _record(store: Store, prefix: str) -> dict[str, str]:
-    """Return what says whose a session's objects are."""
+def _record(store: Store, prefix: str) -> dict[str, str] | None:
+    """Return what says whose a session's objects are; None if nothing does."""
     try:
-        record: Any = json.loads(store.get(f"{prefix}{OWNER}"))
+        data = store.get(f"{prefix}{OWNER}")
+    except KeyError:
+        return None
+    try:
+        record: Any = json.loads(data)
         return {str(name): str(value) for name, value in record.items()}
-    except (KeyError, ValueError, AttributeError):
+    except (ValueError, AttributeError):
         return {}
 
 

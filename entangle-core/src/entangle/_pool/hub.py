@@ -62,6 +62,10 @@ class Timer:
             self._hub.timer_cancelled()
 
 
+def _nothing() -> None:
+    pass
+
+
 class Awaited(Protocol):
     """What a thread waits for: a run."""
 
@@ -137,6 +141,11 @@ class Hub:
             self._summon()
             return
         self._advance()
+
+    def stir(self) -> None:
+        """Have `on_batch` called soon: there is something that it looks after."""
+        if _thread.get_ident() != self._owner:
+            self.post(_nothing)
 
     def may_wait(self) -> bool:
         """Tell whether the calling thread may wait for a run.

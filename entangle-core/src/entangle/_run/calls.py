@@ -118,6 +118,8 @@ class NodeCall(Call):
         stream, text = printed(stream, text)
         self.tail = (getattr(self, "tail", "") + text)[-TAIL:]
         self.run.pool.printer.take(stream, self, text)
+        # Places report when nothing else may happen for long.
+        self.run.hub.stir()
         if self.run.watch is not None:
             self.run.watch.printed(self, stream, text)
 

@@ -1,0 +1,282 @@
+"""Who is asking, where, and what is said when it is refused: against the books alone."""
+
+import threading
+import time
+
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
+
+from entangle.aws import AwsError, _sdk
+from entangle.aws._account import account
+from entangle.aws._lambda import LambdaExecutor
+from entangle.aws._runtime import Runtime
+from entangle.aws.errors import translated
+from entangle.errors import JobError, PlaceBusyError
+from entangle.testing import RecordedCall
+
+pytestmark = pytest.mark.usefixtures("books")
+ROLE = "arn:aws:iam::123456789012:role/worker"
+
+
+@pytest.fixture
+def session():
+    """Make sessions that are closed at the end."""
+    made = []
+
+    def make(**options):
+        made.append(_sdk.session(account(**options)))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def runtime(session, **options):
+    wanted = {
+        "memory": 256,
+        "timeout": 60,
+        "packages": (),
+        "architecture": "x86_64",
+        "python": "",
+        "storage": 512,
+        "concurrency": 0,
+        "role": "entangle-lambda",
+        "bucket": "",
+        "layers": (),
+    }
+    return Runtime(session, **(wanted | options))
+
+
+# -- roles, profiles, regions ----------------------------------------------------------
+
+
+def test_a_role_is_taken_on(proxy, session):
+    found = session(role=ROLE)
+    assert found.number == "123456789012"
+    taken, used = proxy.asked
+    assert (taken.operation, taken.key) == ("AssumeRole", "testing")
+    assert used.operation == "GetCallerIdentity"
+    assert used.key not in {"testing", ""}
+
+
+def test_a_role_is_taken_on_once(proxy, session):
+    found = session(role=ROLE)
+    for service in ("s3", "lambda", "ecs", "s3"):
+        found.client(service)
+    assert session(role=ROLE) is found
+    assert proxy.count("AssumeRole") == 1
+
+
+def test_a_role_is_renewed_before_it_expires(proxy, session):
+    """Also by clients that were made before; nobody else does it at the same time."""
+    found = session(role=ROLE)
+    before = found.client("s3")
+    before.list_buckets()
+    found._expires = time.time() + 200  # as if it was taken on long ago
+    threads = [threading.Thread(target=found.client, args=("s3",)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert proxy.count("AssumeRole") == 2
+    proxy.asked.clear()
+    after = found.client("s3")
+    after.list_buckets()
+    before.list_buckets()  # a request that is under way is not cut off
+    assert proxy.asked[0].key != proxy.asked[1].key
+    before.close()
+
+
+def test_a_role_that_may_not_be_taken_on(proxy, session):
+    text = f"User: u is not authorized to perform: sts:AssumeRole on resource: {ROLE}"
+    proxy.refuse("AssumeRole", "AccessDenied", text, status=403)
+    with pytest.raises(AwsError) as caught:
+        session(role=ROLE).client("s3")
+    assert caught.value.action == "sts:AssumeRole"
+    assert caught.value.service == "sts"
+    assert caught.value.resource == f"role {ROLE}"
+
+
+@pytest.fixture
+def profile(tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    config.write_text(
+        "[profile other]\nregion = eu-west-3\n"
+        "aws_access_key_id = AKIAOTHER\naws_secret_access_key = other\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.usefixtures("profile")
+def test_a_profile_has_keys_and_region(proxy, session):
+    session(profile="other").client("s3").list_buckets()
+    session(profile="other", region="eu-west-1").client("s3").list_buckets()
+    assert [(each.key, each.region) for each in proxy.asked] == [
+        ("AKIAOTHER", "eu-west-3"),
+        ("AKIAOTHER", "eu-west-1"),
+    ]
+
+
+def test_a_profile_that_is_not_there(session):
+    with pytest.raises(AwsError, match=r"@aws\(profile=") as caught:
+        session(profile="nobody").client("s3")
+    assert "nobody" in str(caught.value)
+
+
+def test_no_region(session, monkeypatch):
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name)
+    with pytest.raises(AwsError, match=r"@aws\(region="):
+        session().client("lambda")
+
+
+def test_a_region_that_there_is_not(session, monkeypatch):
+    with pytest.raises(AwsError, match=r"@aws\(region="):
+        session(region="Frankfurt am Main").client("lambda")
+    # One that could be is found out by its address.
+    error = EndpointConnectionError(endpoint_url="https://lambda.eu-middle-1.aws")
+    assert translated(error, "lambda", "f") is None
+    assert "name of the region" in error.__notes__[0]
+
+
+# -- what is refused -------------------------------------------------------------------
+
+
+def called(**options):
+    """Give a shipped call to Lambda and return how it ended."""
+    with LambdaExecutor(aws=account(), memory=256, **options) as executor:
+        call = RecordedCall(abs, -1)
+        executor.start(call)
+        return call.end(60).detail
+
+
+@pytest.mark.usefixtures("role")
+@pytest.mark.parametrize(
+    ("operation", "action", "resource"),
+    [
+        ("GetFunctionConfiguration", "lambda:GetFunctionConfiguration", "entangle-py"),
+        ("CreateFunction", "lambda:CreateFunction", "entangle-py"),
+        ("GetRole", "iam:GetRole", "role entangle-lambda"),
+        ("Invoke", "lambda:InvokeFunction", "entangle-py"),
+        ("PutFunctionConcurrency", "lambda:PutFunctionConcurrency", "entangle-py"),
+        ("PutObject", "s3:PutObject", "s3://values/entangle/"),
+    ],
+)
+def test_access_denied_names_what_is_missing(
+    proxy, operation, action, resource, client
+):
+    """Also where AWS itself does not."""
+    client("s3").create_bucket(Bucket="values")
+    proxy.refuse(operation, "AccessDeniedException", status=403)
+    error = called(bucket="values", concurrency=3)
+    assert isinstance(error, AwsError), error
+    assert error.action == action
+    assert error.resource.startswith(resource)
+    assert action in str(error)
+
+
+@pytest.mark.usefixtures("role")
+@pytest.mark.parametrize("operation", ["GetFunctionConfiguration", "Invoke"])
+def test_credentials_that_have_expired(proxy, operation):
+    proxy.refuse(operation, "ExpiredTokenException", status=403)
+    error = called()
+    assert "have expired" in str(error)
+    assert error.code == "ExpiredTokenException"
+
+
+@pytest.mark.usefixtures("role")
+def test_credentials_that_are_not_valid(proxy):
+    proxy.refuse("GetFunctionConfiguration", "UnrecognizedClientException", status=403)
+    assert "not valid" in str(called())
+
+
+def test_quotas_are_waited_for():
+    text = "You've reached the limit on the number of vCPUs you can run concurrently"
+    said = {"Error": {"Code": "ClientException", "Message": text}}
+    error = translated(ClientError(said, "RunTask"), "ecs", "cluster default")
+    assert isinstance(error, PlaceBusyError)
+
+
+# -- functions that are made -----------------------------------------------------------
+
+
+@pytest.mark.usefixtures("role")
+def test_two_runs_make_the_same_function_at_once(proxy, session, client):
+    """Both look, both find nothing, one makes it: the other takes that."""
+    both = threading.Barrier(2)
+    makes = [runtime(session()), runtime(session(region="us-east-1"))]
+    for each in makes:
+        make = each._make
+
+        def at_once(make=make):
+            both.wait(60)
+            make()
+
+        each._make = at_once
+    names = []
+    threads = [
+        threading.Thread(target=lambda each=each: names.append(each.ready()))
+        for each in makes
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert names == [makes[0].name] * 2
+    assert proxy.count("CreateFunction") == 2
+    found = client("lambda").list_functions()["Functions"]
+    assert [each["FunctionName"] for each in found] == names[:1]
+
+
+@pytest.mark.usefixtures("role")
+@pytest.mark.parametrize("architecture", ["x86_64", "arm64"])
+def test_a_function_is_made_as_it_is_wanted(session, client, architecture):
+    name = runtime(
+        session(), architecture=architecture, python="3.13", storage=1024, concurrency=7
+    ).ready()
+    found = client("lambda").get_function_configuration(FunctionName=name)
+    assert found["Architectures"] == [architecture]
+    assert found["Runtime"] == "python3.13"
+    assert found["EphemeralStorage"] == {"Size": 1024}
+    kept = client("lambda").get_function_concurrency(FunctionName=name)
+    assert kept["ReservedConcurrentExecutions"] == 7
+
+
+@pytest.mark.usefixtures("role")
+def test_layers_are_named(session, client):
+    layer = client("lambda").publish_layer_version(
+        LayerName="more", Content={"ZipFile": b"zip"}, CompatibleRuntimes=["python3.11"]
+    )["LayerVersionArn"]
+    name = runtime(session(), layers=(layer,)).ready()
+    found = client("lambda").get_function_configuration(FunctionName=name)
+    assert [each["Arn"] for each in found["Layers"]] == [layer]
+
+
+@pytest.mark.usefixtures("role")
+def test_what_differs_is_another_function(session):
+    here = session()
+    names = {
+        runtime(here, **options).name
+        for options in (
+            *({}, {"memory": 512}, {"timeout": 61}, {"architecture": "arm64"}),
+            *({"packages": ("six",)}, {"python": "3.13"}, {"storage": 1024}),
+            *({"concurrency": 1}, {"layers": ("l",)}, {"role": "another"}),
+        )
+    }
+    assert len(names) == 10
+
+
+def test_hands_are_no_more_than_what_is_reserved():
+    for concurrency, hands in ((0, 24), (2, 2), (100, 24)):
+        with LambdaExecutor(aws=account(), concurrency=concurrency) as executor:
+            assert executor.hands == hands
+
+
+def test_a_network_that_is_not_there_is_said(monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
+    error = called()
+    assert isinstance(error, JobError)
+    assert "127.0.0.1:1" in str(error)

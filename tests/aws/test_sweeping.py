@@ -1,0 +1,121 @@
+"""What a sweep finds in an account: against the books alone."""
+
+import json
+import time
+
+import pytest
+from moto.moto_api import state_manager
+
+from entangle._jobs.owner import Owner
+from entangle._jobs.session import EXPIRES, OWNED_BY
+from entangle.aws import _sweeping
+
+pytestmark = pytest.mark.usefixtures("books")
+DEFAULT = "entangle-123456789012-us-east-1"
+
+
+def left(s3, bucket, *, gone=True):
+    """Leave what a client leaves in a bucket."""
+    owner = Owner.this()
+    if gone:
+        owner = owner._replace(started=owner.started + 1)
+    record = {OWNED_BY: str(owner), EXPIRES: str(int(time.time() + 3600))}
+    for name, data in (("owner.json", json.dumps(record).encode()), ("x.call", b"")):
+        s3.put_object(Bucket=bucket, Key=f"entangle/abc/{name}", Body=data)
+
+
+def found():
+    return [(each.kind, each.name) for each in _sweeping.leftovers(0.0)]
+
+
+@pytest.fixture
+def s3(client):
+    made = client("s3")
+    for name in (DEFAULT, "named", "of-others"):
+        made.create_bucket(Bucket=name)
+    return made
+
+
+def test_buckets_that_were_named(s3):
+    left(s3, DEFAULT)
+    left(s3, "named")
+    left(s3, "of-others", gone=False)
+    assert found() == [
+        ("objects", f"s3://{DEFAULT}/entangle/abc/"),
+        ("objects", "s3://named/entangle/abc/"),
+    ]
+    for leftover in _sweeping.leftovers(0.0):
+        leftover.remove()
+    assert not found()
+    assert s3.list_objects_v2(Bucket="named")["KeyCount"] == 0
+
+
+def test_buckets_that_may_not_be_listed(proxy, s3):
+    """Then the one that is used by default."""
+    left(s3, DEFAULT)
+    left(s3, "named")
+    proxy.refuse("GetBucket", "AccessDenied", status=403)
+    assert found() == [("objects", f"s3://{DEFAULT}/entangle/abc/")]
+
+
+def test_buckets_that_may_not_be_read(proxy, s3):
+    left(s3, DEFAULT)
+    proxy.refuse("ListObjectsV2", "AccessDenied", times=1, status=403)
+    # The first is refused, the others are looked into all the same.
+    left(s3, "named")
+    assert len(found()) == 1
+
+
+def test_nothing_is_asked_without_credentials(proxy, monkeypatch):
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    assert not found()
+    assert not proxy.asked
+
+
+def test_tasks_and_instances_of_clients_that_are_gone(client):
+    before = state_manager.get_transition("ecs::task")
+    state_manager.set_transition("ecs::task", {"progression": "manual", "times": 99})
+    owner = Owner.this()
+    tags = {
+        "gone": str(owner._replace(started=owner.started + 1)),
+        "here": str(owner),
+    }
+    ecs, ec2 = client("ecs"), client("ec2")
+    ecs.create_cluster(clusterName="another")
+    ecs.register_task_definition(
+        family="f",
+        containerDefinitions=[{"name": "c", "image": "i", "memory": 1}],
+    )
+    ami = ec2.describe_images()["Images"][0]["ImageId"]
+    arns, instances = {}, {}
+    for name, value in tags.items():
+        arns[name] = ecs.run_task(
+            cluster="another",
+            taskDefinition="f",
+            launchType="FARGATE",
+            startedBy="entangle",
+            tags=[{"key": OWNED_BY, "value": value}],
+            networkConfiguration={
+                "awsvpcConfiguration": {
+                    "subnets": [ec2.describe_subnets()["Subnets"][0]["SubnetId"]],
+                    "securityGroups": ["sg-1"],
+                }
+            },
+        )["tasks"][0]["taskArn"]
+        instances[name] = ec2.run_instances(
+            ImageId=ami,
+            MinCount=1,
+            MaxCount=1,
+            TagSpecifications=[
+                {
+                    "ResourceType": "instance",
+                    "Tags": [{"Key": OWNED_BY, "Value": value}],
+                }
+            ],
+        )["Instances"][0]["InstanceId"]
+    assert set(found()) == {("job", instances["gone"]), ("job", arns["gone"])}
+    for leftover in _sweeping.leftovers(0.0):
+        leftover.remove()
+    assert not found()
+    state_manager.set_transition("ecs::task", before)

@@ -1,0 +1,75 @@
+"""What a sweep takes for left, and what it leaves alone."""
+
+import json
+import time
+
+import pytest
+
+from entangle._jobs.owner import Owner
+from entangle._jobs.session import EXPIRES, OWNED_BY
+from entangle._jobs.sweeping import objects
+from entangle.backend import DirectoryStore
+
+LATER, BEFORE = time.time() + 3600, time.time() - 3600
+HERE = Owner.this()
+GONE = HERE._replace(started=HERE.started + 1)
+ELSEWHERE = HERE._replace(machine="another")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return DirectoryStore(tmp_path)
+
+
+def session(store, name, owner, expires):
+    record = {OWNED_BY: str(owner), EXPIRES: str(int(expires))}
+    store.put(f"entangle/{name}/owner.json", json.dumps(record).encode())
+    store.put(f"entangle/{name}/news-entangle-{name}-1.answer", b"answer")
+
+
+def keys(store):
+    return {found.key for found in store.list("entangle/")}
+
+
+@pytest.mark.parametrize(
+    ("owner", "expires", "left"),
+    [
+        (HERE, LATER, False),
+        (ELSEWHERE, LATER, False),
+        (GONE, LATER, True),
+        (ELSEWHERE, BEFORE, True),
+    ],
+)
+def test_whose_objects_are(store, owner, expires, left):
+    session(store, "one", owner, expires)
+    found = list(objects(store, 0.0))
+    assert bool(found) == left
+    for leftover in found:
+        leftover.remove()
+    assert bool(keys(store)) != left
+
+
+def test_what_a_job_writes_after_the_sweep_is_found_by_the_next(store):
+    """It was told to end, and was about to say that it had begun."""
+    session(store, "one", GONE, LATER)
+    session(store, "mine", HERE, LATER)
+    before = keys(store)
+    for leftover in objects(store, 0.0):
+        leftover.remove()
+    store.put("entangle/one/news-entangle-one-1.started", b"")
+    (late,) = objects(store, 0.0)
+    assert late.name.endswith("entangle/one")
+    late.remove()
+    assert keys(store) == {key for key in before if "/mine/" in key}
+
+
+def test_a_record_that_says_nothing_is_left_alone(store):
+    """Who has written it may be another version."""
+    session(store, "one", HERE, LATER)
+    store.put("entangle/one/owner.json", b"\xff")
+    assert not list(objects(store, 0.0))
+
+
+def test_only_what_is_old(store):
+    session(store, "one", GONE, LATER)
+    assert not list(objects(store, 3600.0))
