@@ -121,3 +121,30 @@ def role(client):
         iam.get_role(RoleName="entangle-lambda")
     except iam.exceptions.NoSuchEntityException:
         iam.create_role(RoleName="entangle-lambda", AssumeRolePolicyDocument="{}")
+
+
+@pytest.fixture
+def instances(client):
+    """The instances of EC2 that this test has started: others have had theirs."""
+    return Started(client("ec2"))
+
+
+class Started:
+    """What EC2 knows of instances that were not there before."""
+
+    def __init__(self, ec2):
+        self._ec2 = ec2
+        self._older = set()
+        self._older = {each["InstanceId"] for each in self()}
+
+    def __call__(self):
+        pages = self._ec2.get_paginator("describe_instances").paginate()
+        found = [each for page in pages for each in page["Reservations"]]
+        several = [each for one in found for each in one["Instances"]]
+        return [each for each in several if each["InstanceId"] not in self._older]
+
+    def states(self):
+        return [each["State"]["Name"] for each in self()]
+
+    def left(self):
+        return [state for state in self.states() if state != "terminated"]

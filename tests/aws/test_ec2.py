@@ -18,12 +18,7 @@ def _server(aws_server):
     pass
 
 
-def states(client):
-    found = client("ec2").describe_instances()["Reservations"]
-    return [each["State"]["Name"] for one in found for each in one["Instances"]]
-
-
-def test_bare(client, capfd):
+def test_bare(client, capfd, instances):
     """The newest Amazon Linux, a group that lets nothing in, an end of its own."""
 
     @aws(keys=[])
@@ -35,8 +30,7 @@ def test_bare(client, capfd):
     assert double(21)() == 42
     assert capfd.readouterr().out == "doubling 21\n"
     shutdown()
-    (reservation,) = client("ec2").describe_instances()["Reservations"]
-    (instance,) = reservation["Instances"]
+    (instance,) = instances()
     assert instance["InstanceType"] == "t3.small"
     tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
     assert {"entangle-run", "entangle-owner", "entangle-expires"} <= set(tags)
@@ -45,7 +39,7 @@ def test_bare(client, capfd):
     assert rules["SecurityGroups"][0]["IpPermissions"] == []
 
 
-def test_an_instance_that_is_taken_away(aws_server, client):
+def test_an_instance_that_is_taken_away(aws_server, instances):
     @ec2(spot=True)
     def wait():
         import time
@@ -53,14 +47,16 @@ def test_an_instance_that_is_taken_away(aws_server, client):
         time.sleep(600)
 
     future = wait().submit()
-    until(lambda: "running" in states(client), 120)
+    until(instances, 120)
+    (name,) = [each["InstanceId"] for each in instances()]
+    until(lambda: name in aws_server.instances.booted, 120)
     aws_server.instances.reclaim()
     with pytest.raises(JobLostError, match="Spot instance termination") as caught:
         future.result(120)
     assert caught.value.resource.startswith("i-")
 
 
-def test_an_instance_that_never_boots(aws_server, client, monkeypatch):
+def test_an_instance_that_never_boots(aws_server, monkeypatch, instances):
     """It is named, and terminated."""
     monkeypatch.setattr(Ec2Executor, "pace", Pace(0.05, 1.2, 0.5))
     monkeypatch.setattr(Ec2Executor, "patience", 1.0)
@@ -68,10 +64,10 @@ def test_an_instance_that_never_boots(aws_server, client, monkeypatch):
     with pytest.raises(JobError, match="has not begun for 1 s") as caught:
         ec2(abs)(-1)()
     assert caught.value.resource.startswith("i-")
-    until(lambda: "running" not in states(client), 60)
+    until(lambda: "running" not in instances.states(), 60)
 
 
-def test_a_quota_that_is_used_up(aws_server, client):
+def test_a_quota_that_is_used_up(aws_server):
     """The instance is started when there is room."""
     error = EC2ClientError("VcpuLimitExceeded", "You have requested more vCPUs.")
     aws_server.instances.busy = error
@@ -81,7 +77,7 @@ def test_a_quota_that_is_used_up(aws_server, client):
     assert future.result(120) == 1
 
 
-def test_an_image_without_a_python(client):
+def test_an_image_without_a_python():
     """It ends by itself, and the error says where to look."""
     with pytest.raises(JobLostError, match="get-console-output --instance-id i-"):
         ec2(python="python9")(abs)(-1)()

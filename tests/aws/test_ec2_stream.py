@@ -22,7 +22,6 @@ from entangle.process import process
 from entangle.task import gather, shutdown
 
 pytestmark = [pytest.mark.integration, pytest.mark.process]
-OLDER = set()
 
 
 @pytest.fixture(autouse=True)
@@ -43,27 +42,11 @@ def plugin(tmp_path, monkeypatch):
     return install_plugin(folder)
 
 
-@pytest.fixture(autouse=True)
-def _older(client):
-    """What earlier tests have started is theirs."""
-    OLDER.update(each["InstanceId"] for each in instances(client))
-
-
 def profiles(iam):
     return iam.list_instance_profiles()["InstanceProfiles"]
 
 
-def instances(client):
-    found = client("ec2").describe_instances()["Reservations"]
-    several = [each for one in found for each in one["Instances"]]
-    return [each for each in several if each["InstanceId"] not in OLDER]
-
-
-def states(client):
-    return [each["State"]["Name"] for each in instances(client)]
-
-
-def test_an_instance_is_used_again(aws_server, client, capfd):
+def test_an_instance_is_used_again(aws_server, capfd, instances):
     """By all calls and runs, with what they print at once; then it is terminated."""
 
     @aws(keys=[])
@@ -76,11 +59,13 @@ def test_an_instance_is_used_again(aws_server, client, capfd):
     assert first == 1
     assert name != socket.gethostname()
     assert {place for _, place in gather(*map(where, range(8)))()} == {name}
+    other = aws(keys=[])(ec2(instance_profile="entangle")(socket.gethostname))
+    assert other()() == name
     assert capfd.readouterr().out.count("here is") == 9
-    assert states(client) == ["running"]
+    assert instances.states() == ["running"]
     assert len(aws_server.sessions.started) == 1
     shutdown()
-    assert states(client) == ["terminated"]
+    assert instances.states() == ["terminated"]
 
 
 def kept(**options):
@@ -125,10 +110,10 @@ def dozing(**options):
 # -- what it is -------------------------------------------------------------------------
 
 
-def test_what_is_asked_of_ec2(client):
+def test_what_is_asked_of_ec2(client, instances):
     """Nothing comes in; it ends itself; it is known whose it is."""
     assert kept(spot=True, disk=20, instance_type="t3.micro")(abs)(-1)() == 1
-    (instance,) = instances(client)
+    (instance,) = instances()
     assert instance["InstanceType"] == "t3.micro"
     tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
     assert {"entangle-owner", "entangle-expires", "entangle-task"} <= set(tags)
@@ -149,16 +134,16 @@ def test_what_is_asked_of_ec2(client):
     assert b"shutdown -P +360\n" in data
 
 
-def test_fresh_instances(client):
+def test_fresh_instances(instances):
     """Each call has one, which is gone then."""
     where = kept(fresh=True, instances=2)(socket.gethostname)
     assert len(set(gather(*[where() for _ in range(3)])())) == 3
-    until(lambda: states(client) == ["terminated"] * 3, 60)
+    until(lambda: instances.states() == ["terminated"] * 3, 60)
 
 
-def test_an_idle_instance_is_terminated(client):
+def test_an_idle_instance_is_terminated(instances):
     assert kept(idle=0.2)(abs)(-1)() == 1
-    until(lambda: states(client) == ["terminated"], 60)
+    until(lambda: instances.states() == ["terminated"], 60)
 
 
 def test_a_plugin_that_is_older_gets_the_token_as_an_argument(plugin):
@@ -183,7 +168,7 @@ def test_a_python_of_another_version(aws_server, monkeypatch):
 # -- whose it is ------------------------------------------------------------------------
 
 
-def test_keys_are_given_to_the_plugin_and_to_nobody_else(plugin, tmp_path, client):
+def test_keys_are_given_to_the_plugin_and_to_nobody_else(plugin, tmp_path):
     """In its environment, not among its arguments; a call that holds them is refused."""
     seen = tmp_path / "seen"
     plugin.write_text(
@@ -224,30 +209,30 @@ def test_the_doctor_looks_for_the_plugin(plugin):
 # -- what goes wrong ------------------------------------------------------------------
 
 
-def test_without_the_plugin(plugin, client):
+def test_without_the_plugin(plugin, instances):
     plugin.unlink()
     with pytest.raises(AwsError, match="session-manager-plugin is not on the PATH"):
         ec2(via="ssm")(abs)(-1)()
-    assert states(client) == []
+    assert instances.states() == []
 
 
 @pytest.mark.parametrize("boots", [True, False])
-def test_an_instance_that_is_never_reached(aws_server, client, monkeypatch, boots):
+def test_an_instance_that_is_never_reached(aws_server, monkeypatch, boots, instances):
     """Whether it does not boot, or SSM's agent does not come: it is named, and ended."""
     monkeypatch.setattr("entangle.aws._ec2_stream._BOOT", 1.0)
     aws_server.sessions.registers = False
     aws_server.instances.boots = boots
     with pytest.raises(AwsError, match="not registered with SSM") as caught:
         kept()(abs)(-1)()
-    assert caught.value.resource == instances(client)[0]["InstanceId"]
+    assert caught.value.resource == instances()[0]["InstanceId"]
     assert "AmazonSSMManagedInstanceCore" in str(caught.value)
-    until(lambda: states(client) == ["terminated"], 60)
+    until(lambda: instances.states() == ["terminated"], 60)
 
 
 @pytest.mark.parametrize(
     ("image", "python"), [("python:3.11", "python9"), ("python:3.8", "python3")]
 )
-def test_an_image_without_a_python(aws_server, client, monkeypatch, image, python):
+def test_an_image_without_a_python(aws_server, monkeypatch, image, python, instances):
     """Of an age that will do: what its console says is told."""
     image = image_or_skip(aws_server.engine, image)
     monkeypatch.setattr(aws_server, "image", image)
@@ -255,11 +240,11 @@ def test_an_image_without_a_python(aws_server, client, monkeypatch, image, pytho
         kept(python=python)(abs)(-1)()
     said = f"entangle: this image has no {python}, or one older than 3.9"
     assert said in str(caught.value)
-    assert states(client) == ["terminated"]
+    assert instances.states() == ["terminated"]
 
 
 @pytest.mark.parametrize("code", ["VcpuLimitExceeded", "InsufficientInstanceCapacity"])
-def test_a_quota_that_is_used_up(aws_server, client, code):
+def test_a_quota_that_is_used_up(aws_server, code):
     aws_server.instances.busy = EC2ClientError(code, "You have requested more.")
     with pytest.raises(PlaceBusyError, match=f"t3.small for .*{code}"):
         kept()(abs)(-1)()
@@ -267,7 +252,7 @@ def test_a_quota_that_is_used_up(aws_server, client, code):
     assert kept()(abs)(-1)() == 1
 
 
-def test_an_instance_that_is_taken_away(aws_server, client, begun):
+def test_an_instance_that_is_taken_away(aws_server, begun, instances):
     """Its call fails with what EC2 says; the next gets another."""
     path, wait = begun
     future = dozing(spot=True)(path).submit()
@@ -275,13 +260,13 @@ def test_an_instance_that_is_taken_away(aws_server, client, begun):
     aws_server.instances.reclaim()
     with pytest.raises(ProcessTerminatedException) as caught:
         future.result(120)
-    assert instances(client)[0]["InstanceId"] in str(caught.value)
+    assert instances()[0]["InstanceId"] in str(caught.value)
     assert "session" in str(caught.value) or "Spot" in str(caught.value)
     assert kept(spot=True)(abs)(-1)() == 1
-    assert sorted(states(client)) == ["running", "terminated"]
+    assert sorted(instances.states()) == ["running", "terminated"]
 
 
-def test_a_retry_gets_another_instance(aws_server, client, folder):
+def test_a_retry_gets_another_instance(aws_server, folder, instances):
     def once(path):
         import os
         import pathlib
@@ -297,20 +282,20 @@ def test_a_retry_gets_another_instance(aws_server, client, folder):
     until(path.exists, 120)
     aws_server.instances.kill()
     assert future.result(120) == "again"
-    assert len(instances(client)) == 2
+    assert len(instances()) == 2
 
 
-def test_a_session_that_is_ended(aws_server, client, begun):
+def test_a_session_that_is_ended(aws_server, begun, instances):
     path, wait = begun
     future = dozing()(path).submit()
     wait()
     aws_server.sessions.cut()
     with pytest.raises(ProcessTerminatedException, match="Exiting session"):
         future.result(120)
-    until(lambda: states(client) == ["terminated"], 60)
+    until(lambda: instances.states() == ["terminated"], 60)
 
 
-def test_an_instance_that_loses_its_network(aws_server, client, begun, monkeypatch):
+def test_an_instance_that_loses_its_network(aws_server, begun, monkeypatch, instances):
     monkeypatch.setattr("entangle.aws._ec2_session._SILENCE", 1.5)
     monkeypatch.setattr("entangle.aws._ec2_session._GONE", 2.0)
     path, wait = begun
@@ -319,25 +304,25 @@ def test_an_instance_that_loses_its_network(aws_server, client, begun, monkeypat
     aws_server.sessions.frozen.set()
     with pytest.raises(ProcessTerminatedException, match="has lost its network"):
         future.result(120)
-    until(lambda: states(client) == ["terminated"], 60)
+    until(lambda: instances.states() == ["terminated"], 60)
 
 
-def test_the_end_of_its_lifetime(client, begun):
+def test_the_end_of_its_lifetime(begun, instances):
     path, wait = begun
     future = dozing(lifetime=6.0)(path).submit()
     wait()
     with pytest.raises(ProcessTerminatedException):
         future.result(120)
-    until(lambda: states(client) == ["terminated"], 60)
+    until(lambda: instances.states() == ["terminated"], 60)
 
 
-def test_a_call_that_is_cancelled_while_its_instance_boots(aws_server, client):
+def test_a_call_that_is_cancelled_while_its_instance_boots(aws_server, instances):
     """Nobody waits for it: it is terminated at once."""
     aws_server.sessions.registers = False
     future = kept()(abs)(-1).submit()
-    until(lambda: states(client), 60)
+    until(lambda: instances.states(), 60)
     assert future.cancel()
-    until(lambda: states(client) == ["terminated"], 60)
+    until(lambda: instances.states() == ["terminated"], 60)
 
 
 # -- clients that are killed ------------------------------------------------------------
@@ -397,33 +382,29 @@ def killed(step, folder, gone=600.0):
     assert done.returncode == -signal.SIGKILL
 
 
-def left(client):
-    return [state for state in states(client) if state != "terminated"]
-
-
 @pytest.mark.parametrize(
     "step",
     ["launched", "booting", "connecting", "connected", "running", "idle", "ending"],
 )
-def test_a_client_that_is_killed_and_a_sweep(client, folder, step):
+def test_a_client_that_is_killed_and_a_sweep(folder, step, instances):
     """Nothing that costs is left, whatever it was doing."""
     killed(step, folder)
-    assert len(left(client)) == 1
+    assert len(instances.left()) == 1
     for leftover in _sweeping.leftovers(0.0):
         leftover.remove()
-    until(lambda: not left(client), 60)
+    until(lambda: not instances.left(), 60)
 
 
-def test_an_instance_ends_without_its_client(client, folder):
+def test_an_instance_ends_without_its_client(folder, instances):
     """Though nobody sweeps, and SSM has not noticed."""
     killed("running", folder, gone=2.0)
-    until(lambda: not left(client), 60)
+    until(lambda: not instances.left(), 60)
 
 
-def test_an_instance_ends_whose_client_never_comes(client, folder, monkeypatch):
+def test_an_instance_ends_whose_client_never_comes(folder, monkeypatch, instances):
     monkeypatch.setenv("PYTHONPATH", str(folder))
     (folder / "sitecustomize.py").write_text(
         "import entangle.aws._ec2_stream as s\ns._BOOT = 2.0\n"
     )
     killed("launched", folder)
-    until(lambda: not left(client), 60)
+    until(lambda: not instances.left(), 60)

@@ -173,28 +173,36 @@ class Connection(Stream):
         self._noise = b""
         self._writing = threading.Lock()
         self._over = threading.Event()
+        self._beating = threading.Thread(
+            target=self._beat, name=f"entangle-aws-{instance.name}", daemon=True
+        )
 
     def greet(
         self, secret: bytes, command: Sequence[str], unwanted: Callable[[], bool]
     ) -> None:
-        """Make sure that the keeper is there, and tell it what to run."""
+        """Make sure that the keeper is there, and tell it what to run.
+
+        Raises:
+            Refused: It is not.
+        """
         wanted = greeting(secret)
         until = time.monotonic() + _GREETING
-        self._stream.write(secret)
-        while wanted not in self._noise:
-            if unwanted() or time.monotonic() > until:
-                raise Refused(f"it has not answered for {_GREETING:g} s")
-            if not self._ready(_TURN):
-                continue
-            data = self._stream.read(1 << 16)
-            if not data:
-                raise Refused(self._noise.decode(errors="replace").strip())
-            self._noise = (self._noise + data)[-_KEPT:]
-        self._found = self._frames.feed(self._noise.partition(wanted)[2])
-        self._noise = b""
-        self._send(COMMAND, json.dumps([*command]).encode())
-        name = f"entangle-aws-{self._instance.name}"
-        threading.Thread(target=self._beat, name=name, daemon=True).start()
+        try:
+            self._stream.write(secret)
+            while wanted not in self._noise:
+                if unwanted() or time.monotonic() > until:
+                    raise Refused(f"nothing came for {_GREETING:g} s")
+                if not self._ready(_TURN):
+                    continue
+                data = self._stream.read(1 << 16)
+                if not data:
+                    raise Refused(f"the session has ended{self._said()}")
+                self._noise = (self._noise + data)[-_KEPT:]
+            self._noise = b""
+            self._send(COMMAND, json.dumps([*command]).encode())
+        except OSError as error:
+            raise Refused(f"the session has ended{self._said()}") from error
+        self._beating.start()
 
     def read(self, size: int) -> bytes:
         """Return what has come.
@@ -251,9 +259,7 @@ class Connection(Stream):
         fate = self._instance.fate()
         if fate:
             return Ended(detail=f"{name} has ended: {fate}")
-        noise = self._noise.decode(errors="replace").split()
-        said = " ".join((self._stream.ended().detail, *noise)).strip()
-        return Ended(detail=f"the session with {name} has ended: {said}".rstrip(": "))
+        return Ended(detail=f"the session with {name} has ended{self._said()}")
 
     def _end(self, end: Callable[[], None]) -> None:
         self._over.set()
@@ -262,6 +268,13 @@ class Connection(Stream):
             self._instance.end()
         finally:
             end()
+            self._beating.join()
+
+    def _said(self) -> str:
+        """Return what the plugin has said beside, after a colon, if anything."""
+        noise = self._noise.decode(errors="replace").split()
+        said = " ".join((self._stream.ended().detail, *noise)).strip()
+        return f": {said}" if said else ""
 
     def _check(self, data: bytes) -> None:
         data = self._sent + data

@@ -30,11 +30,11 @@ def by_session(options: Mapping[str, Any]) -> bool:
     via = options.get("via", "auto")
     kept = next((name for name in _KEPT if name in options), "")
     job = next((name for name in _JOB if name in options), "")
-    lacking = "" if via == "ssm" else _lacking(options, via)
-    if kept and lacking:
+    if kept and (via == "job" or not (via == "ssm" or _allowed(options))):
+        why = "via='job' is given" if via == "job" else "there is no instance_profile="
         raise OptionError(
             f"ec2(): {kept}= is for instances that stay for more calls, over sessions "
-            f"of SSM, and {lacking}",
+            f"of SSM, and {why}",
             decorator="ec2",
             option=kept,
         )
@@ -44,15 +44,12 @@ def by_session(options: Mapping[str, Any]) -> bool:
             decorator="ec2",
             option=job,
         )
-    return not lacking and not job
+    if via == "auto" and not kept:
+        # Where a task is only imported, on its way, nothing else has to be there.
+        return _allowed(options) and not job and shutil.which(PLUGIN) is not None
+    return bool(via != "job")
 
 
-def _lacking(options: Mapping[str, Any], via: str) -> str:
-    """Return what keeps instances from being reached by sessions, if anything does."""
-    if via == "job":
-        return "via='job' is given"
-    if not options.get("instance_profile"):
-        return "there is no instance_profile= that allows these"
-    if shutil.which(PLUGIN) is None:
-        return f"AWS's {PLUGIN} is not on the PATH of this machine: install it"
-    return ""
+def _allowed(options: Mapping[str, Any]) -> bool:
+    """Tell whether instances have what lets SSM's agent in."""
+    return bool(options.get("instance_profile"))
