@@ -12,7 +12,12 @@ pytestmark = [pytest.mark.process, pytest.mark.integration]
 def nothing_known():
     """What is missing is found out once; the benchmark has the pool to itself."""
     shutdown()
+    forget()
     yield
+    forget()
+
+
+def forget():
     for known in (_bench._missing, _bench._no_arrays):
         known.cache_clear()
 
