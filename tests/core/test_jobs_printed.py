@@ -118,10 +118,10 @@ def test_output_is_told_while_a_call_runs(bench):
     # Told again by the log, and in another order: told once, in order.
     bench.place.logs[ticket.name] = log[1:2] + log[3:] + log[2:3]
     bench.turn(60)
-    assert outputs(call)[2:] == [("stdout", "two\n"), ("stdout", "end")]
+    assert outputs(call)[2:] == [("stdout", "two\nend")]
     bench.answer(ticket, bench.answered(ticket, PRINTED))
     bench.turns()
-    assert len(outputs(call)) == 4
+    assert len(outputs(call)) == 3
     assert call.ends()[0].detail == 0
 
 
@@ -165,9 +165,21 @@ def test_a_job_that_is_lost_has_its_last_lines_told(bench):
     bench.place.states[ticket.name] = JobState("ended", "gone mad", exit_code=3)
     bench.turns()
     (end,) = call.ends()
-    assert outputs(call) == [("stdout", "one\n"), ("stdout", "two\n")]
+    assert outputs(call) == [("stdout", "one\n"), ("stdout", "two\n")], outputs(call)
     assert [each.kind for each in call.reports][-1] == "failed"
     assert end.detail.__notes__ == ["In its log: python: what a pity"]
+
+
+def test_a_log_that_has_lost_a_line_takes_no_end_of_room(bench):
+    call, ticket = runs(bench)
+    many = [(1, b"x\n")] * 20_000
+    bench.place.logs[ticket.name] = written(many)[1:]
+    bench.turn(60)
+    assert not outputs(call)
+    assert len(ticket.printed._early) == 10_000
+    bench.answer(ticket, bench.answered(ticket, many))
+    bench.turns()
+    assert call.text("stdout") == "x\n" * 20_000
 
 
 def test_a_job_that_has_not_begun_is_not_followed(bench):
@@ -186,6 +198,21 @@ def test_many_jobs_are_followed_by_few_requests(bench):
     bench.place.logs_asked.clear()
     bench.turn(120)
     assert bench.place.logs_asked == [100, 100, 50]
+
+
+def test_nobody_turns_around_while_a_log_is_slow(bench):
+    """Whose answer is waited for is not asked again, nor asked after."""
+    runs(bench)
+    bench.clock.advance(600)
+    bench.desk.round()
+    assert len(bench.crew.works) == 1
+    bench.clock.advance(600)
+    bench.desk.round()  # the place itself is asked
+    assert bench.desk.round() > 0
+    assert len(bench.crew.works) == 1
+    bench.crew.turn()
+    bench.desk.round()
+    assert len(bench.crew.works) == 1
 
 
 def test_a_log_that_can_not_be_read_is_said_once(bench, caplog):
@@ -211,7 +238,7 @@ def test_a_log_that_comes_back(bench, caplog, error):
     bench.place.log_error = None
     bench.place.logs[ticket.name] = written(PRINTED)
     bench.turn(120)
-    assert len(outputs(call)) == 4
+    assert len(outputs(call)) == 3
     bench.answer(ticket)
     bench.turns()
 
