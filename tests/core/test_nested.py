@@ -95,6 +95,41 @@ print(deep(6)())
     assert out == "6\n"
 
 
+def test_a_future_that_is_waited_for_by_other_means():
+    """`concurrent.futures.wait` knows nothing of leases, nor of limits of threads."""
+    out = output_of(
+        """
+import concurrent.futures
+from entangle.process import process
+from entangle.task import gather
+from entangle.thread import thread
+
+@process
+def inner(x):
+    return x + 1
+
+@process
+def outer(n):
+    futures = [inner(n).submit(), inner(n + 1).submit()]
+    concurrent.futures.wait(futures)
+    return sum(future.result() for future in futures) + inner(0)()
+
+@thread
+def within(n):
+    future = thread(abs)(-n).submit()
+    concurrent.futures.wait([future])
+    return future.result()
+
+if __name__ == "__main__":
+    print(gather(outer(1), outer(2))())
+    print(sum(gather(*[within(n) for n in range(100)])()))
+    print(gather(outer(1), outer(2))())
+""",
+        ENTANGLE_WORKERS="1",
+    )
+    assert out == "[6, 8]\n4950\n[6, 8]\n"
+
+
 def test_many_nested_runs_at_once():
     with within(15 * SOON):
         assert spread(3, 3)() == 27

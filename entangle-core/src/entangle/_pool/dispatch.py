@@ -205,16 +205,24 @@ class Dispatcher:
             self._failed(job, failure)
 
     def blocked(self, worker: WorkerProcess) -> None:
-        """The call of a worker waits for others: its processors are free meanwhile."""
-        self.withdraw(worker)
-        self._free += worker.leases
-        # Its end is not waited for any more: it may wait for what was refused.
-        self._refused = False
+        """The call of a worker may wait for others: its processors are free meanwhile.
+
+        Counted: it goes on when each has been told to `resumed`.
+        """
+        worker.blocked += 1
+        if worker.blocked == 1:
+            self.withdraw(worker)
+            self._free += worker.leases
+            # Its end is not waited for any more: it may wait for what was refused.
+            self._refused = False
 
     def resumed(self, worker: WorkerProcess) -> None:
         """The call of a worker goes on."""
-        # Maybe below zero: then nothing new starts until others have ended.
-        self._free -= worker.leases
+        if worker.blocked:
+            worker.blocked -= 1
+            if not worker.blocked:
+                # Maybe below zero: then nothing new starts until others have ended.
+                self._free -= worker.leases
 
     def settle(self, worker: WorkerProcess) -> None:
         """Let a worker rest that has nothing left to do."""
@@ -229,7 +237,7 @@ class Dispatcher:
             self._free += worker.leases
         self._busy -= bool(worker.leases)
         worker.leases = 0
-        worker.blocked = 0
+        worker.blocked = worker.waits = 0
         worker.outside = False
         self._processors.release(worker.processors)
         worker.processors = ()

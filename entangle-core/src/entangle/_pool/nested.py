@@ -37,16 +37,23 @@ STARTED, VALUE, PARCEL, GRAPH, FAILED, CANCELLED, OUTPUT = range(7)
 class NestedCall(Call):
     """A call whose reports are frames to the worker that asked for it."""
 
-    __slots__ = ("_number", "_worker")
+    __slots__ = ("_number", "_over", "_worker")
 
     def __init__(
-        self, worker: WorkerProcess, number: int, name: str, *, wants_start: bool
+        self,
+        worker: WorkerProcess,
+        number: int,
+        name: str,
+        over: Callable[[WorkerProcess], None],
+        *,
+        wants_start: bool,
     ) -> None:
         super().__init__(_elsewhere, name=name, options=Options())
         self.wants_start = wants_start
         self.captures = True
         self._worker: WorkerProcess | None = worker
         self._number = number
+        self._over = over
 
     def run_of(self) -> object:
         # What it shares lives as long as the run that its caller's task is part of.
@@ -110,6 +117,8 @@ class NestedCall(Call):
             return
         if last:
             worker.children.pop(self._number, None)
+            if not worker.children:
+                self._over(worker)
             self._worker = None
         body = pickle.dumps((self._number, what, detail), 5)
         buffers = () if parcel is None else (parcel.data, *parcel.buffers)
@@ -150,10 +159,17 @@ class NestedCalls:
             payload = Payload(data, own, list(buffers), [])
         shipped = self._shipped(worker, request)
         call = NestedCall(
-            worker, number, request["name"], wants_start=request["wants_start"]
+            worker,
+            number,
+            request["name"],
+            self._processes.goes_on,
+            wants_start=request["wants_start"],
         )
         call.alone = request["alone"]
         call.args, call.kwargs = request["args"], request["kwargs"]
+        # However its body waits for what it has asked for, it needs no room for that.
+        if not worker.children:
+            self._processes.steps_aside(worker)
         worker.children[number] = call
         refusal = call.afford(call.name)
         if refusal is not None:

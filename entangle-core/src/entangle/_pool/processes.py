@@ -74,6 +74,8 @@ class Processes:
         self._dispatcher = Dispatcher(
             hub, self._fleet, shipper, capacity, self._failed, self._read_all
         )
+        at = self._dispatcher  # told by nested calls, of the worker that has asked
+        self.steps_aside, self.goes_on = at.blocked, at.resumed
         self._closed = False
         self._renewed = False  # whether the zygote was, since the last fork
         self._deaths = death.Deaths()
@@ -257,6 +259,8 @@ class Processes:
             job: The call, if its end is to be reported after theirs.
         """
         children, worker.children = worker.children, {}
+        if children:
+            self._dispatcher.resumed(worker)
         for child in children.values():
             child.orphaned()
             self.cancel(child)
@@ -572,27 +576,24 @@ class Processes:
         self.nested.requested(worker, item)
 
     def _blocked(self, worker: WorkerProcess) -> None:
-        """A call waits for a nested run: it takes no room meanwhile."""
-        worker.blocked += 1
-        if worker.blocked == 1:
-            self._dispatcher.blocked(worker)
-            job = worker.outstanding[0] if worker.outstanding else None
-            if job is not None and job.limited:
-                # What it waits for may be calls of its own task.
-                job.limited = False
-                worker.outside = True
-                self._limits.leave(job.prepared.shipped.digest)
+        """A call waits for a nested run."""
+        self._dispatcher.blocked(worker)
+        worker.waits += 1
+        job = worker.outstanding[0] if worker.outstanding else None
+        if worker.waits == 1 and job is not None and job.limited:
+            # What it waits for may be calls of its own task.
+            job.limited = False
+            worker.outside = True
+            self._limits.leave(job.prepared.shipped.digest)
 
     def _resumed(self, worker: WorkerProcess) -> None:
-        if worker.blocked:
-            worker.blocked -= 1
-            if not worker.blocked:
-                self._dispatcher.resumed(worker)
-                if worker.outside and worker.outstanding:
-                    worker.outside = False
-                    job = worker.outstanding[0]
-                    job.limited = True
-                    self._limits.step_in(job.prepared.shipped.digest)
+        self._dispatcher.resumed(worker)
+        worker.waits = max(0, worker.waits - 1)
+        if not worker.waits and worker.outside and worker.outstanding:
+            worker.outside = False
+            job = worker.outstanding[0]
+            job.limited = True
+            self._limits.step_in(job.prepared.shipped.digest)
 
 
 def _nothing() -> None:

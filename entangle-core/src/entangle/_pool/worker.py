@@ -112,7 +112,7 @@ class WorkerProcess:
         self.outstanding: deque[Job] = deque()
         self.leases = 0
         self.processors: tuple[int, ...] = ()  # counted as in use for its call
-        self.blocked = 0
+        self.blocked = self.waits = 0
         self.outside = False  # whether its call has left its limit while it waits
         self.killed = False
         self.broken = ""  # why its stream can't be used any more

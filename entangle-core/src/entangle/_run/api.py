@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,10 @@ def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
     from .future import RunFuture
 
     future: RunFuture[Any] = RunFuture(under_way, item)
+    if not pool.inline and pool.threads.blocked():
+        # However its task waits for it, that needs another thread meanwhile.
+        future.lender = _thread.get_ident()
+        future.add_done_callback(lambda _: pool.threads.resumed())
     under_way.submitted = True
     pool.unsettled.add(under_way)
 

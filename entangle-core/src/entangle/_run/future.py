@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import concurrent.futures
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from entangle._graph.walk import EDGE_TYPES
@@ -12,6 +14,8 @@ from .notes import note_path
 from .values import objects
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from entangle._engine_items import Item
 
     from .run import Run
@@ -31,6 +35,7 @@ class RunFuture(concurrent.futures.Future[T]):
         super().__init__()
         self._run = run
         self.root = root  # whose outcome this is; None as long as it is not known
+        self.lender = 0  # the thread of the pool that does without itself until then
 
     def cancel(self) -> bool:
         """End the run, unless it is over.
@@ -62,15 +67,25 @@ class RunFuture(concurrent.futures.Future[T]):
         """
         if self.done():
             return super().result()
-        with current.outside_limit(self._run.pool), self._run.pool.waiting():
+        with self._waiting():
             return super().result(timeout)
 
     def exception(self, timeout: float | None = None) -> BaseException | None:
         """Return why there is no value, or None; waits as `result` does."""
         if self.done():
             return super().exception()
-        with current.outside_limit(self._run.pool), self._run.pool.waiting():
+        with self._waiting():
             return super().exception(timeout)
+
+    @contextmanager
+    def _waiting(self) -> Generator[None, None, None]:
+        pool = self._run.pool
+        lent = self.lender == _thread.get_ident()
+        with (
+            current.outside_limit(pool),
+            nullcontext() if lent else pool.waiting(),
+        ):
+            yield
 
     def cancelled_how(self) -> str | None:
         """Return the worst that can be said of the calls that a cancel has ended.
