@@ -39,6 +39,7 @@ def keys(store):
         (GONE, LATER, True),
         (ELSEWHERE, BEFORE, True),
     ],
+    ids=["of here", "of elsewhere", "of a process that is gone", "too old"],
 )
 def test_whose_objects_are(store, owner, expires, left):
     session(store, "one", owner, expires)
