@@ -454,7 +454,7 @@ def test_they_end_with_a_timeout(here, tmp_path):
 def test_they_end_with_the_stream(here, tmp_path):
     future = task(executor=here)(lambda folder: stay(folder)())(str(tmp_path)).submit()
     running = read_pid(tmp_path / "pid")
-    here.streams[0].kill()
+    os.kill(here.streams[0].pid, signal.SIGKILL)
     with pytest.raises(ProcessTerminatedException):
         future.result(30)
     assert gone(running)
