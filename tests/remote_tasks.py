@@ -83,3 +83,35 @@ def mixed(level):
         return 0
     how = (thread, workflow, process, near)[level % 4]
     return 1 + how(mixed.fn)(level - 1)()
+
+
+class Unwilling:
+    """Has something against being pickled."""
+
+    def __init__(self, kind):
+        self.kind = kind
+
+    def __reduce__(self):
+        raise self.kind("no")
+
+
+def makes_function():
+    return lambda: 1
+
+
+def raises_its_own():
+    class OwnError(Exception):
+        def __str__(self):
+            return "of its own"
+
+    error = OwnError()
+    error.add_note("noted")
+    raise error
+
+
+def asks_for_function():
+    return thread(makes_function)()()()
+
+
+def asks_for_error():
+    thread(raises_its_own)()()

@@ -17,8 +17,11 @@ from life_kit import gone, read_pid, until
 from remote_kit import HereExecutor, interpreter
 from remote_tasks import (
     NearExecutor,
+    Unwilling,
     add,
     all_doubled,
+    asks_for_error,
+    asks_for_function,
     deep,
     deep_alone,
     deep_limited,
@@ -26,6 +29,7 @@ from remote_tasks import (
     sometimes,
 )
 
+from entangle.backend import Executor
 from entangle.dataflow import dataflow
 from entangle.errors import (
     BudgetExceededError,
@@ -314,6 +318,13 @@ def test_what_cannot_travel(here):
     assert task(executor=here)(lambda: double(1)())()() == 2
 
 
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt])
+def test_a_value_whose_pickling_would_end_a_program(here, kind):
+    """Whoever waits for it is told."""
+    with pytest.raises(TaskError, match=f"{kind.__name__}: no"):
+        task(executor=here)(lambda: thread(Unwilling)(kind)())()()
+
+
 def test_a_future_belongs_to_its_process(here):
     def body():
         return double(double(1).submit())()
@@ -372,6 +383,17 @@ def test_another_version_by_name(version):
         assert task(executor=here)(all_doubled)(3)() == [0, 2, 4]
 
 
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_another_version_is_sent_no_bytecode(version):
+    """It would crash by it."""
+    with HereExecutor(interpreter(version)) as here:
+        with pytest.raises(UnpicklableError, match="another version"):
+            task(executor=here)(asks_for_function)()()
+        with pytest.raises(TaskError, match="of its own") as caught:
+            task(executor=here)(asks_for_error)()()
+        assert "noted" in caught.value.__notes__
+
+
 # -- events
 
 
@@ -393,6 +415,36 @@ def test_they_keep_to_the_calls_budget(here):
     body = task(executor=here)(three)
     with budget(tasks=4):
         assert body()() == [0, 2, 4]
+    with budget(tasks=3), pytest.raises(BudgetExceededError):
+        body()()
+
+
+class Wrapping(Executor):
+    """Gives its calls to another executor, as plugins may."""
+
+    capabilities = HereExecutor.capabilities
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def start(self, call):
+        self.inner.start(call)
+
+    def cancel(self, call, grace):
+        self.inner.cancel(call, grace)
+
+
+def test_they_are_the_calls_own_behind_another_executor(here):
+    def three():
+        return [double(number)() for number in range(3)]
+
+    events = []
+    body = task(executor=Wrapping(here))(three)
+    with observe(events.append, only=[RunStarted]), budget(tasks=4):
+        assert body()() == [0, 2, 4]
+    outer, *inner = events
+    assert [event.parent for event in inner] == [(outer.run, 1)] * 3
     with budget(tasks=3), pytest.raises(BudgetExceededError):
         body()()
 
@@ -428,7 +480,7 @@ def test_they_end_with_a_timeout(here, tmp_path):
 def test_they_end_with_the_stream(here, tmp_path):
     future = task(executor=here)(lambda folder: stay(folder)())(str(tmp_path)).submit()
     running = read_pid(tmp_path / "pid")
-    here.streams[0].kill()
+    os.kill(here.streams[0].pid, signal.SIGKILL)
     with pytest.raises(ProcessTerminatedException):
         future.result(30)
     assert gone(running)

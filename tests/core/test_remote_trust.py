@@ -100,6 +100,7 @@ ATTACKS = {
     "failure": "send(frames.pack(frames.FAILED, ANSWER.pack(1, 1) + b'N.'))",
     "nested": "send(frames.pack(frames.NESTED, b'N.'))",
     "released": "send(frames.pack(frames.RELEASED, b'N.'))",
+    "module": "send(frames.pack(frames.MODULE, b'N. os'))",
     "no frame": "worker.sock.sendall(b'garbage' * 10)",
 }
 

@@ -77,8 +77,9 @@ class Answers:
             if worker.outstanding and worker.outstanding[0].number == number:
                 worker.outstanding[0].call.started()
         elif kind == frames.MODULE:
+            number, _, name = bytes(item.body).partition(b" ")
             # It reads files, and may take its time.
-            self._pool.encoder.call(self._find_module, worker, bytes(item.body))
+            self._pool.encoder.call(self._find_module, worker, int(number), name)
         elif kind == frames.NESTED:
             self._nested.requested(worker, item)
         elif kind == frames.SPACE:
@@ -160,15 +161,14 @@ class Answers:
         self._over(job)
         return job.call
 
-    def _find_module(self, worker: FarWorker, request: bytes) -> None:
+    def _find_module(self, worker: FarWorker, number: int, name: bytes) -> None:
         """Look for one of the caller's own modules; not inside the monitor."""
-        number, _, name = request.partition(b" ")
         answer = self._project.entry(
             name.decode(errors="replace"),
             loaded=not self._trust,
             version=worker.host.python,
         )
-        body = pickle.dumps((int(number), answer), 4)
+        body = pickle.dumps((number, answer), 4)
         self._pool.hub.post(self._send_module, worker, body)
 
     def _send_module(self, worker: FarWorker, body: bytes) -> None:

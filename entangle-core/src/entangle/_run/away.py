@@ -120,6 +120,7 @@ class Asker:
         self._futures: dict[int, AwayFuture[Any]] = {}
         self._replies: deque[frames.Frame] = deque()
         self._reader: threading.Thread | None = None  # while something is to come
+        failures.task_error = TaskError  # as in a process with a pool
 
     def ask(self, asked: Any, name: str) -> AwayFuture[Any]:
         """Ask for a run, and return its future.

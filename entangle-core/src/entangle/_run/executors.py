@@ -198,6 +198,20 @@ class Relayed(Call):
         self._processes = processes
         self.captures = call.captures
 
+    def run_of(self) -> object:
+        return self._call.run_of()
+
+    def run_id(self) -> str:
+        return self._call.run_id()
+
+    def seen(self) -> Any:
+        return self._call.seen()
+
+    @property
+    def slot(self) -> Any:
+        """What the call takes of its task's limit, None without one."""
+        return getattr(self._call, "slot", None)
+
     def begin(self, prepared: Prepared) -> None:
         """Queue the call; inside the monitor."""
         # Somebody has to poll for it.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.pack import Packed, unpack
 from entangle._worker import codec, failures, frames
 from entangle._worker.attach import received
-from entangle.errors import UnpicklableError
+from entangle.errors import TaskError, UnpicklableError
 
 from . import current
 from .api import built, submitted
@@ -23,7 +23,7 @@ from .away import CANCEL, CANCELLED, FAILED, START, VALUE, WAITS
 from .run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from entangle._pool.jobs import Job
     from entangle._pool.pool import Pool
@@ -113,7 +113,7 @@ class Asked:
         try:
             future = self._context.copy().run(self._submitted, parcel)
         except BaseException as error:
-            self._tell(number, FAILED, failures.encode_failure(error))
+            self._tell(number, FAILED, self._failure(error))
         else:
             self._futures[number] = future
             future.add_done_callback(lambda _: self._done(number, future))
@@ -145,23 +145,57 @@ class Asked:
             return
         # Not raised here, which would add to its traceback.
         error = future.exception()
-        if error is not None:
-            self._tell(number, FAILED, failures.encode_failure(error), how=how)
-            return
+        if error is None:
+            try:
+                buffers = self._encoded(future.result())
+            except BaseException as trouble:  # whatever pickling a value raises
+                error = trouble
+            else:
+                self._tell(number, VALUE, buffers=buffers, how=how)
+                return
+        self._tell(number, FAILED, self._failure(error), how=how)
+
+    def _encoded(self, value: Any) -> Sequence[Any]:
+        """Encode a value.
+
+        Raises:
+            UnpicklableError: it can't be sent to where the call runs.
+        """
+        name = self._job.call.name
         try:
-            blob = codec.encode(future.result(), "the value")
+            blob = codec.encode(value, "the value")
             buffers = codec.plain((blob.data, *blob.buffers))
         except codec.EncodeError as trouble:
-            error = UnpicklableError(
-                path=trouble.path, reason=trouble.reason, node=self._job.call.name
+            raise UnpicklableError(
+                path=trouble.path, reason=trouble.reason, node=name
+            ) from trouble
+        if not self._understood(*buffers):
+            raise UnpicklableError(
+                path="the value",
+                reason="it holds a function or a class of the program itself, of which "
+                "the Python there, of another version, would make nonsense",
+                node=name,
             )
-            error.__cause__ = trouble
-        except BaseException as trouble:
-            error = trouble  # whatever it is: a task waits for an answer
-        else:
-            self._tell(number, VALUE, buffers=buffers, how=how)
-            return
-        self._tell(number, FAILED, failures.encode_failure(error), how=how)
+        return buffers
+
+    def _failure(self, error: BaseException) -> bytes:
+        """Encode an error; as text, if its class would make no sense there."""
+        data = failures.encode_failure(error)
+        if self._understood(data):
+            return data
+        made = TaskError(*failures.texts(error))
+        for note in getattr(error, "__notes__", ()):
+            made.add_note(note)
+        return failures.encode_failure(made)
+
+    def _understood(self, *parts: Any) -> bool:
+        """Tell whether pickles mean the same where the call runs."""
+        if not self._worker.host.differs:
+            return True
+        # Imported here: most places have this Python.
+        from entangle._remote.by_source import portable
+
+        return all(map(portable, parts))
 
     def _tell(self, number: int, *answer: Any, **more: Any) -> None:
         self._pool.hub.post(partial(self._told, number, *answer, **more))
