@@ -213,6 +213,11 @@ class StandIn:
         self.log(function.logs_group_name, stream, text.encode().splitlines())
         return invocation, text
 
+    def running(self):
+        """Return how many invocations are under way."""
+        with self._lock:
+            return sum(self._running.values())
+
     def rest(self):
         """End the sandboxes that wait for more: a test leaves nothing behind."""
         self.most_at_once = self.throttled = 0

@@ -56,6 +56,11 @@ class Books:
         self._server.stop()
 
 
+def stand_in(request):
+    """Return which one the test has: the books where it says so, else all of it."""
+    return "books" if "books" in request.fixturenames else "aws_server"
+
+
 @pytest.fixture(scope="module")
 def books():
     made = Books()
@@ -66,8 +71,7 @@ def books():
 @pytest.fixture
 def proxy(request):
     """A proxy in front of the stand-in of the test's module."""
-    kind = "aws_server" if "aws_server" in request.fixturenames else "books"
-    made = Proxy(request.getfixturevalue(kind).url)
+    made = Proxy(request.getfixturevalue(stand_in(request)).url)
     yield made
     made.close()
 
@@ -75,9 +79,8 @@ def proxy(request):
 @pytest.fixture(autouse=True)
 def account(request, monkeypatch):
     """Credentials, a region and an address, as the environment gives them to boto3."""
-    kinds = {"aws_server", "books"}.intersection(request.fixturenames)
-    if kinds:
-        server = request.getfixturevalue(kinds.pop())
+    if {"aws_server", "books", "client", "proxy"}.intersection(request.fixturenames):
+        server = request.getfixturevalue(stand_in(request))
         for name, value in server.environment().items():
             monkeypatch.setenv(name, value)
         if "proxy" in request.fixturenames:
@@ -97,8 +100,7 @@ def account(request, monkeypatch):
 @pytest.fixture
 def client(request):
     """Clients of the test's own, past the proxy."""
-    kind = "aws_server" if "aws_server" in request.fixturenames else "books"
-    server = request.getfixturevalue(kind)
+    server = request.getfixturevalue(stand_in(request))
     made = []
 
     def make(service):

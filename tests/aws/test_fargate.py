@@ -20,7 +20,11 @@ from entangle.process import process
 from entangle.run import budget
 from entangle.task import gather, shutdown
 
-pytestmark = [pytest.mark.integration, pytest.mark.process]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.process,
+    pytest.mark.usefixtures("aws_server"),
+]
 IMAGE = "entangle-test/python:3.11"
 SECONDS = 120.0
 

@@ -1,5 +1,6 @@
 """Tasks on Lambda, really executed in containers behind the stand-in."""
 
+import asyncio
 import io
 import os
 import subprocess
@@ -10,6 +11,7 @@ import zipfile
 
 import pytest
 
+from entangle._cli.main import main
 from entangle.aws import AwsError, RemoteFunctionError, aws, lmbda
 from entangle.errors import (
     CompositionError,
@@ -25,7 +27,11 @@ from entangle.process import process
 from entangle.run import budget
 from entangle.task import gather
 
-pytestmark = [pytest.mark.integration, pytest.mark.process]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.process,
+    pytest.mark.usefixtures("aws_server"),
+]
 
 HANDLERS = """
 import os, sys, time, json
@@ -208,6 +214,21 @@ def test_not_waiting_for_the_answer(function, client):
     name = function("echo")
     request = proxy(name, invocation="forget")(5)()
     assert request
+
+
+def test_calls_of_an_asyncio_program(function):
+    """Values, and errors with what was logged."""
+    echo, fail = proxy(function("echo")), proxy(function("fail"))
+
+    async def main():
+        values = await asyncio.gather(*[echo(number) for number in range(3)])
+        with pytest.raises(RemoteFunctionError) as caught:
+            await fail()
+        return values, caught.value.log
+
+    values, log = asyncio.run(main())
+    assert values == [{"event": number} for number in range(3)]
+    assert "about to fail" in log
 
 
 def test_a_place_that_is_the_work_can_not_be_replaced(function, monkeypatch):
@@ -555,3 +576,39 @@ wait()()
         threading.Event().wait(0.05)
     assert not aws_server.containers()
     assert client("s3").list_buckets()["Buckets"] == before
+
+
+def test_objects_of_a_client_that_is_killed_are_swept(aws_server, client, bucket):
+    """Its call went by a bucket, and its answer comes when nobody waits for it."""
+    program = f"""
+from entangle.aws import aws, lmbda
+
+@aws(keys=[])
+@lmbda(memory=256, timeout=30, bucket={bucket!r})
+def wait(data):
+    import time
+    time.sleep(3)
+    return data
+
+wait(bytes(6 << 20))()
+"""
+
+    def keys():
+        found = client("s3").list_objects_v2(Bucket=bucket).get("Contents", ())
+        return [each["Key"] for each in found]
+
+    def until(condition):
+        patience = time.monotonic() + 100
+        while not condition():
+            assert time.monotonic() < patience, keys()
+            threading.Event().wait(0.05)
+
+    with subprocess.Popen([sys.executable, "-c", program]) as caller:
+        until(lambda: any(key.endswith(".call") for key in keys()))
+        until(aws_server.containers)
+        caller.kill()
+    assert main(["sweep", "aws"]) == 0
+    until(lambda: not aws_server.running())
+    # What came after that is found by the next.
+    assert main(["sweep", "aws"]) == 0
+    assert not keys()

@@ -179,6 +179,32 @@ def test_runs_inside_of_tasks_keep_to_it(how):
     assert len(ran) <= 3
 
 
+@pytest.mark.process
+def test_processes_of_tasks_in_processes_keep_to_it():
+    """At any depth; and both budgets hold where one is inside of another."""
+
+    @process
+    def inner():
+        return 1
+
+    @process
+    def middle():
+        return sum(inner()() for _ in range(2))
+
+    @process
+    def outer():
+        return [middle()() for _ in range(5)]
+
+    with budget(tasks=100) as roomy:
+        with budget(tasks=5) as spent, pytest.raises(BudgetExceededError) as caught:
+            outer()()
+        assert "was not started" in str(caught.value)
+    assert (spent.tasks, roomy.tasks) == (5, 5)
+    with budget(tasks=16) as spent:
+        assert outer()() == [2] * 5
+    assert spent.tasks == 16
+
+
 def test_attempts_of_runs_inside_of_tasks_count():
     seen = []
 

@@ -118,10 +118,10 @@ def test_output_is_told_while_a_call_runs(bench):
     # Told again by the log, and in another order: told once, in order.
     bench.place.logs[ticket.name] = log[1:2] + log[3:] + log[2:3]
     bench.turn(60)
-    assert outputs(call)[2:] == [("stdout", "two\n"), ("stdout", "end")]
+    assert outputs(call)[2:] == [("stdout", "two\nend")]
     bench.answer(ticket, bench.answered(ticket, PRINTED))
     bench.turns()
-    assert len(outputs(call)) == 4
+    assert len(outputs(call)) == 3
     assert call.ends()[0].detail == 0
 
 
@@ -165,9 +165,21 @@ def test_a_job_that_is_lost_has_its_last_lines_told(bench):
     bench.place.states[ticket.name] = JobState("ended", "gone mad", exit_code=3)
     bench.turns()
     (end,) = call.ends()
-    assert outputs(call) == [("stdout", "one\n"), ("stdout", "two\n")]
+    assert outputs(call) == [("stdout", "one\n"), ("stdout", "two\n")], outputs(call)
     assert [each.kind for each in call.reports][-1] == "failed"
     assert end.detail.__notes__ == ["In its log: python: what a pity"]
+
+
+def test_a_log_that_has_lost_a_line_takes_no_end_of_room(bench):
+    call, ticket = runs(bench)
+    many = [(1, b"x\n")] * 20_000
+    bench.place.logs[ticket.name] = written(many)[1:]
+    bench.turn(60)
+    assert not outputs(call)
+    assert len(ticket.printed._early) == 10_000
+    bench.answer(ticket, bench.answered(ticket, many))
+    bench.turns()
+    assert call.text("stdout") == "x\n" * 20_000
 
 
 def test_a_job_that_has_not_begun_is_not_followed(bench):
@@ -211,7 +223,7 @@ def test_a_log_that_comes_back(bench, caplog, error):
     bench.place.log_error = None
     bench.place.logs[ticket.name] = written(PRINTED)
     bench.turn(120)
-    assert len(outputs(call)) == 4
+    assert len(outputs(call)) == 3
     bench.answer(ticket)
     bench.turns()
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import groupby
 from typing import TYPE_CHECKING
 
 from entangle._seam.payload import tell_value
 from entangle._worker import calls, documents, failures, sealing
-from entangle._worker.lines import STREAMS, Lines
+from entangle._worker.lines import Lines, joined
 from entangle.errors import (
     JobError,
     ProcessTerminatedException,
@@ -58,8 +57,7 @@ class Answer:
             first: The number of the first line that was not told yet.
         """
         lines = [line for line in self._lines() if line.number >= first]
-        for stream, several in groupby(lines, lambda line: line.stream):
-            yield STREAMS[stream], "".join(line.text for line in several)
+        yield from joined(lines)
         left_out, count = self._facts["left_out"], self._facts.get("lines")
         if left_out and (count is None or first <= count):
             said = f"\nentangle: {left_out:,} bytes of output are left out here\n"

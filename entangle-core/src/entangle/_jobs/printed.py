@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from .answers import Answer
 
 _KEPT: Final = 10  # lines of a program's own that are kept
+# Lines that are kept while one before them is missing; beyond that they are told with
+# the answer.
+_MOST_EARLY: Final = 10_000
 
 
 class Printed:
@@ -44,18 +47,20 @@ class Printed:
     def heard(self, texts: Iterable[str]) -> bool:
         """Tell what has come by the log; whether there was anything new."""
         with self._lock:
-            before = self._next
+            told: list[Line] = []
             for text in texts:
                 line = lines.read(text)
                 if line is None:
                     if text not in self.said:
                         self.said.append(text)
-                elif line.number >= self._next:
+                elif line.number >= self._next and len(self._early) < _MOST_EARLY:
                     self._early[line.number] = line
-            while not self._over and (line := self._early.pop(self._next, None)):
-                self._tell(line)
-                self._next += 1
-            return self._next > before
+                while found := self._early.pop(self._next, None):
+                    told.append(found)
+                    self._next += 1
+            if not self._over:
+                self._tell(told)
+            return bool(told)
 
     def answered(self, answer: Answer) -> None:
         """Tell what the log has not told: the answer has all."""
@@ -63,14 +68,15 @@ class Printed:
             self._over = True
             for stream, text in answer.output(self._next):
                 self._call.output(stream, text)
+            self._early.clear()
 
     def given_up(self) -> None:
         """Tell what has come of the log so far, whatever is missing in between."""
         with self._lock:
             if not self._over:
-                for number in sorted(self._early):
-                    self._tell(self._early[number])
+                self._tell([self._early[number] for number in sorted(self._early)])
             self._over = True
 
-    def _tell(self, line: Line) -> None:
-        self._call.output(lines.STREAMS[line.stream], line.text)
+    def _tell(self, several: list[Line]) -> None:
+        for stream, text in lines.joined(several):
+            self._call.output(stream, text)

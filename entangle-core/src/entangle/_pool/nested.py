@@ -68,6 +68,12 @@ class NestedCall(Call):
             return None
         return worker.outstanding[0].call.seen()
 
+    def afford(self, name: str) -> Exception | None:
+        worker = self._worker
+        if worker is None or not worker.outstanding:
+            return None
+        return worker.outstanding[0].call.afford(name)
+
     def orphaned(self) -> None:
         """The call that asked is over: nobody is to be told any more."""
         self._worker = None
@@ -149,6 +155,10 @@ class NestedCalls:
         call.alone = request["alone"]
         call.args, call.kwargs = request["args"], request["kwargs"]
         worker.children[number] = call
+        refusal = call.afford(call.name)
+        if refusal is not None:
+            call.failed(refusal)
+            return
         env, cwd, nice, preload, fresh = request["key"]
         scheduler = request["scheduler"]
         self._processes.start(

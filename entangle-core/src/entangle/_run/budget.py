@@ -171,6 +171,28 @@ class Budget:
             self.count(call, now)
         return error
 
+    def admit_inner(self, name: str) -> BudgetExceededError | None:
+        """Count in a call that a task makes in another process, or say why not."""
+        error = self.refusal_inner(name, self.clock())
+        if error is None:
+            self.count_inner()
+        return error
+
+    def refusal_inner(self, name: str, now: float) -> BudgetExceededError | None:
+        """Say why a call in another process must not start; None if it may."""
+        with self._lock:
+            error = self._exceeded_by(name, None, now)
+        if error is None and self._outer is not None:
+            error = self._outer.refusal_inner(name, now)
+        return error
+
+    def count_inner(self) -> None:
+        """Count a call in that a task makes in another process."""
+        with self._lock:
+            self.tasks += 1
+        if self._outer is not None:
+            self._outer.count_inner()
+
     def refusal(self, call: NodeCall, now: float) -> BudgetExceededError | None:
         """Say why a call must not start; None if it may."""
         with self._lock:
@@ -296,8 +318,9 @@ def budget(
 
     A call that would exceed a limit is not started; where a limit would be exceeded by
     what is running, that is ended. Either way the run raises `BudgetExceededError`.
-    Calls that tasks run by themselves in other processes don't count. One budget may
-    be inside of another: both hold.
+    Of the calls that a task makes by itself in another process those count that run in
+    processes, too; what such a call costs elsewhere is not known. One budget may be
+    inside of another: both hold.
 
     Args:
         usd: US dollars, by the prices that plugins know beforehand (`Node.plan` shows

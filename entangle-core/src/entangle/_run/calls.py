@@ -98,6 +98,10 @@ class NodeCall(Call):
         watch = self.run.watch
         return None if watch is None else watch.seen(self)
 
+    def afford(self, name: str) -> Exception | None:
+        budget = self.run.budget
+        return None if budget is None else budget.admit_inner(name)
+
     def started(self, at: float | None = None) -> None:
         run, now = self.run, self.run.clock()
         if type(at) is float and at < now:

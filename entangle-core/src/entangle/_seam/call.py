@@ -106,6 +106,11 @@ class Call:
         """Return what it is known by to those who observe its run, else None."""
         return None
 
+    def afford(self, name: str) -> Exception | None:
+        """Count in a call that it makes in turn; or say why that must not start."""
+        del name
+        return None
+
     def started(self, at: float | None = None) -> None:
         """The body is entered.
 

@@ -6,10 +6,11 @@ Whoever cuts the same output gets the same lines with the same numbers.
 from __future__ import annotations
 
 import re
+from itertools import groupby
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from typing import Optional
 
 STREAMS = {1: "stdout", 2: "stderr"}
@@ -90,6 +91,12 @@ def read(text: str) -> Optional[Line]:
     stream, number, mark, said = found.groups()
     end = "\n" if mark == ":" else ""
     return Line(int(number), _NUMBERS[stream], (said or "") + end)
+
+
+def joined(several: Iterable[Line]) -> Iterator[tuple[str, str]]:
+    """Yield what lines say, as stream and text: one for those of one stream in a row."""
+    for stream, some in groupby(several, lambda line: line.stream):
+        yield STREAMS[stream], "".join(line.text for line in some)
 
 
 def _boundary(data: bytes) -> int:
