@@ -10,6 +10,7 @@ from entangle.aws import AwsError, _sdk
 from entangle.aws._account import account
 from entangle.aws._lambda import LambdaExecutor
 from entangle.aws._runtime import Runtime
+from entangle.aws._s3 import S3Store
 from entangle.aws.errors import translated
 from entangle.errors import JobError, PlaceBusyError
 from entangle.testing import RecordedCall
@@ -198,6 +199,23 @@ def test_quotas_are_waited_for():
     said = {"Error": {"Code": "ClientException", "Message": text}}
     error = translated(ClientError(said, "RunTask"), "ecs", "cluster default")
     assert isinstance(error, PlaceBusyError)
+
+
+# -- addresses that are signed ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["read_url", "write_url"])
+def test_addresses_are_those_of_the_region(session, monkeypatch, action):
+    """One of no region is redirected while its bucket is new, and its signature fails."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    here = session(keys=["access", "secret"], region="eu-central-1")
+    url = getattr(S3Store(here, "b-1"), action)("entangle/x", 60)
+    assert url.startswith("https://b-1.s3.eu-central-1.amazonaws.com/entangle/x?")
+
+
+def test_addresses_of_a_stand_in_are_its_own(session, books):
+    url = S3Store(session(), "b-1").read_url("entangle/x", 60)
+    assert url.startswith(f"{books.url}/b-1/entangle/x?")
 
 
 # -- functions that are made -----------------------------------------------------------

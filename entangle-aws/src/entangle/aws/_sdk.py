@@ -7,6 +7,7 @@ import threading
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from entangle.errors import PlaceBusyError
 
@@ -145,7 +146,19 @@ class Session:
         return session
 
     def _made(self, session: Any, service: str) -> Any:
-        config = import_module("botocore.config").Config(
+        url = self._account.endpoint_url or None
+        made = session.client(service, endpoint_url=url, config=self._config(service))
+        address = urlsplit(str(made.meta.endpoint_url)).hostname or ""
+        if service == "s3" and ".amazonaws." in f".{address}":
+            # Else what it signs goes by the address of no region, which redirects for
+            # as long as a bucket is new: and a signature is for one address.
+            made.close()
+            config = self._config(service, s3={"addressing_style": "virtual"})
+            made = session.client(service, endpoint_url=url, config=config)
+        return made
+
+    def _config(self, service: str, **more: Any) -> Any:
+        return import_module("botocore.config").Config(
             retries={"mode": "standard", "max_attempts": 4},
             max_pool_connections=_CONNECTIONS,
             connect_timeout=10,
@@ -155,9 +168,8 @@ class Session:
             user_agent_extra="entangle",
             # Addresses are for who knows nothing of this SDK.
             signature_version="s3v4" if service == "s3" else None,
+            **more,
         )
-        url = self._account.endpoint_url or None
-        return session.client(service, endpoint_url=url, config=config)
 
 
 def version() -> str:
