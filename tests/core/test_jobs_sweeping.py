@@ -63,6 +63,22 @@ def test_what_a_job_writes_after_the_sweep_is_found_by_the_next(store):
     assert keys(store) == {key for key in before if "/mine/" in key}
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("results/table.csv", "one/two.answer", "one/news-1.answer"),
+        *("one/news-entangle-two-1.answer", "one/news-entangle-one-1.answer.bak"),
+    ],
+)
+def test_what_is_somebodys_own_is_left_alone(store, key):
+    """A bucket may have had such a folder before."""
+    store.put(f"entangle/{key}", b"mine")
+    store.put("entangle/one/news-entangle-one-1.answer", b"late")
+    for leftover in objects(store, 0.0):
+        leftover.remove()
+    assert keys(store) == {f"entangle/{key}"}
+
+
 def test_a_record_that_says_nothing_is_left_alone(store):
     """Who has written it may be another version."""
     session(store, "one", HERE, LATER)
