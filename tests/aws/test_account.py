@@ -218,6 +218,53 @@ def test_addresses_of_a_stand_in_are_its_own(session, books):
     assert url.startswith(f"{books.url}/b-1/entangle/x?")
 
 
+# -- buckets ---------------------------------------------------------------------------
+
+
+def whose(proxy, store):
+    """Return the accounts that what a store asks names as the bucket's."""
+    named, answer = [], proxy.answer
+
+    def noted(method, path, headers, body):
+        named.append(headers.get("x-amz-expected-bucket-owner"))
+        return answer(method, path, headers, body)
+
+    proxy.answer = noted
+    store.put("entangle/x", b"data")
+    assert store.get("entangle/x") == b"data"
+    assert [each.key for each in store.list("entangle/")] == ["entangle/x"]
+    store.delete(["entangle/x"])
+    proxy.answer = answer
+    return named
+
+
+def test_a_bucket_whose_name_can_be_guessed_has_to_be_ours(proxy, session):
+    """Somebody else may have taken it, to read what is sent and to answer it."""
+    here = session()
+    made = whose(proxy, S3Store(here, ""))
+    assert made.count(None) == 1  # to make it, which is ours then
+    assert set(made) == {None, here.number}
+    assert set(whose(proxy, S3Store(here, ""))) == {here.number}
+
+
+def test_a_bucket_that_was_named_may_be_anybodys(proxy, session, client):
+    client("s3").create_bucket(Bucket="named")
+    assert set(whose(proxy, S3Store(session(), "named"))) == {None}
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "status"),
+    [("HeadBucket", "403", 403), ("PutBucket", "BucketAlreadyExists", 409)],
+)
+def test_a_bucket_of_somebody_else(proxy, session, client, operation, code, status):
+    here = session(region="eu-west-1")
+    proxy.refuse(operation, code, status=status)
+    with pytest.raises(AwsError, match="name one of yours with bucket=") as caught:
+        S3Store(here, "").put("entangle/x", b"")
+    assert caught.value.code == code
+    assert not proxy.count("PutObject")
+
+
 # -- functions that are made -----------------------------------------------------------
 
 

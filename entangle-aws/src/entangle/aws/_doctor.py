@@ -118,7 +118,9 @@ def _bucket(session: Session, name: str) -> Finding:
 
     try:
         with _sdk.asking("s3", f"s3://{name}"):
-            session.client("s3").head_bucket(Bucket=name)
+            session.client("s3").head_bucket(
+                Bucket=name, ExpectedBucketOwner=session.number
+            )
     except Exception as error:  # noqa: BLE001 - as above
         if getattr(error, "code", "") in {"404", "NoSuchBucket"}:
             return Finding("ok", "aws s3", f"{name} is made when it is needed")
