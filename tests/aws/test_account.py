@@ -1,18 +1,21 @@
 """Who is asking, where, and what is said when it is refused: against the books alone."""
 
+import contextlib
+import socket
 import threading
 import time
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from entangle.aws import AwsError, _sdk
+from entangle.aws import AwsError, _sdk, aws, lmbda
 from entangle.aws._account import account
 from entangle.aws._lambda import LambdaExecutor
 from entangle.aws._runtime import Runtime
 from entangle.aws._s3 import S3Store
 from entangle.aws.errors import translated
 from entangle.errors import JobError, PlaceBusyError
+from entangle.task import shutdown
 from entangle.testing import RecordedCall
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -345,3 +348,34 @@ def test_a_network_that_is_not_there_is_said(monkeypatch):
     error = called()
     assert isinstance(error, JobError)
     assert "127.0.0.1:1" in str(error)
+
+
+@pytest.mark.parametrize("invocation", ["wait", "forget"])
+def test_what_was_sent_is_not_sent_again(monkeypatch, invocation):
+    """The connection is lost: whether the function has run nobody knows."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        asked.append(connection.recv(1 << 16))
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+        @aws(keys=["access", "secret"], region="us-east-1")
+        @lmbda(function="there", invocation=invocation)
+        def there(): ...
+
+        with pytest.raises(AwsError, match="was lost while it may have run") as caught:
+            there(1)()
+        shutdown()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert caught.value.resource == "there"
+    assert len(asked) == 1

@@ -81,6 +81,15 @@ def test_sizes_that_there_are_not(options, listed):
 # -- who you are -----------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("lifetime", [0, -1.0, 7 * 86_400 + 1])
+@pytest.mark.parametrize("decorator", [fargate, ec2])
+def test_lifetimes_in_which_nothing_could_be_answered(decorator, lifetime):
+    """Addresses are good for seven days at most."""
+    with pytest.raises(OptionError, match="lifetime must be more than 0"):
+        decorator(lifetime=lifetime)(len)
+    decorator(lifetime=7 * 86_400)(len)
+
+
 def test_an_account_shows_no_secret():
     made = account(keys=["AKIA", SECRET], region="eu-west-1")
     decorated = aws(keys=["AKIA", SECRET])(lmbda(memory=256)(abs))

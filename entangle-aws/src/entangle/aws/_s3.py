@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from ._sdk import Session
 
 _AT_ONCE: Final = 1000  # keys that one request deletes
-_LONGEST: Final = 7 * 86_400.0  # seconds that an address may be good, says AWS
+LONGEST: Final = 7 * 86_400.0
+"""Seconds that an address may be good, says AWS."""
 _MISSING: Final = frozenset(("NoSuchKey", "404", "NotFound"))
-_DAYS: Final = 8  # after which whatever was forgotten is removed by the bucket itself
+# After which whatever was forgotten is removed by the bucket itself. What jobs share is
+# read until its lifetime and that of the last of them are over.
+_DAYS: Final = 15
 
 
 class S3Store(Store):
@@ -27,7 +30,7 @@ class S3Store(Store):
     Args:
         session: The account.
         bucket: Its name; empty for ``entangle-ACCOUNT-REGION``, which is made if need
-            be, private, and with a rule that removes what is older than eight days.
+            be, private, and with a rule that removes what is older than fifteen days.
     """
 
     def __init__(self, session: Session, bucket: str) -> None:
@@ -123,7 +126,7 @@ class S3Store(Store):
             url: str = self._client.generate_presigned_url(
                 action,
                 Params={"Bucket": self.bucket, "Key": key},
-                ExpiresIn=int(min(seconds, _LONGEST)),
+                ExpiresIn=int(min(seconds, LONGEST)),
             )
         return url
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ._account import Account
 
 _RENEW: Final = 300.0  # seconds before their end that a role's credentials are renewed
+_TRIES: Final = 5
 _CONNECTIONS: Final = 32
 # A function may answer after a quarter of an hour.
 _PATIENCE: Final = {"lambda": 930}
@@ -40,7 +41,7 @@ class Session:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._lock = threading.RLock()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, bool], Any] = {}
         self._own: Any = None
         self._expires = float("inf")
         self._identity: dict[str, str] = {}
@@ -59,8 +60,12 @@ class Session:
         for client in clients:
             client.close()
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, once: bool = False) -> Any:
         """Return the client of a service.
+
+        Args:
+            service: Its name.
+            once: Whether a request is sent once, whatever becomes of it.
 
         Raises:
             AwsError: There is no region, profile, or role.
@@ -69,11 +74,13 @@ class Session:
             if self._expires - time.time() < _RENEW:
                 self._clients.clear()
                 self._own = None
-            found = self._clients.get(service)
+            found = self._clients.get((service, once))
             if found is None:
                 if self._own is None:
                     self._own = self._opened()
-                found = self._clients[service] = self._made(self._own, service)
+                tries = 1 if once else _TRIES
+                found = self._made(self._own, service, tries)
+                self._clients[service, once] = found
             return found
 
     @property
@@ -145,31 +152,33 @@ class Session:
             )
         return session
 
-    def _made(self, session: Any, service: str) -> Any:
+    def _made(self, session: Any, service: str, tries: int = _TRIES) -> Any:
         url = self._account.endpoint_url or None
-        made = session.client(service, endpoint_url=url, config=self._config(service))
+        config = _config(service, tries)
+        made = session.client(service, endpoint_url=url, config=config)
         address = urlsplit(str(made.meta.endpoint_url)).hostname or ""
         if service == "s3" and ".amazonaws." in f".{address}":
             # Else what it signs goes by the address of no region, which redirects for
             # as long as a bucket is new: and a signature is for one address.
             made.close()
-            config = self._config(service, s3={"addressing_style": "virtual"})
+            config = _config(service, tries, s3={"addressing_style": "virtual"})
             made = session.client(service, endpoint_url=url, config=config)
         return made
 
-    def _config(self, service: str, **more: Any) -> Any:
-        return import_module("botocore.config").Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            max_pool_connections=_CONNECTIONS,
-            connect_timeout=10,
-            read_timeout=_PATIENCE.get(service, 60),
-            # A quiet connection is dropped on the way after some minutes.
-            tcp_keepalive=True,
-            user_agent_extra="entangle",
-            # Addresses are for who knows nothing of this SDK.
-            signature_version="s3v4" if service == "s3" else None,
-            **more,
-        )
+
+def _config(service: str, tries: int, **more: Any) -> Any:
+    return import_module("botocore.config").Config(
+        retries={"mode": "standard", "total_max_attempts": tries},
+        max_pool_connections=_CONNECTIONS,
+        connect_timeout=10,
+        read_timeout=_PATIENCE.get(service, 60),
+        # A quiet connection is dropped on the way after some minutes.
+        tcp_keepalive=True,
+        user_agent_extra="entangle",
+        # Addresses are for who knows nothing of this SDK.
+        signature_version="s3v4" if service == "s3" else None,
+        **more,
+    )
 
 
 def version() -> str:
@@ -199,6 +208,12 @@ def passing(error: BaseException) -> bool:
     known: Any = import_module("botocore.exceptions")
     network = known.HTTPClientError, known.ConnectionError
     return isinstance(error, (*network, PlaceBusyError))
+
+
+def unsent(error: BaseException) -> bool:
+    """Tell whether what was raised means that nothing was sent."""
+    known: Any = import_module("botocore.exceptions")
+    return isinstance(error, (known.EndpointConnectionError, known.ConnectTimeoutError))
 
 
 @contextlib.contextmanager

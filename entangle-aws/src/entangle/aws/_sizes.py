@@ -78,6 +78,8 @@ def fitted(ram: str, cpu: float | str) -> Size:
         ValueError: There is no such size; the message lists what there is.
     """
     asked = _gigabytes(ram) if ram else 0.0
+    if ram and not asked:
+        raise ValueError(f"ram must be more than nothing, not {ram!r}")
     architecture = _X86
     if isinstance(cpu, str):
         if cpu:

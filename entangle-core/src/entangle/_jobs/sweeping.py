@@ -48,16 +48,17 @@ def objects(store: Store, older_than: float) -> Iterator[Leftover]:
         name, inside, _ = found.key.removeprefix(ROOT).partition("/")
         if inside:
             sessions.setdefault(name, []).append(found)
-    for name, several in sessions.items():
+    for name, there in sessions.items():
         prefix = f"{ROOT}{name}/"
         record = _record(store, prefix)
         if record is None:
             # The record is written first and removed last: what has none was written
             # when its session was removed already, by a job that was about to end. All
             # else is somebody's own, who likes the name.
-            several = [each for each in several if _late(name, each.key)]
+            several = [each for each in there if _late(name, each.key)]
             remove = partial(store.delete, [each.key for each in several])
         elif nobodys(record, now):
+            several = there
             remove = partial(_remove, store, prefix)
         else:
             continue
