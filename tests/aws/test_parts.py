@@ -303,6 +303,7 @@ def test_plans_say_size_and_price():
 def test_doctor_without_credentials(tmp_path, monkeypatch):
     from entangle.aws import _doctor
 
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))

@@ -1,6 +1,8 @@
 """What a sweep takes for left, and what it leaves alone."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -84,6 +86,22 @@ def test_a_record_that_says_nothing_is_left_alone(store):
     session(store, "one", HERE, LATER)
     store.put("entangle/one/owner.json", b"\xff")
     assert not list(objects(store, 0.0))
+
+
+def test_processes_that_can_not_be_looked_at(monkeypatch):
+    """Elsewhere there is no /proc, or it hides what other users run."""
+
+    def hidden(*_, **__):
+        raise FileNotFoundError
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr("entangle._jobs.owner.open", hidden, raising=False)
+    here = Owner.this()
+    assert here.started == 0
+    assert not here.gone()
+    assert not here._replace(started=1).gone()
+    assert here._replace(pid=ended.pid).gone()
 
 
 def test_only_what_is_old(store):
