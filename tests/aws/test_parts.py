@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -291,6 +292,22 @@ def test_prices_of_a_table_of_ones_own(tmp_path, monkeypatch):
 
 def test_a_region_that_is_not_in_the_table():
     assert "list prices of us-east-1" in Prices("mars-north-1").fargate(1, 2, "ARM64")
+
+
+@pytest.mark.parametrize("decorator", [fargate, lmbda, ec2])
+def test_a_plan_has_the_prices_of_the_region(decorator, monkeypatch, tmp_path):
+    table = json.loads(
+        resources.files("entangle.aws").joinpath("prices.json").read_text()
+    )
+    table["regions"]["mars-north-1"] = table["regions"]["us-east-1"]
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(table))
+    monkeypatch.setenv(VARIABLE, str(path))
+    task = aws(region="mars-north-1", keys=["access", SECRET])(decorator()(abs))
+    plan = task(1).plan()
+    assert "list prices of mars-north-1" in str(plan)
+    assert SECRET not in repr(plan.tasks)
+    assert "list prices of us-east-1" in str(decorator()(abs)(1).plan())
 
 
 def test_plans_say_size_and_price():
