@@ -337,6 +337,36 @@ def test_what_differs_is_another_function(session):
     assert len(names) == 10
 
 
+@pytest.mark.usefixtures("role")
+def test_a_role_that_is_not_known_everywhere_yet(proxy, session, monkeypatch):
+    monkeypatch.setattr("entangle.aws._runtime._OFTEN", 0.01)
+    text = "The role defined for the function cannot be assumed by Lambda."
+    about = "CreateFunction", "InvalidParameterValueException", text
+    refusal = proxy.refuse(*about, times=3)
+    made = runtime(session())
+    made.ready()
+    assert refusal.left == [0]
+    proxy.refuse(*about)
+    monkeypatch.setattr("entangle.aws._runtime._SETTLING", 0.1)
+    with pytest.raises(AwsError, match="cannot be assumed"):
+        runtime(session(), memory=512).ready()
+    assert proxy.count("CreateFunction") < 12
+
+
+@pytest.mark.usefixtures("role")
+def test_a_function_that_was_not_called_for_long(session, monkeypatch):
+    made = runtime(session())
+    made.ready()
+    found = made._configuration()
+    monkeypatch.setattr(Runtime, "_configuration", lambda _: found)
+    monkeypatch.setattr("entangle.aws._runtime._PATIENCE", 0.0)
+    found["State"] = "Inactive"
+    assert runtime(session()).ready() == made.name
+    found["State"] = "Pending"
+    with pytest.raises(AwsError, match="Pending"):
+        runtime(session()).ready()
+
+
 def test_hands_are_no_more_than_what_is_reserved():
     for concurrency, hands in ((0, 24), (2, 2), (100, 24)):
         with LambdaExecutor(aws=account(), concurrency=concurrency) as executor:

@@ -182,10 +182,21 @@ def test_the_missing_action_is_an_attribute():
         *("ThrottlingException", "TooManyRequestsException", "SlowDown"),
         *("InsufficientInstanceCapacity", "VcpuLimitExceeded"),
         *("ServiceQuotaExceededException", "RequestLimitExceeded"),
+        *("OperationAborted", "ResourceNotReadyException"),
     ],
 )
 def test_what_passes_is_tried_again(code):
     assert isinstance(translated(RefusalError(code), "ec2", "t3.small"), PlaceBusyError)
+
+
+@pytest.mark.parametrize("operation", ["RunTask", "Invoke"])
+def test_a_service_in_trouble_is_no_refusal(operation):
+    """But for what may have run."""
+    error = RefusalError("InternalError", "try again")
+    error.operation_name = operation
+    error.response["ResponseMetadata"] = {"HTTPStatusCode": 500}
+    found = translated(error, "any", "")
+    assert isinstance(found, AwsError) == (operation == "Invoke")
 
 
 def test_a_network_is_no_refusal():

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from entangle.backend import Capabilities
 from entangle.errors import (
     JobLostError,
-    PlaceBusyError,
     ProcessTimeoutException,
 )
 
@@ -233,18 +232,16 @@ def invoked(
     Raises:
         AwsError: AWS refuses; or the connection was lost.
     """
-    for tries in range(_TRIES):
-        if tries:
-            time.sleep(0.2 * 2**tries)
+    tries = 0
+    while True:
         try:
             with _sdk.asking("lambda", function):
                 client = session.client("lambda", once=True)
                 answer = client.invoke(FunctionName=function, **options)
                 return answer, answer["Payload"].read()
         except Exception as error:
-            if _sdk.unsent(error):
-                last = error
-            elif _sdk.passing(error) and not isinstance(error, PlaceBusyError):
+            tries += 1
+            if not _sdk.unsent(error) and _sdk.lost(error):
                 raise AwsError(
                     f"the connection was lost while it may have run: {error}; to run "
                     "it again then is for retry= to say",
@@ -252,9 +249,9 @@ def invoked(
                     operation="Invoke",
                     resource=function,
                 ) from error
-            else:
+            if not _sdk.unsent(error) or tries == _TRIES:
                 raise
-    raise last
+        time.sleep(0.2 * 2**tries)
 
 
 def log_of(answer: Mapping[str, Any]) -> str:

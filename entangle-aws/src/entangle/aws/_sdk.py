@@ -203,11 +203,15 @@ def session(account: Account) -> Session:
         return found
 
 
+def lost(error: BaseException) -> bool:
+    """Tell whether what was raised is of the network."""
+    known: Any = import_module("botocore.exceptions")
+    return isinstance(error, (known.HTTPClientError, known.ConnectionError))
+
+
 def passing(error: BaseException) -> bool:
     """Tell whether what was raised may be otherwise soon: the network, say."""
-    known: Any = import_module("botocore.exceptions")
-    network = known.HTTPClientError, known.ConnectionError
-    return isinstance(error, (*network, PlaceBusyError))
+    return isinstance(error, PlaceBusyError) or lost(error)
 
 
 def unsent(error: BaseException) -> bool:
