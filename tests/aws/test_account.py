@@ -1,19 +1,24 @@
 """Who is asking, where, and what is said when it is refused: against the books alone."""
 
 import contextlib
+import re
 import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from entangle.aws import AwsError, _sdk, aws, lmbda
 from entangle.aws._account import account
+from entangle.aws._ec2 import Ec2Executor
+from entangle.aws._fargate import FargateExecutor
 from entangle.aws._lambda import LambdaExecutor
 from entangle.aws._runtime import Runtime
 from entangle.aws._s3 import S3Store
 from entangle.aws.errors import translated
+from entangle.backend import Job
 from entangle.errors import JobError, PlaceBusyError
 from entangle.task import shutdown
 from entangle.testing import RecordedCall
@@ -266,6 +271,38 @@ def test_a_bucket_of_somebody_else(proxy, session, client, operation, code, stat
         S3Store(here, "").put("entangle/x", b"")
     assert caught.value.code == code
     assert not proxy.count("PutObject")
+
+
+# -- tokens ----------------------------------------------------------------------------
+
+
+JOB = Job("entangle-abc-1", "f", b"", (), {}, {}, time.time() + 60, None, "")
+
+
+@pytest.mark.parametrize(
+    ("executor", "operation"),
+    [
+        (Ec2Executor, "RunInstances"),
+        (partial(FargateExecutor, security_groups=["sg-1"]), "RunTask"),
+    ],
+)
+def test_a_request_after_a_refusal_is_another(proxy, client, executor, operation):
+    """AWS remembers what was refused by its token, and that it was different."""
+    client("ecs").create_cluster(clusterName="default")
+    bodies, answer = [], proxy.answer
+
+    def noted(method, path, headers, body):
+        bodies.append(body.decode())
+        return answer(method, path, headers, body)
+
+    proxy.answer = noted
+    proxy.refuse(operation, "InsufficientInstanceCapacity", times=1)
+    with executor() as place:
+        with pytest.raises(PlaceBusyError):
+            place.create(JOB)
+        place.create(JOB)
+    found = re.findall(r"entangle-abc-1-[0-9a-f]{8}", "\n".join(bodies))
+    assert len(found) == len(set(found)) == 2
 
 
 # -- functions that are made -----------------------------------------------------------

@@ -115,7 +115,7 @@ class Machines:
         """Start an instance and return its identifier.
 
         Args:
-            name: Its name; one of that name is there once.
+            name: Its name.
             task: The task that it is started for.
             tags: What it has to carry, with its disk.
             work: Lines of a shell that it runs, and then ends.
@@ -134,7 +134,7 @@ class Machines:
             "InstanceType": wish.instance_type,
             "MinCount": 1,
             "MaxCount": 1,
-            "ClientToken": name,
+            "ClientToken": _sdk.token(name),
             "UserData": self._user_data(work, expires),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "TagSpecifications": [{"ResourceType": k, "Tags": listed} for k in kinds],

@@ -155,7 +155,7 @@ class FargateExecutor(AwsExecutor):
                 taskDefinition=definition,
                 count=1,
                 startedBy=_STARTED_BY,
-                clientToken=job.name,
+                clientToken=_sdk.token(job.name),
                 networkConfiguration={"awsvpcConfiguration": network},
                 overrides={"containerOverrides": [override]},
                 tags=[{"key": key, "value": value} for key, value in job.tags.items()],

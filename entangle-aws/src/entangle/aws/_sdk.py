@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from importlib import import_module
@@ -201,6 +202,15 @@ def session(account: Account) -> Session:
             found = _sessions[account] = Session(account)
         found.users += 1
         return found
+
+
+def token(name: str) -> str:
+    """Return what makes one request known again, when boto3 sends it another time.
+
+    Each that is asked for has its own: one that was refused for lack of room keeps its
+    token at AWS, where another request with the same is an error.
+    """
+    return f"{name}-{secrets.token_hex(4)}"
 
 
 def lost(error: BaseException) -> bool:
