@@ -1,17 +1,26 @@
 """Who is asking, where, and what is said when it is refused: against the books alone."""
 
+import contextlib
+import re
+import socket
 import threading
 import time
+from functools import partial
 
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
-from entangle.aws import AwsError, _sdk
+from entangle.aws import AwsError, _sdk, aws, lmbda
 from entangle.aws._account import account
+from entangle.aws._ec2 import Ec2Executor
+from entangle.aws._fargate import FargateExecutor
 from entangle.aws._lambda import LambdaExecutor
 from entangle.aws._runtime import Runtime
+from entangle.aws._s3 import S3Store
 from entangle.aws.errors import translated
+from entangle.backend import Job
 from entangle.errors import JobError, PlaceBusyError
+from entangle.task import shutdown
 from entangle.testing import RecordedCall
 
 pytestmark = pytest.mark.usefixtures("books")
@@ -200,6 +209,102 @@ def test_quotas_are_waited_for():
     assert isinstance(error, PlaceBusyError)
 
 
+# -- addresses that are signed ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("action", ["read_url", "write_url"])
+def test_addresses_are_those_of_the_region(session, monkeypatch, action):
+    """One of no region is redirected while its bucket is new, and its signature fails."""
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    here = session(keys=["access", "secret"], region="eu-central-1")
+    url = getattr(S3Store(here, "b-1"), action)("entangle/x", 60)
+    assert url.startswith("https://b-1.s3.eu-central-1.amazonaws.com/entangle/x?")
+
+
+def test_addresses_of_a_stand_in_are_its_own(session, books):
+    url = S3Store(session(), "b-1").read_url("entangle/x", 60)
+    assert url.startswith(f"{books.url}/b-1/entangle/x?")
+
+
+# -- buckets ---------------------------------------------------------------------------
+
+
+def whose(proxy, store):
+    """Return the accounts that what a store asks names as the bucket's."""
+    named, answer = [], proxy.answer
+
+    def noted(method, path, headers, body):
+        named.append(headers.get("x-amz-expected-bucket-owner"))
+        return answer(method, path, headers, body)
+
+    proxy.answer = noted
+    store.put("entangle/x", b"data")
+    assert store.get("entangle/x") == b"data"
+    assert [each.key for each in store.list("entangle/")] == ["entangle/x"]
+    store.delete(["entangle/x"])
+    proxy.answer = answer
+    return named
+
+
+def test_a_bucket_whose_name_can_be_guessed_has_to_be_ours(proxy, session):
+    """Somebody else may have taken it, to read what is sent and to answer it."""
+    here = session()
+    made = whose(proxy, S3Store(here, ""))
+    assert made.count(None) == 1  # to make it, which is ours then
+    assert set(made) == {None, here.number}
+    assert set(whose(proxy, S3Store(here, ""))) == {here.number}
+
+
+def test_a_bucket_that_was_named_may_be_anybodys(proxy, session, client):
+    client("s3").create_bucket(Bucket="named")
+    assert set(whose(proxy, S3Store(session(), "named"))) == {None}
+
+
+@pytest.mark.parametrize(
+    ("operation", "code", "status"),
+    [("HeadBucket", "403", 403), ("PutBucket", "BucketAlreadyExists", 409)],
+)
+def test_a_bucket_of_somebody_else(proxy, session, client, operation, code, status):
+    here = session(region="eu-west-1")
+    proxy.refuse(operation, code, status=status)
+    with pytest.raises(AwsError, match="name one of yours with bucket=") as caught:
+        S3Store(here, "").put("entangle/x", b"")
+    assert caught.value.code == code
+    assert not proxy.count("PutObject")
+
+
+# -- tokens ----------------------------------------------------------------------------
+
+
+JOB = Job("entangle-abc-1", "f", b"", (), {}, {}, time.time() + 60, None, "")
+
+
+@pytest.mark.parametrize(
+    ("executor", "operation"),
+    [
+        (Ec2Executor, "RunInstances"),
+        (partial(FargateExecutor, security_groups=["sg-1"]), "RunTask"),
+    ],
+)
+def test_a_request_after_a_refusal_is_another(proxy, client, executor, operation):
+    """AWS remembers what was refused by its token, and that it was different."""
+    client("ecs").create_cluster(clusterName="default")
+    bodies, answer = [], proxy.answer
+
+    def noted(method, path, headers, body):
+        bodies.append(body.decode())
+        return answer(method, path, headers, body)
+
+    proxy.answer = noted
+    proxy.refuse(operation, "InsufficientInstanceCapacity", times=1)
+    with executor() as place:
+        with pytest.raises(PlaceBusyError):
+            place.create(JOB)
+        place.create(JOB)
+    found = re.findall(r"entangle-abc-1-[0-9a-f]{8}", "\n".join(bodies))
+    assert len(found) == len(set(found)) == 2
+
+
 # -- functions that are made -----------------------------------------------------------
 
 
@@ -269,6 +374,36 @@ def test_what_differs_is_another_function(session):
     assert len(names) == 10
 
 
+@pytest.mark.usefixtures("role")
+def test_a_role_that_is_not_known_everywhere_yet(proxy, session, monkeypatch):
+    monkeypatch.setattr("entangle.aws._runtime._OFTEN", 0.01)
+    text = "The role defined for the function cannot be assumed by Lambda."
+    about = "CreateFunction", "InvalidParameterValueException", text
+    refusal = proxy.refuse(*about, times=3)
+    made = runtime(session())
+    made.ready()
+    assert refusal.left == [0]
+    proxy.refuse(*about)
+    monkeypatch.setattr("entangle.aws._runtime._SETTLING", 0.1)
+    with pytest.raises(AwsError, match="cannot be assumed"):
+        runtime(session(), memory=512).ready()
+    assert proxy.count("CreateFunction") < 12
+
+
+@pytest.mark.usefixtures("role")
+def test_a_function_that_was_not_called_for_long(session, monkeypatch):
+    made = runtime(session())
+    made.ready()
+    found = made._configuration()
+    monkeypatch.setattr(Runtime, "_configuration", lambda _: found)
+    monkeypatch.setattr("entangle.aws._runtime._PATIENCE", 0.0)
+    found["State"] = "Inactive"
+    assert runtime(session()).ready() == made.name
+    found["State"] = "Pending"
+    with pytest.raises(AwsError, match="Pending"):
+        runtime(session()).ready()
+
+
 def test_hands_are_no_more_than_what_is_reserved():
     for concurrency, hands in ((0, 24), (2, 2), (100, 24)):
         with LambdaExecutor(aws=account(), concurrency=concurrency) as executor:
@@ -280,3 +415,34 @@ def test_a_network_that_is_not_there_is_said(monkeypatch):
     error = called()
     assert isinstance(error, JobError)
     assert "127.0.0.1:1" in str(error)
+
+
+@pytest.mark.parametrize("invocation", ["wait", "forget"])
+def test_what_was_sent_is_not_sent_again(monkeypatch, invocation):
+    """The connection is lost: whether the function has run nobody knows."""
+    asked = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up():
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        asked.append(connection.recv(1 << 16))
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
+
+        @aws(keys=["access", "secret"], region="us-east-1")
+        @lmbda(function="there", invocation=invocation)
+        def there(): ...
+
+        with pytest.raises(AwsError, match="was lost while it may have run") as caught:
+            there(1)()
+        shutdown()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert caught.value.resource == "there"
+    assert len(asked) == 1

@@ -74,7 +74,9 @@ def test_a_task_is_shipped(client, capfd):
     (bucket,) = client("s3").list_buckets()["Buckets"]
     assert bucket["Name"] == "entangle-123456789012-us-east-1"
     rules = client("s3").get_bucket_lifecycle_configuration(Bucket=bucket["Name"])
-    assert rules["Rules"][0]["Expiration"]["Days"] == 8
+    assert rules["Rules"][0]["Expiration"]["Days"] == 15
+    blocked = client("s3").get_public_access_block(Bucket=bucket["Name"])
+    assert set(blocked["PublicAccessBlockConfiguration"].values()) == {True}
     ecs = client("ecs")
     (arn,) = ecs.list_task_definitions()["taskDefinitionArns"]
     found = ecs.describe_task_definition(taskDefinition=arn)["taskDefinition"]

@@ -487,8 +487,8 @@ def test_throttling_is_tried_again(monkeypatch):
                 raise ClientError(said, "Invoke")
             return self.client.invoke(**options)
 
-    def client(self, service):
-        found = made(self, service)
+    def client(self, service, **how):
+        found = made(self, service, **how)
         return Throttled(found) if service == "lambda" else found
 
     monkeypatch.setattr(_sdk.Session, "client", client)

@@ -152,6 +152,12 @@ def test_a_function_for_another_machine(index, made):
     assert found["Runtime"] == "python3.12"
 
 
+def test_a_package_that_the_program_brings(index, made):
+    """Which is the one that calls are pickled for."""
+    wheel(index, "pluggy", "py3-none-any")
+    assert made("pluggy")["Configuration"]["Runtime"] == "python3.12"
+
+
 def test_code_that_is_too_large_unpacked(index, made, monkeypatch):
     monkeypatch.setattr(_runtime, "_MOST", 3 << 20)
     wheel(index, "large", "py3-none-any", data=bytes(4 << 20))

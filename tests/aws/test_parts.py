@@ -3,6 +3,7 @@
 import itertools
 import json
 import pickle
+from importlib import resources
 
 import pytest
 from hypothesis import given
@@ -27,16 +28,15 @@ SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 @given(st.sampled_from(sorted(_PAIRS)), st.integers(1, 130 * 1024))
 def test_a_size_is_one_that_fargate_has(cpu, megabytes):
     """And the least that has what is asked for."""
-    least, most, step = _PAIRS[cpu]
-    if megabytes > most * 1024:
+    sizes = _PAIRS[cpu]
+    if megabytes > sizes[-1] * 1024:
         with pytest.raises(ValueError, match="take more vCPUs"):
             fitted(f"{megabytes}MB", cpu)
         return
     size = fitted(f"{megabytes}MB", cpu)
-    assert least <= size.memory <= most
-    assert (size.memory - least) % step == 0
+    assert size.memory in sizes
     assert size.memory * 1024 >= megabytes
-    assert size.memory == least or (size.memory - step) * 1024 < megabytes
+    assert not any(megabytes <= each * 1024 < size.memory * 1024 for each in sizes)
     assert bool(size.raised) == (size.memory * 1024 > megabytes)
 
 
@@ -48,6 +48,7 @@ def test_a_size_is_one_that_fargate_has(cpu, megabytes):
         ("2GB", "Xeon", (0.25, 2.0, "X86_64")),
         ("3GB", "Graviton", (0.5, 3.0, "ARM64")),
         ("512MB", "ARM64", (0.25, 0.5, "ARM64")),
+        ("1.5GB", "", (0.25, 2.0, "X86_64")),  # there is nothing between 1 and 2
         ("8 GiB", "epyc", (1.0, 8.0, "X86_64")),
         ("120GB", "x86_64", (16.0, 120.0, "X86_64")),
         ("", 2, (2.0, 4.0, "X86_64")),
@@ -79,6 +80,15 @@ def test_sizes_that_there_are_not(options, listed):
 
 
 # -- who you are -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lifetime", [0, -1.0, 7 * 86_400 + 1])
+@pytest.mark.parametrize("decorator", [fargate, ec2])
+def test_lifetimes_in_which_nothing_could_be_answered(decorator, lifetime):
+    """Addresses are good for seven days at most."""
+    with pytest.raises(OptionError, match="lifetime must be more than 0"):
+        decorator(lifetime=lifetime)(len)
+    decorator(lifetime=7 * 86_400)(len)
 
 
 def test_an_account_shows_no_secret():
@@ -172,10 +182,21 @@ def test_the_missing_action_is_an_attribute():
         *("ThrottlingException", "TooManyRequestsException", "SlowDown"),
         *("InsufficientInstanceCapacity", "VcpuLimitExceeded"),
         *("ServiceQuotaExceededException", "RequestLimitExceeded"),
+        *("OperationAborted", "ResourceNotReadyException"),
     ],
 )
 def test_what_passes_is_tried_again(code):
     assert isinstance(translated(RefusalError(code), "ec2", "t3.small"), PlaceBusyError)
+
+
+@pytest.mark.parametrize("operation", ["RunTask", "Invoke"])
+def test_a_service_in_trouble_is_no_refusal(operation):
+    """But for what may have run."""
+    error = RefusalError("InternalError", "try again")
+    error.operation_name = operation
+    error.response["ResponseMetadata"] = {"HTTPStatusCode": 500}
+    found = translated(error, "any", "")
+    assert isinstance(found, AwsError) == (operation == "Invoke")
 
 
 def test_a_network_is_no_refusal():
@@ -284,6 +305,22 @@ def test_a_region_that_is_not_in_the_table():
     assert "list prices of us-east-1" in Prices("mars-north-1").fargate(1, 2, "ARM64")
 
 
+@pytest.mark.parametrize("decorator", [fargate, lmbda, ec2])
+def test_a_plan_has_the_prices_of_the_region(decorator, monkeypatch, tmp_path):
+    table = json.loads(
+        resources.files("entangle.aws").joinpath("prices.json").read_text()
+    )
+    table["regions"]["mars-north-1"] = table["regions"]["us-east-1"]
+    path = tmp_path / "prices.json"
+    path.write_text(json.dumps(table))
+    monkeypatch.setenv(VARIABLE, str(path))
+    task = aws(region="mars-north-1", keys=["access", SECRET])(decorator()(abs))
+    plan = task(1).plan()
+    assert "list prices of mars-north-1" in str(plan)
+    assert SECRET not in repr(plan.tasks)
+    assert "list prices of us-east-1" in str(decorator()(abs)(1).plan())
+
+
 def test_plans_say_size_and_price():
     plan = str(fargate(ram="1GB")(abs)(1).plan())
     assert "0.25 vCPUs, 1 GB, X86_64, in cluster 'default'" in plan
@@ -294,6 +331,7 @@ def test_plans_say_size_and_price():
 def test_doctor_without_credentials(tmp_path, monkeypatch):
     from entangle.aws import _doctor
 
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))

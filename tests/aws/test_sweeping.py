@@ -8,7 +8,7 @@ from moto.moto_api import state_manager
 
 from entangle._jobs.owner import Owner
 from entangle._jobs.session import EXPIRES, OWNED_BY
-from entangle.aws import _sweeping
+from entangle.aws import AwsError, _doctor, _sweeping
 
 pytestmark = pytest.mark.usefixtures("books")
 DEFAULT = "entangle-123456789012-us-east-1"
@@ -64,6 +64,35 @@ def test_buckets_that_may_not_be_read(proxy, s3):
     # The first is refused, the others are looked into all the same.
     left(s3, "named")
     assert len(found()) == 1
+
+
+def test_who_may_not_look_everywhere_looks_where_it_may(proxy, s3):
+    """Who uses instances alone may know nothing of clusters."""
+    left(s3, DEFAULT)
+    for operation in ("DescribeInstances", "ListClusters", "ListTasks"):
+        proxy.refuse(operation, "AccessDeniedException", status=400)
+    leftovers = _sweeping.leftovers(0.0)
+    assert next(leftovers).name == f"s3://{DEFAULT}/entangle/abc/"
+    with pytest.raises(AwsError) as caught:
+        next(leftovers)
+    for action in ("ec2:DescribeInstances", "ecs:ListTasks"):
+        assert f"{action} is not allowed" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("vendor", "disabled", "asked"),
+    [("Amazon EC2", "", True), ("Amazon EC2", "true", False), ("QEMU", "", False)],
+)
+def test_a_machine_may_have_a_role(monkeypatch, tmp_path, vendor, disabled, asked):
+    """Nobody is asked for that: a machine of EC2 says what it is."""
+    (tmp_path / "vendor").write_text(f"{vendor}\n")
+    monkeypatch.setattr(_doctor, "_VENDOR", str(tmp_path / "vendor"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", disabled)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    assert _doctor.wanted() == asked
 
 
 def test_nothing_is_asked_without_credentials(proxy, monkeypatch):

@@ -478,6 +478,32 @@ def test_a_place_that_can_not_end_it(bench):
     assert ends(call) == [("cancelled", "cannot kill")]
 
 
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_place_that_is_too_busy_to_end_it(bench, monkeypatch, cancelled):
+    """What is not ended costs: it is told again."""
+    monkeypatch.setattr("entangle._jobs.clerk.time.sleep", lambda _: None)
+    call, ticket = bench.there()
+    delete, refusals = bench.place.delete, iter(range(2))
+
+    def throttled(handle, *, over):
+        if next(refusals, None) is not None:
+            raise PlaceBusyError("Rate exceeded")
+        return delete(handle, over=over)
+
+    bench.place.delete = throttled
+    if cancelled:
+        bench.desk.cancel(call)
+    else:
+        bench.answer(ticket, b"poison")
+    bench.turns(20, 60.0)
+    assert bench.place.deleted == [(ticket.handle, False)]
+    ((kind, detail),) = ends(call)
+    if cancelled:
+        assert (kind, detail) == ("cancelled", "killed")
+    else:
+        assert isinstance(detail, UntrustedResultError)
+
+
 def test_output_in_whole_lines(bench):
     call, ticket = bench.there(len, "ab")
     printed = [(1, b"on"), (2, b"warn\n"), (1, b"e\ntw"), (1, "ö".encode()[:1])]

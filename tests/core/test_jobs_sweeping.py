@@ -1,6 +1,8 @@
 """What a sweep takes for left, and what it leaves alone."""
 
 import json
+import subprocess
+import sys
 import time
 
 import pytest
@@ -64,11 +66,43 @@ def test_what_a_job_writes_after_the_sweep_is_found_by_the_next(store):
     assert keys(store) == {key for key in before if "/mine/" in key}
 
 
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("results/table.csv", "one/two.answer", "one/news-1.answer"),
+        *("one/news-entangle-two-1.answer", "one/news-entangle-one-1.answer.bak"),
+    ],
+)
+def test_what_is_somebodys_own_is_left_alone(store, key):
+    """A bucket may have had such a folder before."""
+    store.put(f"entangle/{key}", b"mine")
+    store.put("entangle/one/news-entangle-one-1.answer", b"late")
+    for leftover in objects(store, 0.0):
+        leftover.remove()
+    assert keys(store) == {f"entangle/{key}"}
+
+
 def test_a_record_that_says_nothing_is_left_alone(store):
     """Who has written it may be another version."""
     session(store, "one", HERE, LATER)
     store.put("entangle/one/owner.json", b"\xff")
     assert not list(objects(store, 0.0))
+
+
+def test_processes_that_can_not_be_looked_at(monkeypatch):
+    """Elsewhere there is no /proc, or it hides what other users run."""
+
+    def hidden(*_, **__):
+        raise FileNotFoundError
+
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    monkeypatch.setattr("entangle._jobs.owner.open", hidden, raising=False)
+    here = Owner.this()
+    assert here.started == 0
+    assert not here.gone()
+    assert not here._replace(started=1).gone()
+    assert here._replace(pid=ended.pid).gone()
 
 
 def test_only_what_is_old(store):

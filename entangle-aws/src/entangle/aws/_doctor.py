@@ -28,6 +28,9 @@ _ASKED: Final = (
 )
 
 
+_VENDOR: Final = "/sys/class/dmi/id/sys_vendor"
+
+
 def findings() -> Iterator[Finding]:
     """Look at what boto3 finds by itself; nothing is changed."""
     from . import _sdk
@@ -101,7 +104,11 @@ def wanted() -> bool:
     names = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_WEB_IDENTITY_TOKEN_FILE")
     if any(os.environ.get(name) for name in names):
         return True
-    if os.environ.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"):
+    container = (
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+    )
+    if any(os.environ.get(name) for name in container) or _has_role():
         return True
     files = (
         os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
@@ -113,12 +120,25 @@ def wanted() -> bool:
     )
 
 
+def _has_role() -> bool:
+    """Tell whether this is a machine of EC2, which may have a role of its own."""
+    if os.environ.get("AWS_EC2_METADATA_DISABLED", "").lower() == "true":
+        return False
+    try:
+        with open(_VENDOR) as file:  # noqa: PTH123 - pathlib would be an import
+            return file.read().startswith("Amazon EC2")
+    except OSError:
+        return False
+
+
 def _bucket(session: Session, name: str) -> Finding:
     from . import _sdk
 
     try:
         with _sdk.asking("s3", f"s3://{name}"):
-            session.client("s3").head_bucket(Bucket=name)
+            session.client("s3").head_bucket(
+                Bucket=name, ExpectedBucketOwner=session.number
+            )
     except Exception as error:  # noqa: BLE001 - as above
         if getattr(error, "code", "") in {"404", "NoSuchBucket"}:
             return Finding("ok", "aws s3", f"{name} is made when it is needed")

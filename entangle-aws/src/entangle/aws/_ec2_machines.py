@@ -54,7 +54,7 @@ class Wish(NamedTuple):
         python: What its Python is called.
         subnet: The subnet.
         security_groups: The security groups.
-        instance_profile: The instance profile.
+        instance_profile: The instance profile, by name or ARN.
         spot: Whether spare capacity is used.
         disk: GB of its disk.
     """
@@ -115,7 +115,7 @@ class Machines:
         """Start an instance and return its identifier.
 
         Args:
-            name: Its name; one of that name is there once.
+            name: Its name.
             task: The task that it is started for.
             tags: What it has to carry, with its disk.
             work: Lines of a shell that it runs, and then ends.
@@ -134,7 +134,7 @@ class Machines:
             "InstanceType": wish.instance_type,
             "MinCount": 1,
             "MaxCount": 1,
-            "ClientToken": name,
+            "ClientToken": _sdk.token(name),
             "UserData": self._user_data(work, expires),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "TagSpecifications": [{"ResourceType": k, "Tags": listed} for k in kinds],
@@ -144,7 +144,8 @@ class Machines:
         if wish.subnet:
             options["SubnetId"] = wish.subnet
         if wish.instance_profile:
-            options["IamInstanceProfile"] = {"Name": wish.instance_profile}
+            kind = "Arn" if wish.instance_profile.startswith("arn:") else "Name"
+            options["IamInstanceProfile"] = {kind: wish.instance_profile}
         if wish.spot:
             once = {
                 "SpotInstanceType": "one-time",
@@ -266,7 +267,11 @@ class Machines:
             if error.code != "InvalidGroup.Duplicate":
                 raise
             return self._group()  # by another program, at this moment
-        return str(made["GroupId"])
+        name = str(made["GroupId"])
+        with self._asking(f"security group {_GROUP}"):
+            # It is not known everywhere at once.
+            client.get_waiter("security_group_exists").wait(GroupIds=[name])
+        return name
 
     def _vpc(self) -> str:
         subnet = self._wish.subnet

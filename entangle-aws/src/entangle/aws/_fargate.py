@@ -16,7 +16,7 @@ from entangle.errors import PlaceBusyError
 from . import _sdk
 from ._account import HERE, Account
 from ._logs import LogGroup
-from ._place import AwsExecutor
+from ._place import AwsExecutor, check_lifetime
 from ._sizes import fitted
 from .errors import AwsError
 
@@ -104,12 +104,20 @@ class FargateExecutor(AwsExecutor):
         self._definition = ""
 
     @classmethod
-    def check_options(cls, *, ram: str = "", cpu: float | str = "", **_: Any) -> None:
+    def check_options(
+        cls,
+        *,
+        ram: str = "",
+        cpu: float | str = "",
+        lifetime: float = 86_400.0,
+        **_: Any,
+    ) -> None:
         """Refuse what types can't tell, and say what is raised.
 
         Raises:
-            ValueError: There is no such size.
+            ValueError: There is no such size, or lifetime.
         """
+        check_lifetime(lifetime)
         warning = fitted(ram, cpu).warning()
         if warning:
             warnings.warn(warning, stacklevel=7)
@@ -147,7 +155,7 @@ class FargateExecutor(AwsExecutor):
                 taskDefinition=definition,
                 count=1,
                 startedBy=_STARTED_BY,
-                clientToken=job.name,
+                clientToken=_sdk.token(job.name),
                 networkConfiguration={"awsvpcConfiguration": network},
                 overrides={"containerOverrides": [override]},
                 tags=[{"key": key, "value": value} for key, value in job.tags.items()],

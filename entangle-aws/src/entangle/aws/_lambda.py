@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import re
+import time
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -26,8 +27,10 @@ if TYPE_CHECKING:
     from entangle.backend import FoundJob, Job, JobState
 
     from ._s3 import S3Store
+    from ._sdk import Session
 
 LONGEST: Final = 900  # seconds that a function may run, says AWS
+_TRIES: Final = 4
 _MEMORY: Final = (128, 10_240)  # MB
 _STORAGE: Final = (512, 10_240)  # MB
 _TIMED_OUT: Final = re.compile(r"Task timed out after ([0-9.]+) seconds")
@@ -169,14 +172,13 @@ class LambdaExecutor(AwsExecutor):
 
     def _invoked(self, job: Job) -> tuple[dict[str, Any], bytes]:
         function = self._runtime.ready()
-        with _sdk.asking("lambda", function):
-            answer: dict[str, Any] = self._session.client("lambda").invoke(
-                FunctionName=function,
-                InvocationType="RequestResponse",
-                LogType="Tail",
-                Payload=job.payload,
-            )
-            return answer, answer["Payload"].read()
+        return invoked(
+            self._session,
+            function,
+            InvocationType="RequestResponse",
+            LogType="Tail",
+            Payload=job.payload,
+        )
 
     def _failure(self, job: Job, function: str, said: bytes, log: str) -> Exception:
         """Return what has happened to a function that did not answer."""
@@ -212,6 +214,44 @@ class LambdaExecutor(AwsExecutor):
     def find(self) -> Iterable[FoundJob]:
         """An invocation leaves nothing; functions that were made cost nothing."""
         return ()
+
+
+def invoked(
+    session: Session, function: str, **options: Any
+) -> tuple[dict[str, Any], bytes]:
+    """Invoke a function, once: what was sent is not sent again, since it may run.
+
+    Args:
+        session: The account.
+        function: Its name or ARN.
+        options: As boto3 takes them.
+
+    Returns:
+        What AWS has answered, and what the function has.
+
+    Raises:
+        AwsError: AWS refuses; or the connection was lost.
+    """
+    tries = 0
+    while True:
+        try:
+            with _sdk.asking("lambda", function):
+                client = session.client("lambda", once=True)
+                answer = client.invoke(FunctionName=function, **options)
+                return answer, answer["Payload"].read()
+        except Exception as error:
+            tries += 1
+            if not _sdk.unsent(error) and _sdk.lost(error):
+                raise AwsError(
+                    f"the connection was lost while it may have run: {error}; to run "
+                    "it again then is for retry= to say",
+                    service="lambda",
+                    operation="Invoke",
+                    resource=function,
+                ) from error
+            if not _sdk.unsent(error) or tries == _TRIES:
+                raise
+        time.sleep(0.2 * 2**tries)
 
 
 def log_of(answer: Mapping[str, Any]) -> str:

@@ -20,7 +20,7 @@ from entangle.errors import (
 from . import _sdk
 from ._account import HERE, Account
 from ._crew import Crew
-from ._lambda import error_of, log_of, ran_out_of_memory, timed_out
+from ._lambda import error_of, invoked, log_of, ran_out_of_memory, timed_out
 from .errors import AwsError, RemoteFunctionError
 
 if TYPE_CHECKING:
@@ -178,16 +178,14 @@ class LambdaProxyExecutor(Executor):
     def _once(self, call: Call, payload: bytes) -> Any:
         more = {"Qualifier": self._qualifier} if self._qualifier else {}
         kind = "Event" if self._forget else "RequestResponse"
-        with _sdk.asking("lambda", self._function):
-            client = self._session.client("lambda")
-            answer = client.invoke(
-                FunctionName=self._function,
-                InvocationType=kind,
-                LogType="None" if self._forget else "Tail",
-                Payload=payload,
-                **more,
-            )
-            said = answer["Payload"].read()
+        answer, said = invoked(
+            self._session,
+            self._function,
+            InvocationType=kind,
+            LogType="None" if self._forget else "Tail",
+            Payload=payload,
+            **more,
+        )
         if self._forget:
             return answer["ResponseMetadata"]["RequestId"]
         if "FunctionError" in answer:

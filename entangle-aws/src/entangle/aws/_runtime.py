@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _DIRECT: Final = 50 << 20  # bytes of a zip that can be sent with the request
 _MOST: Final = 250 << 20  # bytes of all that is unpacked, layers included
 _PATIENCE: Final = 300.0  # seconds until a new function must be there
+_SETTLING: Final = 60.0  # seconds until a new role is known everywhere
+_SELDOM: Final = 8.0
 _OFTEN: Final = 0.5  # seconds between two looks at one that is being made
 _FIXED_DATE: Final = (1980, 1, 1, 0, 0, 0)
 _BEING_MADE: Final = frozenset(("ResourceConflictException", "ResourceInUseException"))
@@ -138,7 +140,7 @@ class Runtime:
         }
         if self._layers:
             options["Layers"] = [*self._layers]
-        patience = time.monotonic() + _PATIENCE
+        patience, pause = time.monotonic() + _SETTLING, _OFTEN
         while True:
             try:
                 with _sdk.asking("lambda", self.name):
@@ -152,7 +154,9 @@ class Runtime:
                     raise
             else:
                 return
-            time.sleep(_OFTEN)
+            # With all of the code each time.
+            time.sleep(pause)
+            pause = min(2 * pause, _SELDOM)
 
     def _await(self) -> None:
         """Wait until the function takes calls.
@@ -165,7 +169,8 @@ class Runtime:
             found = self._configuration() or {}
             state = found.get("State", "Active")
             update = found.get("LastUpdateStatus", "Successful")
-            if found and state == "Active" and update != "InProgress":
+            # One that was not called for weeks wakes up when it is.
+            if found and state in {"Active", "Inactive"} and update != "InProgress":
                 return
             if state == "Failed" or time.monotonic() > patience:
                 why = found.get("StateReason") or f"it is {state} after {_PATIENCE:g} s"
@@ -245,9 +250,13 @@ class Runtime:
                 with _packages.installed(
                     self._packages, self.version, self._architecture
                 ) as folder:
+                    # Of what the program brings itself its own counts.
+                    ours = frozenset(made.namelist())
                     for path in sorted(folder.rglob("*")):
-                        if path.is_file() and "__pycache__" not in path.parts:
-                            name = str(path.relative_to(folder))
+                        name = str(path.relative_to(folder))
+                        if name in ours or "__pycache__" in path.parts:
+                            continue
+                        if path.is_file():
                             entry = zipfile.ZipInfo(name, _FIXED_DATE)
                             entry.compress_type = zipfile.ZIP_DEFLATED
                             entry.external_attr = 0o755 << 16

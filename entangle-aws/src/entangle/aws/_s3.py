@@ -16,9 +16,12 @@ if TYPE_CHECKING:
     from ._sdk import Session
 
 _AT_ONCE: Final = 1000  # keys that one request deletes
-_LONGEST: Final = 7 * 86_400.0  # seconds that an address may be good, says AWS
+LONGEST: Final = 7 * 86_400.0
+"""Seconds that an address may be good, says AWS."""
 _MISSING: Final = frozenset(("NoSuchKey", "404", "NotFound"))
-_DAYS: Final = 8  # after which whatever was forgotten is removed by the bucket itself
+# After which whatever was forgotten is removed by the bucket itself. What jobs share is
+# read until its lifetime and that of the last of them are over.
+_DAYS: Final = 15
 
 
 class S3Store(Store):
@@ -27,13 +30,15 @@ class S3Store(Store):
     Args:
         session: The account.
         bucket: Its name; empty for ``entangle-ACCOUNT-REGION``, which is made if need
-            be, private, and with a rule that removes what is older than eight days.
+            be, private, and with a rule that removes what is older than fifteen days.
     """
 
     def __init__(self, session: Session, bucket: str) -> None:
         self._session = session
         self._own = not bucket
         self.bucket = bucket or f"entangle-{session.number}-{session.region}"
+        # Its name can be guessed: who has taken it first must not be sent anything.
+        self._owner = {"ExpectedBucketOwner": session.number} if self._own else {}
         self._checked = False
 
     def put(self, key: str, data: bytes) -> None:
@@ -41,7 +46,9 @@ class S3Store(Store):
         if self._own and not self._checked:
             self._ensure()
         with _sdk.asking("s3", self.where(key)):
-            self._client.put_object(Bucket=self.bucket, Key=key, Body=data)
+            self._client.put_object(
+                Bucket=self.bucket, Key=key, Body=data, **self._owner
+            )
 
     def get(self, key: str) -> bytes:
         """Download an object.
@@ -51,7 +58,9 @@ class S3Store(Store):
         """
         try:
             with _sdk.asking("s3", self.where(key)):
-                found = self._client.get_object(Bucket=self.bucket, Key=key)
+                found = self._client.get_object(
+                    Bucket=self.bucket, Key=key, **self._owner
+                )
                 data: bytes = found["Body"].read()
         except AwsError as error:
             if error.code in _MISSING:
@@ -65,7 +74,9 @@ class S3Store(Store):
         pages = self._client.get_paginator("list_objects_v2")
         try:
             with _sdk.asking("s3", self.where(prefix)):
-                for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for page in pages.paginate(
+                    Bucket=self.bucket, Prefix=prefix, **self._owner
+                ):
                     for each in page.get("Contents", ()):
                         age = max(0.0, now - each["LastModified"].timestamp())
                         yield StoredObject(each["Key"], each["Size"], age)
@@ -81,7 +92,9 @@ class S3Store(Store):
             named = [{"Key": key} for key in some]
             with _sdk.asking("s3", self.where(some[0])):
                 done = self._client.delete_objects(
-                    Bucket=self.bucket, Delete={"Objects": named, "Quiet": True}
+                    Bucket=self.bucket,
+                    Delete={"Objects": named, "Quiet": True},
+                    **self._owner,
                 )
             for refused in done.get("Errors", ()):
                 raise AwsError(
@@ -113,7 +126,7 @@ class S3Store(Store):
             url: str = self._client.generate_presigned_url(
                 action,
                 Params={"Bucket": self.bucket, "Key": key},
-                ExpiresIn=int(min(seconds, _LONGEST)),
+                ExpiresIn=int(min(seconds, LONGEST)),
             )
         return url
 
@@ -121,8 +134,10 @@ class S3Store(Store):
         """Make the bucket, unless it is there."""
         try:
             with _sdk.asking("s3", self.where("")):
-                self._client.head_bucket(Bucket=self.bucket)
+                self._client.head_bucket(Bucket=self.bucket, **self._owner)
         except AwsError as error:
+            if error.action:
+                raise self._of_others(error) from error
             if error.code not in {*_MISSING, "NoSuchBucket"}:
                 raise
             self._make()
@@ -137,6 +152,8 @@ class S3Store(Store):
             with _sdk.asking("s3", self.where("")):
                 client.create_bucket(Bucket=self.bucket, **more)
         except AwsError as error:
+            if error.code == "BucketAlreadyExists":
+                raise self._of_others(error) from error
             # Two programs at once.
             if error.code != "BucketAlreadyOwnedByYou":
                 raise
@@ -154,7 +171,21 @@ class S3Store(Store):
             client.put_public_access_block(
                 Bucket=self.bucket,
                 PublicAccessBlockConfiguration=dict.fromkeys(blocked, True),
+                **self._owner,
             )
             client.put_bucket_lifecycle_configuration(
-                Bucket=self.bucket, LifecycleConfiguration={"Rules": [rule]}
+                Bucket=self.bucket,
+                LifecycleConfiguration={"Rules": [rule]},
+                **self._owner,
             )
+
+    def _of_others(self, error: AwsError) -> AwsError:
+        return AwsError(
+            f"{error.reason}; if it belongs to another account: name one of yours with "
+            "bucket=",
+            service="s3",
+            operation=error.operation,
+            code=error.code,
+            resource=error.resource,
+            action=error.action,
+        )

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 import threading
 import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from entangle.errors import PlaceBusyError
 
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from ._account import Account
 
 _RENEW: Final = 300.0  # seconds before their end that a role's credentials are renewed
+_TRIES: Final = 5
 _CONNECTIONS: Final = 32
 # A function may answer after a quarter of an hour.
 _PATIENCE: Final = {"lambda": 930}
@@ -39,7 +42,7 @@ class Session:
     def __init__(self, account: Account) -> None:
         self._account = account
         self._lock = threading.RLock()
-        self._clients: dict[str, Any] = {}
+        self._clients: dict[tuple[str, bool], Any] = {}
         self._own: Any = None
         self._expires = float("inf")
         self._identity: dict[str, str] = {}
@@ -58,8 +61,12 @@ class Session:
         for client in clients:
             client.close()
 
-    def client(self, service: str) -> Any:
+    def client(self, service: str, *, once: bool = False) -> Any:
         """Return the client of a service.
+
+        Args:
+            service: Its name.
+            once: Whether a request is sent once, whatever becomes of it.
 
         Raises:
             AwsError: There is no region, profile, or role.
@@ -68,11 +75,13 @@ class Session:
             if self._expires - time.time() < _RENEW:
                 self._clients.clear()
                 self._own = None
-            found = self._clients.get(service)
+            found = self._clients.get((service, once))
             if found is None:
                 if self._own is None:
                     self._own = self._opened()
-                found = self._clients[service] = self._made(self._own, service)
+                tries = 1 if once else _TRIES
+                found = self._made(self._own, service, tries)
+                self._clients[service, once] = found
             return found
 
     @property
@@ -144,20 +153,33 @@ class Session:
             )
         return session
 
-    def _made(self, session: Any, service: str) -> Any:
-        config = import_module("botocore.config").Config(
-            retries={"mode": "standard", "max_attempts": 4},
-            max_pool_connections=_CONNECTIONS,
-            connect_timeout=10,
-            read_timeout=_PATIENCE.get(service, 60),
-            # A quiet connection is dropped on the way after some minutes.
-            tcp_keepalive=True,
-            user_agent_extra="entangle",
-            # Addresses are for who knows nothing of this SDK.
-            signature_version="s3v4" if service == "s3" else None,
-        )
+    def _made(self, session: Any, service: str, tries: int = _TRIES) -> Any:
         url = self._account.endpoint_url or None
-        return session.client(service, endpoint_url=url, config=config)
+        config = _config(service, tries)
+        made = session.client(service, endpoint_url=url, config=config)
+        address = urlsplit(str(made.meta.endpoint_url)).hostname or ""
+        if service == "s3" and ".amazonaws." in f".{address}":
+            # Else what it signs goes by the address of no region, which redirects for
+            # as long as a bucket is new: and a signature is for one address.
+            made.close()
+            config = _config(service, tries, s3={"addressing_style": "virtual"})
+            made = session.client(service, endpoint_url=url, config=config)
+        return made
+
+
+def _config(service: str, tries: int, **more: Any) -> Any:
+    return import_module("botocore.config").Config(
+        retries={"mode": "standard", "total_max_attempts": tries},
+        max_pool_connections=_CONNECTIONS,
+        connect_timeout=10,
+        read_timeout=_PATIENCE.get(service, 60),
+        # A quiet connection is dropped on the way after some minutes.
+        tcp_keepalive=True,
+        user_agent_extra="entangle",
+        # Addresses are for who knows nothing of this SDK.
+        signature_version="s3v4" if service == "s3" else None,
+        **more,
+    )
 
 
 def version() -> str:
@@ -182,11 +204,30 @@ def session(account: Account) -> Session:
         return found
 
 
+def token(name: str) -> str:
+    """Return what makes one request known again, when boto3 sends it another time.
+
+    Each that is asked for has its own: one that was refused for lack of room keeps its
+    token at AWS, where another request with the same is an error.
+    """
+    return f"{name}-{secrets.token_hex(4)}"
+
+
+def lost(error: BaseException) -> bool:
+    """Tell whether what was raised is of the network."""
+    known: Any = import_module("botocore.exceptions")
+    return isinstance(error, (known.HTTPClientError, known.ConnectionError))
+
+
 def passing(error: BaseException) -> bool:
     """Tell whether what was raised may be otherwise soon: the network, say."""
+    return isinstance(error, PlaceBusyError) or lost(error)
+
+
+def unsent(error: BaseException) -> bool:
+    """Tell whether what was raised means that nothing was sent."""
     known: Any = import_module("botocore.exceptions")
-    network = known.HTTPClientError, known.ConnectionError
-    return isinstance(error, (*network, PlaceBusyError))
+    return isinstance(error, (known.EndpointConnectionError, known.ConnectTimeoutError))
 
 
 @contextlib.contextmanager

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-# vCPUs: the least memory, the most, the step; in GB.
+# vCPUs: the GB of memory that go with them.
 _PAIRS: Final = {
-    0.25: (0.5, 2.0, 0.5),
-    0.5: (1.0, 4.0, 1.0),
-    1.0: (2.0, 8.0, 1.0),
-    2.0: (4.0, 16.0, 1.0),
-    4.0: (8.0, 30.0, 1.0),
-    8.0: (16.0, 60.0, 4.0),
-    16.0: (32.0, 120.0, 8.0),
+    0.25: (0.5, 1, 2),
+    0.5: (1, 2, 3, 4),
+    1.0: range(2, 8 + 1),
+    2.0: range(4, 16 + 1),
+    4.0: range(8, 30 + 1),
+    8.0: range(16, 60 + 1, 4),
+    16.0: range(32, 120 + 1, 8),
 }
 _X86, _ARM = "X86_64", "ARM64"
 _WORDS: Final = {
@@ -78,11 +78,13 @@ def fitted(ram: str, cpu: float | str) -> Size:
         ValueError: There is no such size; the message lists what there is.
     """
     asked = _gigabytes(ram) if ram else 0.0
+    if ram and not asked:
+        raise ValueError(f"ram must be more than nothing, not {ram!r}")
     architecture = _X86
     if isinstance(cpu, str):
         if cpu:
             architecture = _architecture(cpu)
-        fitting = [each for each, (_, most, _) in _PAIRS.items() if asked <= most]
+        fitting = [each for each, sizes in _PAIRS.items() if asked <= sizes[-1]]
         if not fitting:
             raise ValueError(f"ram must be 120 GB at most, not {ram!r}")
         vcpus = fitting[0]
@@ -93,15 +95,13 @@ def fitted(ram: str, cpu: float | str) -> Size:
                 f"cpu must be one of {_listed()} vCPUs, or a word for the architecture "
                 f"({_words()}), not {cpu!r}"
             )
-    least, most, step = _PAIRS[vcpus]
-    if asked > most:
+    sizes = _PAIRS[vcpus]
+    if asked > sizes[-1]:
         raise ValueError(
-            f"with {vcpus:g} vCPUs there are {least:g} to {most:g} GB, not {ram!r}: take "
-            f"more vCPUs, {_listed()}"
+            f"with {vcpus:g} vCPUs there are {sizes[0]:g} to {sizes[-1]:g} GB, not "
+            f"{ram!r}: take more vCPUs, {_listed()}"
         )
-    memory = least
-    while memory < asked:
-        memory += step
+    memory = float(next(each for each in sizes if each >= asked))
     return Size(vcpus, memory, architecture, ram if 0 < asked < memory else "")
 
 

@@ -6,6 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from ._account import Account
+from .errors import AwsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,23 +26,44 @@ def leftovers(older_than: float) -> Iterator[Leftover]:
 
     if not _doctor.wanted():
         return
+    troubles: list[Exception] = []
     with contextlib.closing(_sdk.session(Account())) as session:
-        yield from _of_clusters(session, older_than)
-        yield from _of_buckets(session, older_than)
+        # Who may not look at one of them may look at the others.
+        for look in (_of_instances, _of_clusters, _of_buckets):
+            try:
+                yield from look(session, older_than)
+            except Exception as error:  # noqa: BLE001 - raised below
+                troubles.append(error)
+    if len(troubles) == 1:
+        raise troubles[0]
+    if troubles:
+        raise AwsError("; ".join(map(str, troubles))) from troubles[0]
+
+
+def _of_instances(session: Session, older_than: float) -> Iterator[Leftover]:
+    from ._ec2 import Ec2Executor
+
+    del session  # they ask for the same
+    with Ec2Executor() as place:
+        yield from place.leftover_jobs(older_than)
 
 
 def _of_clusters(session: Session, older_than: float) -> Iterator[Leftover]:
-    """Look at EC2, and into every cluster of ECS."""
+    """Look into every cluster of ECS."""
     from . import _sdk
-    from ._ec2 import Ec2Executor
     from ._fargate import FargateExecutor
 
     clusters: list[str] = []
-    with _sdk.asking("ecs"):
-        for page in session.client("ecs").get_paginator("list_clusters").paginate():
-            clusters += page["clusterArns"]
-    with Ec2Executor() as place:
-        yield from place.leftover_jobs(older_than)
+    try:
+        with _sdk.asking("ecs"):
+            pages = session.client("ecs").get_paginator("list_clusters")
+            for page in pages.paginate():
+                clusters += page["clusterArns"]
+    except AwsError as error:
+        if not error.action:
+            raise
+        # Not allowed to list them: then the one that is used by default.
+        clusters = ["default"]
     for cluster in clusters:
         with FargateExecutor(cluster=cluster) as place:
             yield from place.leftover_jobs(older_than)
@@ -53,7 +75,6 @@ def _of_buckets(session: Session, older_than: float) -> Iterator[Leftover]:
 
     from . import _sdk
     from ._s3 import S3Store
-    from .errors import AwsError
 
     try:
         with _sdk.asking("s3"):

@@ -30,6 +30,7 @@ _BUSY: Final = frozenset(
         *("InsufficientInstanceCapacity", "InstanceLimitExceeded", "VcpuLimitExceeded"),
         *("MaxSpotInstanceCountExceeded", "ServiceUnavailable", "CapacityUnavailable"),
         *("EC2ThrottledException", "RequestThrottledException"),
+        *("OperationAborted", "ResourceNotReadyException"),
     )
 )
 # Permissions that are not called like the operations that need them.
@@ -41,6 +42,7 @@ _ACTIONS: Final = {
     "s3:PutBucketLifecycleConfiguration": "s3:PutLifecycleConfiguration",
     "s3:PutPublicAccessBlock": "s3:PutBucketPublicAccessBlock",
 }
+_BROKEN: Final = 500  # statuses from which on the service itself is in trouble
 _UNREACHABLE: Final = (
     "Its address is made of the name of the region: look at that, at endpoint_url, and "
     "at the network"
@@ -117,6 +119,12 @@ def translated(error: Any, service: str, resource: str) -> BaseException | None:
     if response is None:
         if kind == "EndpointConnectionError":
             error.add_note(_UNREACHABLE)
+        return None
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    known = response.get("Error", {}).get("Code") in _BUSY
+    # What was invoked may have run.
+    invoked = getattr(error, "operation_name", "") == "Invoke"
+    if status >= _BROKEN and not known and not invoked:
         return None
     return _refused(error, response, service, resource)
 

@@ -102,6 +102,9 @@ class Clerk:
         """Have the place end a job."""
         try:
             over = self._place.delete(ticket.handle, over=False)
+        except PlaceBusyError as error:
+            ticket.last = error
+            over = False  # it is told again
         except Exception as error:
             log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
             if self._desk.take(ticket) and not ticket.told:
@@ -117,12 +120,23 @@ class Clerk:
         """Remove what is left of a job that nobody waits for."""
         try:
             if ticket.handle:
-                self._place.delete(ticket.handle, over=over)
+                self._delete(ticket, over=over)
         except Exception as error:
             log.warning(
                 "%s of %s is left: %s", ticket.resource, self._place.name, error
             )
         self._remove_papers(ticket)
+
+    def _delete(self, ticket: Ticket, *, over: bool) -> None:
+        """Have the place end a job, though it may have too much to do at the moment."""
+        for troubles in range(1, _TRIES):
+            try:
+                self._place.delete(ticket.handle, over=over)
+            except PlaceBusyError:
+                time.sleep(pause(troubles))
+            else:
+                return
+        self._place.delete(ticket.handle, over=over)
 
     def _job(self, ticket: Ticket) -> Job:
         session = self._papers.session

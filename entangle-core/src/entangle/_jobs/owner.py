@@ -13,7 +13,8 @@ class Owner(NamedTuple):
     Attributes:
         machine: Stands for the machine since its start, and the container.
         pid: The process identifier there.
-        started: When it began, in ticks since the machine's start: pids are reused.
+        started: When it began, in ticks since the machine's start: pids are reused. 0
+            where that can't be known.
     """
 
     machine: str
@@ -41,7 +42,12 @@ class Owner(NamedTuple):
 
     def gone(self) -> bool:
         """Tell whether it is known to have ended; of other machines nothing is."""
-        return self.machine == _machine() and _started(self.pid) != self.started
+        if self.machine != _machine():
+            return False
+        started = _started(self.pid)
+        if started is None:
+            return True
+        return bool(started and self.started and started != self.started)
 
 
 def _machine() -> str:
@@ -56,10 +62,21 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> int | None:
-    """Return when a process began; None if there is none."""
+    """Return when a process began; 0 if that can't be seen, None if there is none."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123 - as above
             fields = file.read().rpartition(b")")[2].split()
     except OSError:
-        return None
+        # Other systems have no such files, and some hide those of other users.
+        return 0 if _exists(pid) else None
     return None if fields[0] in b"ZX" else int(fields[19])
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # of another user
+    return True

@@ -22,6 +22,7 @@ ROOT: Final = "entangle/"
 """What the keys of all objects begin with."""
 
 OWNER: Final = "owner.json"
+NEWS: Final = "news-"
 RUN, OWNED_BY, EXPIRES, TASK = (
     "entangle-run",
     "entangle-owner",
@@ -95,7 +96,7 @@ class Session:
 
     def news(self) -> str:
         """Return what the keys of all begin with that jobs write."""
-        return f"{self.prefix}news-"
+        return f"{self.prefix}{NEWS}"
 
     def _made(self) -> RunKey:
         return RunKey(secrets.token_hex(6), secrets.token_bytes(32))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._seam.extensions import Leftover
 
-from .session import OWNER, ROOT, nobodys
+from .session import NEWS, OWNER, ROOT, nobodys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -47,15 +48,29 @@ def objects(store: Store, older_than: float) -> Iterator[Leftover]:
         name, inside, _ = found.key.removeprefix(ROOT).partition("/")
         if inside:
             sessions.setdefault(name, []).append(found)
-    for name, several in sessions.items():
+    for name, there in sessions.items():
         prefix = f"{ROOT}{name}/"
-        age = max(found.age for found in several)
         record = _record(store, prefix)
-        # The record is written first and removed last: what has none was written when
-        # its session was removed already, by a job that was about to end.
-        if age >= older_than and (record is None or nobodys(record, now)):
+        if record is None:
+            # The record is written first and removed last: what has none was written
+            # when its session was removed already, by a job that was about to end. All
+            # else is somebody's own, who likes the name.
+            several = [each for each in there if _late(name, each.key)]
+            remove = partial(store.delete, [each.key for each in several])
+        elif nobodys(record, now):
+            several = there
             remove = partial(_remove, store, prefix)
+        else:
+            continue
+        age = max((found.age for found in several), default=0.0)
+        if several and age >= older_than:
             yield Leftover("objects", store.where(prefix), age, remove)
+
+
+def _late(name: str, key: str) -> bool:
+    """Tell whether a key is one that a job of a session writes to."""
+    wanted = rf"{ROOT}{re.escape(name)}/{NEWS}entangle-{re.escape(name)}-[0-9]+"
+    return re.fullmatch(rf"{wanted}\.(?:answer|started)", key) is not None
 
 
 def _record(store: Store, prefix: str) -> dict[str, str] | None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from entangle._graph.node import Node
+    from entangle._graph.target import Settings
     from entangle._graph.task import Task
     from entangle._seam.planned import Price
 
@@ -215,22 +216,29 @@ def _inline(task: Task[..., Any], own: PlannedTask) -> PlannedTask:
 def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
     target = resolved.key if isinstance(resolved.key, Target) else None
     options: dict[str, object] = {}
+    partners: dict[str, dict[str, object]] = {}
     if target is not None:
-        secret = target.of.secrets
-        options = {
-            name: value
-            for name, value in target.arguments().items()
-            if name not in secret
-        }
+        options = _told(target)
+        partners = {each.of.name: _told(each) for each in target.partners}
     replaced = name_of(place) not in {"", resolved.name}
     return replace(
         own,
         place=_shown(target or resolved.name or place),
         target="" if resolved.name in HERE else resolved.name,
         options=options,
+        partners=partners,
         instead_of=_shown(place) if replaced else "",
         relaxed=tuple(f"{option}: {why}" for option, why in resolved.relaxed),
     )
+
+
+def _told(settings: Settings) -> dict[str, object]:
+    """Return the options of a decorator, without those that are secret."""
+    return {
+        name: value
+        for name, value in settings.arguments().items()
+        if name not in settings.of.secrets
+    }
 
 
 def _shown(place: object) -> str:

@@ -60,6 +60,8 @@ class PlannedTask:
         target: The name of the place's decorator or executor; empty for places of
             this process and its workers.
         options: The target's options, by name, without those that are secret.
+        partners: Those of the decorators beside it that it needs, by their names,
+            likewise.
         asks: The options of the task that ask for something, as they are written.
         instead_of: The place that the task asks for, where ``ENTANGLE_TARGETS`` or
             inline replaces it; else empty.
@@ -79,6 +81,9 @@ class PlannedTask:
     place: str
     target: str = ""
     options: Mapping[str, object] = field(default_factory=dict[str, object])
+    partners: Mapping[str, Mapping[str, object]] = field(
+        default_factory=dict[str, "Mapping[str, object]"]
+    )
     asks: tuple[str, ...] = ()
     instead_of: str = ""
     relaxed: tuple[str, ...] = ()
