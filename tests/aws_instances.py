@@ -33,6 +33,7 @@ class Instances:
         self._threads = []
         self._profiles = {}
         self._printed = {}
+        self.booted = set()
         self._lock = threading.Lock()
         self.boots = True
         self.refused = False
@@ -111,6 +112,7 @@ class Instances:
         gone = instance._state.name != "pending"
         if self.boots and not gone:
             container.start()
+            self.booted.add(instance.id)
             self._set(instance, "running")
             container.wait()
             self._printed[instance.id] = container.logs()

@@ -47,7 +47,9 @@ def test_an_instance_that_is_taken_away(aws_server, instances):
         time.sleep(600)
 
     future = wait().submit()
-    until(lambda: "running" in instances.states(), 120)
+    until(instances, 120)
+    (name,) = [each["InstanceId"] for each in instances()]
+    until(lambda: name in aws_server.instances.booted, 120)
     aws_server.instances.reclaim()
     with pytest.raises(JobLostError, match="Spot instance termination") as caught:
         future.result(120)

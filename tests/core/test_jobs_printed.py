@@ -200,6 +200,21 @@ def test_many_jobs_are_followed_by_few_requests(bench):
     assert bench.place.logs_asked == [100, 100, 50]
 
 
+def test_nobody_turns_around_while_a_log_is_slow(bench):
+    """Whose answer is waited for is not asked again, nor asked after."""
+    runs(bench)
+    bench.clock.advance(600)
+    bench.desk.round()
+    assert len(bench.crew.works) == 1
+    bench.clock.advance(600)
+    bench.desk.round()  # the place itself is asked
+    assert bench.desk.round() > 0
+    assert len(bench.crew.works) == 1
+    bench.crew.turn()
+    bench.desk.round()
+    assert len(bench.crew.works) == 1
+
+
 def test_a_log_that_can_not_be_read_is_said_once(bench, caplog):
     call, ticket = runs(bench)
     bench.place.log_error = EntangleError("logs:FilterLogEvents is not allowed")

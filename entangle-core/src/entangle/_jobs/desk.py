@@ -237,8 +237,7 @@ class Desk:
         moments += map(self._inquiry.latest_start, self._table.all(QUEUED))
         if self._table.all(THERE, ENDING):
             moments.append(self._ask_at)
-        if self._follower.jobs():
-            moments.append(self._follower.at)
+        moments.append(self._follower.next())
         first = min(moments, default=math.inf)
         return None if first == math.inf else max(0.0, first - self._clock())
 

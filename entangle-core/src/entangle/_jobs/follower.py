@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from entangle._log import Log
@@ -23,10 +24,7 @@ log = Log("entangle.jobs")
 class Follower:
     """Asks a place's log after all jobs that run, and tells what is new there.
 
-    `due` and `at` belong to the desk's thread, `look` and `last` to who may wait.
-
-    Attributes:
-        at: When to look again, as of the desk's clock.
+    `due` and `next` belong to the desk's thread, `look` and `last` to who may wait.
 
     Args:
         place: The place.
@@ -40,17 +38,21 @@ class Follower:
         self._rhythm = Rhythm(place.pace, seed)
         self._follows = place.capabilities.output
         self._looking = False
-        self.at = 0.0
+        self._at = 0.0
 
     def due(self, now: float) -> bool:
         """Tell whether `look` is to be called now; then it is taken as called."""
-        if not self.jobs() or self._looking or now < self.at:
+        if now < self.next():
             return False
         self._looking = True
-        self.at = now + self._rhythm.next()
+        self._at = now + self._rhythm.next()
         return True
 
-    def jobs(self) -> list[Ticket]:
+    def next(self) -> float:
+        """Return when to look again, as of the desk's clock; not while it looks."""
+        return math.inf if self._looking or not self._jobs() else self._at
+
+    def _jobs(self) -> list[Ticket]:
         """Return those that are followed: what has not begun has printed nothing."""
         if not self._follows:
             return []
@@ -59,7 +61,7 @@ class Follower:
     def look(self) -> None:
         """Tell what is new of all jobs; what can't be read now is read later."""
         try:
-            jobs, size = self.jobs(), self._place.batch
+            jobs, size = self._jobs(), self._place.batch
             for start in range(0, len(jobs), size):
                 if self._ask(jobs[start : start + size]):
                     self._rhythm.news()
