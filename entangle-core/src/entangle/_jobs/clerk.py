@@ -107,12 +107,12 @@ class Clerk:
             over = False  # it is told again
         except Exception as error:
             log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
-            if self._desk.take(ticket) and not ticket.told:
+            if self._desk.take(ticket):
                 ticket.call.cancelled("cannot kill")
             return
         if not over:
             self._desk.soon()
-        elif self._desk.take(ticket) and not ticket.told:
+        elif self._desk.take(ticket):
             self._remove_papers(ticket)
             ticket.call.cancelled("killed")
 

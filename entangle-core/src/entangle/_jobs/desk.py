@@ -179,15 +179,6 @@ class Desk:
             self._ask_at = min(self._ask_at, self._clock() + self._rhythm.next())
         self._bell.set()
 
-    def await_end(self, ticket: Ticket) -> None:
-        """Ask after a job whose end was told already, until it has really ended."""
-        with self._table.lock:
-            ticket.told = True
-            ticket.ended = None
-            ticket.stage = ENDING
-            self._table.add(ticket)
-        self.soon()
-
     def lost(self, ticket: Ticket) -> None:
         """A job is over, and its answer is nowhere."""
         self._inquiry.lost(ticket)
@@ -272,7 +263,7 @@ class Desk:
         except BaseException as error:
             log.exception("the jobs of %s are not looked after", self._place.name)
             for ticket in self._table.all():
-                if self.take(ticket) and not ticket.told:
+                if self.take(ticket):
                     ticket.call.failed(error)
         finally:
             self._leave()
@@ -319,7 +310,7 @@ class Desk:
                 work(ticket)
             except BaseException as error:
                 log.exception("job %s", ticket.resource if ticket else "")
-                if ticket and self.take(ticket) and not ticket.told:
+                if ticket and self.take(ticket):
                     ticket.call.failed(error)
             finally:
                 del self._works[token]

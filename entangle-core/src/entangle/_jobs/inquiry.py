@@ -86,22 +86,19 @@ class Inquiry:
         state = ticket.ended or _GONE
         if not self._table.take(ticket):
             return
-        if ticket.told:
-            pass
-        elif ticket.stage == ENDING:
+        if ticket.stage == ENDING:
             ticket.call.cancelled("killed")
-        else:
-            error = JobLostError(
-                node=ticket.call.name,
-                place=self._place.name,
-                resource=ticket.resource,
-                reason=state.reason,
-                exit_code=state.exit_code,
-                out_of_memory=state.out_of_memory,
-            )
-            self._fail(ticket, error)
+            self._discard(ticket)
             return
-        self._discard(ticket)
+        error = JobLostError(
+            node=ticket.call.name,
+            place=self._place.name,
+            resource=ticket.resource,
+            reason=state.reason,
+            exit_code=state.exit_code,
+            out_of_memory=state.out_of_memory,
+        )
+        self._fail(ticket, error)
 
     def overdue(self, now: float) -> None:
         """Give up jobs that have waited for longer than is reasonable."""
@@ -145,7 +142,7 @@ class Inquiry:
             name, kind = self._papers.job_of(found.key)
             with self._table.lock:
                 ticket = self._table.named(name)
-                if ticket is None or ticket.told:
+                if ticket is None:
                     continue
                 if kind == "answer" and ticket.stage in {THERE, ENDING}:
                     ticket.stage, ticket.due = ANSWERED, now
@@ -218,7 +215,7 @@ class Inquiry:
         if not lasting:
             return
         for ticket in there:
-            if self._table.take(ticket) and not ticket.told:
+            if self._table.take(ticket):
                 self._papers.keep(ticket)
                 where = self._papers.where(ticket)
                 answer = (
