@@ -18,6 +18,7 @@ from .clerk import Clerk
 from .follower import Follower
 from .inquiry import Inquiry
 from .rhythm import Rhythm
+from .strays import Strays
 from .table import Table
 from .ticket import ANSWERED, CREATING, ENDING, FETCHING, QUEUED, THERE
 
@@ -73,7 +74,8 @@ class Desk:
         self._clock = clock
         self._crew: Crew = crew or Threads(place.hands, linger=_LINGER)
         self._table = Table()
-        self._clerk = Clerk(place, papers, self)
+        self._strays = Strays(place)
+        self._clerk = Clerk(place, papers, self, self._strays)
         self._inquiry = Inquiry(
             place,
             papers,
@@ -81,6 +83,7 @@ class Desk:
             discard=lambda ticket: self._do(self._clerk.discard, ticket),
             end=lambda ticket: self._do(self._clerk.end, ticket),
             fail=self._fail,
+            strays=self._strays,
         )
         self._follower = Follower(place, self._table, seed)
         self._rhythm = Rhythm(place.pace, seed)
@@ -264,6 +267,7 @@ class Desk:
             log.exception("the jobs of %s are not looked after", self._place.name)
             for ticket in self._table.all():
                 if self.take(ticket):
+                    self._strays.add(ticket)
                     ticket.call.failed(error)
         finally:
             self._leave()
@@ -271,6 +275,7 @@ class Desk:
     def _leave(self) -> None:
         with self._table.lock:
             self._closing = True
+        self._strays.end()
         try:
             self.papers.close()
         except Exception:

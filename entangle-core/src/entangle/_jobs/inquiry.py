@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .executor import JobExecutor
     from .papers import Papers
+    from .strays import Strays
     from .table import Table
     from .ticket import Ticket
 
@@ -46,6 +47,7 @@ class Inquiry:
         discard: Has what is left of a job removed.
         end: Has a place told to end a job.
         fail: Has a call failed that is off the table, and the rest of its job removed.
+        strays: Takes jobs that may run on though their calls are over.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Inquiry:
         discard: Callable[[Ticket], None],
         end: Callable[[Ticket], None],
         fail: Callable[[Ticket, BaseException], None],
+        strays: Strays,
     ) -> None:
         self._place = place
         self._papers = papers
@@ -63,6 +66,7 @@ class Inquiry:
         self._discard = discard
         self._end = end
         self._fail = fail
+        self._strays = strays
         self._asks_place = False
         self._troubled: float | None = None
 
@@ -216,6 +220,7 @@ class Inquiry:
             return
         for ticket in there:
             if self._table.take(ticket):
+                self._strays.add(ticket)
                 self._papers.keep(ticket)
                 where = self._papers.where(ticket)
                 answer = (
