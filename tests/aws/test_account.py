@@ -305,6 +305,68 @@ def test_a_request_after_a_refusal_is_another(proxy, client, executor, operation
     assert len(found) == len(set(found)) == 2
 
 
+# -- what AWS does not know yet --------------------------------------------------------
+
+
+PLACES = [
+    (Ec2Executor, "TerminateInstances", "InvalidInstanceID.NotFound"),
+    (
+        partial(FargateExecutor, security_groups=["sg-1"]),
+        "StopTask",
+        "InvalidParameterException",
+    ),
+]
+
+
+@pytest.mark.parametrize(("executor", "operation", "code"), PLACES)
+def test_what_was_made_lately_is_there(
+    proxy, client, monkeypatch, executor, operation, code
+):
+    """Though AWS says that it is not: it is ended, and not taken for gone."""
+    monkeypatch.setattr("entangle.aws._fresh._PAUSES", (0.01,) * 5)
+    client("ecs").create_cluster(clusterName="default")
+    text = "The referenced task was not found."
+    with executor() as place:
+        handle = place.create(JOB)
+        refusal = proxy.refuse(operation, code, text, times=4)
+        place.delete(handle, over=False)
+        assert refusal.left == [0]
+        assert proxy.count(operation) == 5
+        assert not list(place.find())
+        # After a minute it is gone.
+        monkeypatch.setattr("entangle.aws._fresh._FRESH", 0.0)
+        proxy.refuse(operation, code, text)
+        assert place.delete(handle, over=False)
+        assert proxy.count(operation) == 6
+
+
+@pytest.mark.parametrize(("executor", "operation", "code"), PLACES)
+def test_what_stays_unknown_is_gone(
+    proxy, client, monkeypatch, executor, operation, code
+):
+    monkeypatch.setattr("entangle.aws._fresh._PAUSES", (0.01,) * 5)
+    client("ecs").create_cluster(clusterName="default")
+    with executor() as place:
+        handle = place.create(JOB)
+        proxy.refuse(operation, code, "The referenced task was not found.")
+        assert place.delete(handle, over=False)
+    assert proxy.count(operation) == 6
+
+
+@pytest.mark.parametrize(("length", "refused"), [(1_000, False), (9_000, True)])
+def test_tokens_that_are_too_long_for_a_task(proxy, client, length, refused):
+    """ECS takes so many characters, and a session token may be longer."""
+    client("ecs").create_cluster(clusterName="default")
+    job = JOB._replace(environment={"ENTANGLE_JOB": "x" * length})
+    with FargateExecutor(security_groups=["sg-1"]) as place:
+        if refused:
+            with pytest.raises(AwsError, match="8,192 are allowed.* session token"):
+                place.create(job)
+        else:
+            place.create(job)
+    assert proxy.count("RunTask") == 1 - refused
+
+
 # -- functions that are made -----------------------------------------------------------
 
 
