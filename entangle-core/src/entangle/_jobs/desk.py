@@ -316,6 +316,7 @@ class Desk:
             except BaseException as error:
                 log.exception("job %s", ticket.resource if ticket else "")
                 if ticket and self.take(ticket):
+                    self._strays.add(ticket)
                     ticket.call.failed(error)
             finally:
                 del self._works[token]

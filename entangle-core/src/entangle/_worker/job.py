@@ -71,7 +71,8 @@ def main(pointer: dict[str, Any], folder: str) -> None:
     try:
         facts, parts = calls.collected(document_of(pointer["call"]))
         answer = _Supervisor(facts, parts).answer()
-        transport.put(facts["answer"], answer, _PATIENCE)
+        patience = min(_PATIENCE, float(facts["expires"]) - time.time())
+        transport.put(facts["answer"], answer, patience)
         code = 0
     except _Told:
         code = 128 + signal.SIGTERM
