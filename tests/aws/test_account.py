@@ -18,7 +18,7 @@ from entangle.aws._lambda import LambdaExecutor
 from entangle.aws._runtime import Runtime
 from entangle.aws._s3 import S3Store
 from entangle.aws.errors import translated
-from entangle.backend import Job
+from entangle.backend import Job, Pace
 from entangle.errors import JobError, PlaceBusyError
 from entangle.task import shutdown
 from entangle.testing import RecordedCall
@@ -365,6 +365,38 @@ def test_tokens_that_are_too_long_for_a_task(proxy, client, length, refused):
         else:
             place.create(job)
     assert proxy.count("RunTask") == 1 - refused
+
+
+# -- credentials that end in the middle ------------------------------------------------
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_tasks_of_credentials_that_have_expired(
+    proxy, client, monkeypatch, caplog, renewed
+):
+    """They are ended at the close, or it is said what may still run, and until when."""
+    monkeypatch.setattr(FargateExecutor, "pace", Pace(0.05, 1.2, 0.5))
+    client("ecs").create_cluster(clusterName="default")
+    for operation in ("DescribeTasks", "StopTask"):
+        proxy.refuse(operation, "ExpiredTokenException", "The token has expired")
+    with FargateExecutor(security_groups=["sg-12345678"]) as place:
+        calls = [RecordedCall(abs, -1) for _ in range(2)]
+        for call in calls:
+            place.start(call)
+        errors = [call.end(60).detail for call in calls]
+        assert all("expired" in str(error) for error in errors)
+        assert not proxy.count("StopTask")
+        if renewed:
+            proxy.allow()
+        caplog.clear()
+    said = [each for each in caplog.records if each.name == "entangle.jobs"]
+    assert proxy.count("StopTask") == 2
+    if renewed:
+        assert not said
+    else:
+        (warning,) = said
+        assert all(error.resource in warning.getMessage() for error in errors)
+        assert "UTC at the latest" in warning.getMessage()
 
 
 # -- functions that are made -----------------------------------------------------------
