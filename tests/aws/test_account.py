@@ -397,6 +397,8 @@ def test_tasks_of_credentials_that_have_expired(
         (warning,) = said
         assert all(error.resource in warning.getMessage() for error in errors)
         assert "UTC at the latest" in warning.getMessage()
+    # Its records hold errors, which hold the frames of connections.
+    caplog.clear()
 
 
 # -- functions that are made -----------------------------------------------------------
