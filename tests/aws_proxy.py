@@ -25,7 +25,10 @@ _HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "date
 
 
 class Asked(NamedTuple):
-    """One request: of which service, what, with whose key, for which region."""
+    """One request: of which service, what, with whose key, for which region.
+
+    Its form is that of services which are asked so, EC2 for one.
+    """
 
     service: str
     operation: str
@@ -33,6 +36,7 @@ class Asked(NamedTuple):
     region: str
     path: str
     size: int
+    form: dict
 
 
 class Refusal(NamedTuple):
@@ -52,11 +56,12 @@ def asked_of(method, path, headers, body):
     signed = headers.get("Authorization") or query.get("X-Amz-Credential", [""])[0]
     found = _SCOPE.search(signed)
     key, region, service = found.groups() if found else ("", "", "")
-    operation = ""
+    operation, form = "", {}
     if "X-Amz-Target" in headers:
         operation = headers["X-Amz-Target"].rpartition(".")[2]
     elif service in {"ec2", "sts", "iam"}:
-        operation = parse_qs(body.decode()).get("Action", [""])[0]
+        form = {name: values[0] for name, values in parse_qs(body.decode()).items()}
+        operation = form.get("Action", "")
     elif service == "lambda":
         for verb, pattern, name in _LAMBDA:
             if verb == method and re.search(pattern, parts.path):
@@ -69,7 +74,7 @@ def asked_of(method, path, headers, body):
             operation = "ListObjectsV2"
         else:
             operation = method.title() + ("Object" if inside else "Bucket")
-    return Asked(service, operation, key, region, parts.path, len(body))
+    return Asked(service, operation, key, region, parts.path, len(body), form)
 
 
 def said(service, code, message):
@@ -87,6 +92,10 @@ def said(service, code, message):
     return text.encode(), "application/x-amz-json-1.1"
 
 
+class LossError(Exception):
+    """The network has lost a request."""
+
+
 class Proxy:
     """Passes requests on to a stand-in. Thread-safe."""
 
@@ -95,6 +104,7 @@ class Proxy:
         self._behind = urlsplit(url).netloc
         self._refusals = []
         self._told = {}
+        self._lost = {}
         self._lock = threading.Lock()
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.proxy = self
@@ -116,6 +126,16 @@ class Proxy:
         with self._lock:
             self._told[operation] = text.encode()
 
+    def lose(self, ending, *, times=10**9):
+        """Close the connection of requests whose path ends so, without a word."""
+        with self._lock:
+            self._lost[ending] = times
+
+    def losses(self, ending):
+        """Return how many more will be lost."""
+        with self._lock:
+            return self._lost[ending]
+
     def allow(self):
         """Refuse nothing any more."""
         with self._lock:
@@ -131,6 +151,10 @@ class Proxy:
         asked = asked_of(method, path, headers, body)
         with self._lock:
             self.asked.append(asked)
+            for ending, times in self._lost.items():
+                if times and asked.path.endswith(ending):
+                    self._lost[ending] -= 1
+                    raise LossError
             if asked.operation in self._told:
                 return 200, {"Content-Type": "text/xml"}, self._told[asked.operation]
             for refusal in self._refusals:
@@ -191,9 +215,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _serve(self):
         body = self._body()
-        status, headers, data = self.server.proxy.answer(
-            self.command, self.path, self.headers, body
-        )
+        try:
+            status, headers, data = self.server.proxy.answer(
+                self.command, self.path, self.headers, body
+            )
+        except LossError:
+            self.close_connection = True
+            return
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)

@@ -18,7 +18,7 @@ from entangle.aws._lambda import LambdaExecutor
 from entangle.aws._runtime import Runtime
 from entangle.aws._s3 import S3Store
 from entangle.aws.errors import translated
-from entangle.backend import Job
+from entangle.backend import Job, Pace
 from entangle.errors import JobError, PlaceBusyError
 from entangle.task import shutdown
 from entangle.testing import RecordedCall
@@ -303,6 +303,102 @@ def test_a_request_after_a_refusal_is_another(proxy, client, executor, operation
         place.create(JOB)
     found = re.findall(r"entangle-abc-1-[0-9a-f]{8}", "\n".join(bodies))
     assert len(found) == len(set(found)) == 2
+
+
+# -- what AWS does not know yet --------------------------------------------------------
+
+
+PLACES = [
+    (Ec2Executor, "TerminateInstances", "InvalidInstanceID.NotFound"),
+    (
+        partial(FargateExecutor, security_groups=["sg-1"]),
+        "StopTask",
+        "InvalidParameterException",
+    ),
+]
+
+
+@pytest.mark.parametrize(("executor", "operation", "code"), PLACES)
+def test_what_was_made_lately_is_there(
+    proxy, client, monkeypatch, executor, operation, code
+):
+    """Though AWS says that it is not: it is ended, and not taken for gone."""
+    monkeypatch.setattr("entangle.aws._fresh._PAUSES", (0.01,) * 5)
+    client("ecs").create_cluster(clusterName="default")
+    text = "The referenced task was not found."
+    with executor() as place:
+        handle = place.create(JOB)
+        refusal = proxy.refuse(operation, code, text, times=4)
+        place.delete(handle, over=False)
+        assert refusal.left == [0]
+        assert proxy.count(operation) == 5
+        assert not list(place.find())
+        # After a minute it is gone.
+        monkeypatch.setattr("entangle.aws._fresh._FRESH", 0.0)
+        proxy.refuse(operation, code, text)
+        assert place.delete(handle, over=False)
+        assert proxy.count(operation) == 6
+
+
+@pytest.mark.parametrize(("executor", "operation", "code"), PLACES)
+def test_what_stays_unknown_is_gone(
+    proxy, client, monkeypatch, executor, operation, code
+):
+    monkeypatch.setattr("entangle.aws._fresh._PAUSES", (0.01,) * 5)
+    client("ecs").create_cluster(clusterName="default")
+    with executor() as place:
+        handle = place.create(JOB)
+        proxy.refuse(operation, code, "The referenced task was not found.")
+        assert place.delete(handle, over=False)
+    assert proxy.count(operation) == 6
+
+
+@pytest.mark.parametrize(("length", "refused"), [(1_000, False), (9_000, True)])
+def test_tokens_that_are_too_long_for_a_task(proxy, client, length, refused):
+    """ECS takes so many characters, and a session token may be longer."""
+    client("ecs").create_cluster(clusterName="default")
+    job = JOB._replace(environment={"ENTANGLE_JOB": "x" * length})
+    with FargateExecutor(security_groups=["sg-1"]) as place:
+        if refused:
+            with pytest.raises(AwsError, match="8,192 are allowed.* session token"):
+                place.create(job)
+        else:
+            place.create(job)
+    assert proxy.count("RunTask") == 1 - refused
+
+
+# -- credentials that end in the middle ------------------------------------------------
+
+
+@pytest.mark.parametrize("renewed", [True, False])
+def test_tasks_of_credentials_that_have_expired(
+    proxy, client, monkeypatch, caplog, renewed
+):
+    """They are ended at the close, or it is said what may still run, and until when."""
+    monkeypatch.setattr(FargateExecutor, "pace", Pace(0.05, 1.2, 0.5))
+    client("ecs").create_cluster(clusterName="default")
+    for operation in ("DescribeTasks", "StopTask"):
+        proxy.refuse(operation, "ExpiredTokenException", "The token has expired")
+    with FargateExecutor(security_groups=["sg-12345678"]) as place:
+        calls = [RecordedCall(abs, -1) for _ in range(2)]
+        for call in calls:
+            place.start(call)
+        errors = [call.end(60).detail for call in calls]
+        assert all("expired" in str(error) for error in errors)
+        assert not proxy.count("StopTask")
+        if renewed:
+            proxy.allow()
+        caplog.clear()
+    said = [each for each in caplog.records if each.name == "entangle.jobs"]
+    assert proxy.count("StopTask") == 2
+    if renewed:
+        assert not said
+    else:
+        (warning,) = said
+        assert all(error.resource in warning.getMessage() for error in errors)
+        assert "UTC at the latest" in warning.getMessage()
+    # Its records hold errors, which hold the frames of connections.
+    caplog.clear()
 
 
 # -- functions that are made -----------------------------------------------------------

@@ -77,6 +77,63 @@ def test_a_quota_that_is_used_up(aws_server):
     assert future.result(120) == 1
 
 
+def test_a_network_that_comes_back(proxy):
+    """The answer waits in its instance."""
+
+    @ec2
+    def double(number):
+        return 2 * number
+
+    proxy.lose(".answer", times=6)
+    assert double(21)() == 42
+    assert proxy.losses(".answer") == 0
+
+
+def test_an_instance_that_loses_its_network(proxy, instances, monkeypatch):
+    """It waits until its lifetime is over; what can't be told is a loss that names it."""
+    monkeypatch.setattr(Ec2Executor, "pace", Pace(0.1, 1.2, 1.0))
+
+    @ec2(lifetime=15.0)
+    def double(number):
+        return 2 * number
+
+    proxy.lose(".answer")
+    with pytest.raises(JobLostError) as caught:
+        double(21)()
+    (instance,) = instances()
+    assert caught.value.resource == instance["InstanceId"]
+    command = f"get-console-output --instance-id {instance['InstanceId']}"
+    assert command in str(caught.value)
+    assert instances.states() == ["terminated"]
+
+
+@pytest.mark.parametrize("megabytes", [10, 48])
+def test_much_output(capfd, megabytes):
+    """Up to 16 MB, then it is said what is missing; the rest takes no memory."""
+
+    @ec2
+    def chatty(lines):
+        import os
+
+        for number in range(lines):
+            print(f"{number:0999}")
+        with open(f"/proc/{os.getppid()}/status") as file:
+            peak = next(line for line in file if line.startswith("VmHWM"))
+        return int(peak.split()[1]) << 10
+
+    peak = chatty(megabytes * 1000)()
+    out, err = capfd.readouterr()
+    if megabytes == 10:
+        assert out.startswith("".join(f"{number:0999}\n" for number in range(10_000)))
+        assert "left out" not in err
+    else:
+        whole = f"{0:0999}\n{1:0999}\n"
+        assert out.startswith(whole)
+        assert 16 << 20 <= len(out) < 17 << 20
+        assert f"{megabytes * 1_000_000 - (16 << 20):,} bytes of output are" in err
+    assert peak < 80 << 20
+
+
 def test_an_image_without_a_python():
     """It ends by itself, and the error says where to look."""
     with pytest.raises(JobLostError, match="get-console-output --instance-id i-"):

@@ -110,9 +110,23 @@ def dozing(**options):
 # -- what it is -------------------------------------------------------------------------
 
 
-def test_what_is_asked_of_ec2(client, instances):
-    """Nothing comes in; it ends itself; it is known whose it is."""
+def test_what_is_asked_of_ec2(client, instances, proxy):
+    """Nothing comes in; it ends itself; it is known whose it is; nobody takes its role."""
     assert kept(spot=True, disk=20, instance_type="t3.micro")(abs)(-1)() == 1
+    (asked,) = [each.form for each in proxy.asked if each.operation == "RunInstances"]
+    market, disk = "InstanceMarketOptions.", "BlockDeviceMapping.1."
+    spot = f"{market}SpotOptions."
+    expected = {
+        f"{market}MarketType": "spot",
+        f"{spot}SpotInstanceType": "one-time",
+        f"{spot}InstanceInterruptionBehavior": "terminate",
+        f"{disk}Ebs.VolumeSize": "20",
+        f"{disk}Ebs.DeleteOnTermination": "true",
+        "MetadataOptions.HttpTokens": "required",
+        "IamInstanceProfile.Name": "entangle",
+    }
+    assert {name: asked.get(name) for name in expected} == expected
+    assert asked[f"{disk}DeviceName"].startswith("/dev/")
     (instance,) = instances()
     assert instance["InstanceType"] == "t3.micro"
     tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}

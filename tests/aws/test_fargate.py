@@ -104,6 +104,19 @@ def test_what_it_prints_is_in_its_log_at_the_service(client):
     until(lambda: "stdout 1: to whom it may concern" in messages())
 
 
+def test_much_output(capfd):
+    """10 MB: each line once, in order, by the log or by the answer."""
+
+    @there()
+    def chatty():
+        for number in range(10_000):
+            print(f"{number:0999}")
+        return "said"
+
+    assert chatty()() == "said"
+    assert capfd.readouterr().out == "".join(f"{n:0999}\n" for n in range(10_000))
+
+
 def test_in_a_graph_beside_local_tasks():
     @process
     def two():

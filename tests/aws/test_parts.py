@@ -79,6 +79,37 @@ def test_sizes_that_there_are_not(options, listed):
         fargate(**options)
 
 
+@pytest.mark.parametrize(
+    ("decorator", "options", "said"),
+    [
+        (fargate, {"cluster": ""}, "cluster must not be empty"),
+        (fargate, {"image": " "}, "image must not be empty"),
+        (fargate, {"python": ""}, "python must not be empty"),
+        (fargate, {"execution_role": ""}, "execution_role must not be empty"),
+        (fargate, {"execution_role": "arn:role"}, "must be the ARN of a role"),
+        (fargate, {"bucket": "Mine"}, "bucket must have 3 to 63"),
+        (lmbda, {"execution_role": ""}, "execution_role must not be empty"),
+        (lmbda, {"bucket": "my_bucket"}, "bucket must have 3 to 63"),
+        (lmbda, {"bucket": "ab"}, "bucket must have 3 to 63"),
+        (ec2, {"python": ""}, "python must not be empty"),
+        (ec2, {"bucket": "10.0.0.1"}, "bucket must have 3 to 63"),
+        (ec2, {"bucket": "a..b"}, "bucket must have 3 to 63"),
+        (ec2, {"via": "ssm", "python": ""}, "python must not be empty"),
+        (aws, {"role": "worker"}, "role must be the ARN of a role"),
+    ],
+)
+def test_what_only_aws_would_refuse_is_refused_where_it_is_written(
+    decorator, options, said
+):
+    with pytest.raises(OptionError, match=said):
+        decorator(**options)(len)
+
+
+@pytest.mark.parametrize("bucket", ["abc", "a.b-c9", "x" * 63])
+def test_buckets_that_may_be(bucket):
+    assert fargate(bucket=bucket)(len)
+
+
 # -- who you are -----------------------------------------------------------------------
 
 
@@ -228,17 +259,17 @@ def test_whatever_a_function_says_of_its_error(said, kind, message):
         ({"instance_profile": "p"}, True, True),
         ({"instance_profile": "p"}, False, False),
         ({"instance_profile": "p", "via": "job"}, True, False),
-        ({"instance_profile": "p", "bucket": "b"}, True, False),
+        ({"instance_profile": "p", "bucket": "values"}, True, False),
         ({"instance_profile": "p", "idle": 60.0}, True, True),
         ({"via": "ssm"}, False, True),
         ({"via": "ssm", "fresh": True}, False, True),
-        ({"via": "job", "bucket": "b"}, True, False),
+        ({"via": "job", "bucket": "values"}, True, False),
         ({"idle": 60.0}, True, "idle= .* there is no instance_profile="),
         ({"instance_profile": "p", "calls": 1}, False, True),
         ({"via": "job", "instances": 2}, True, "instances= .* via='job' is given"),
-        ({"via": "ssm", "bucket": "b"}, True, "bucket= .* via='job'"),
+        ({"via": "ssm", "bucket": "values"}, True, "bucket= .* via='job'"),
         (
-            {"instance_profile": "p", "idle": 1.0, "bucket": "b"},
+            {"instance_profile": "p", "idle": 1.0, "bucket": "values"},
             True,
             "bucket= .* via='job'",
         ),

@@ -2,6 +2,7 @@
 
 import pickle
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -297,6 +298,57 @@ def test_a_refusal_is_told_at_once(bench):
     bench.turns(2, 2.0)
     ((_, error),) = ends(call)
     assert "access denied" in str(error)
+
+
+@pytest.mark.parametrize("denied", [True, False])
+def test_jobs_that_nobody_asks_after_are_ended_at_the_close(bench, denied, caplog):
+    """Once more; where that is refused, one warning says what may still run."""
+    jobs = [bench.there() for _ in range(6)]
+    error = JobError("credentials have expired", node="x", place="shelf")
+    bench.place.poll_error = error
+    bench.turns(2, 2.0)
+    assert [kind for call, _ in jobs for kind, _ in ends(call)] == ["failed"] * 6
+    assert not bench.place.deleted
+
+    def delete(handle, *, over):
+        bench.place.deleted.append((handle, over))
+        if denied:
+            raise error
+
+    bench.place.delete = delete
+    caplog.clear()
+    bench.desk.close()
+    names = [ticket.name for _, ticket in jobs]
+    tried = [(name, False) for name in names]
+    said = [each.getMessage() for each in caplog.records]
+    if denied:
+        assert bench.place.deleted == tried[:3]  # then it is clear
+        (text,) = said
+        assert all(name in text for name in names)
+        ends_at = time.gmtime(jobs[-1][1].expires)
+        assert f"until {time.strftime('%Y-%m-%d %H:%M:%S', ends_at)} UTC" in text
+        assert "credentials have expired" in text
+    else:
+        assert bench.place.deleted == tried
+        assert not said
+
+
+def test_what_could_not_be_ended_is_tried_at_the_close(bench, caplog):
+    call, ticket = bench.there()
+    refusals = [OSError("access denied")]
+
+    def delete(handle, *, over):
+        bench.place.deleted.append((handle, over))
+        if refusals:
+            raise refusals.pop()
+
+    bench.place.delete = delete
+    bench.desk.cancel(call)
+    bench.crew.turn()
+    assert ends(call) == [("cancelled", "cannot kill")]
+    bench.desk.close()
+    assert bench.place.deleted == [(ticket.name, False)] * 2
+    assert len(caplog.records) == 1
 
 
 def test_a_job_that_can_not_be_made(bench):

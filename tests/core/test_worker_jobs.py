@@ -110,6 +110,31 @@ def test_a_store_that_refuses_for_good(server):
     assert server.asked == 6
 
 
+def test_a_network_is_waited_for(server, monkeypatch):
+    """For as long as is said; what a store refuses is not."""
+    monkeypatch.setattr(transport, "_PAUSE", 0.0)
+    losses = [ConnectionResetError("lost")] * 50
+    write = transport._write
+
+    def lossy(url, data):
+        if losses:
+            raise losses.pop()
+        write(url, data)
+
+    monkeypatch.setattr(transport, "_write", lossy)
+    transport.put(server.url, b"value", 3600.0)
+    assert (server.held, server.asked) == (b"value", 1)
+    losses += [ConnectionResetError("lost")] * 50
+    with pytest.raises(transport.TransportError, match="lost"):
+        transport.put(server.url, b"other")
+    assert len(losses) == 44
+    losses.clear()
+    server.codes = [503] * 100
+    with pytest.raises(transport.TransportError, match="503"):
+        transport.put(server.url, b"other", 3600.0)
+    assert server.asked == 7
+
+
 def test_what_is_not_allowed_is_not_tried_again(server):
     server.codes = [403] * 100
     with pytest.raises(transport.TransportError, match="403"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import NamedTuple
 
+from ._checks import check_role
+
 _PAIR = 2
 _WITH_TOKEN = 3
 
@@ -76,4 +78,10 @@ def account(
         )
     if keys and profile:
         raise ValueError("keys and profile exclude each other: both say who you are")
+    if role:
+        check_role("role", role)
     return Account(tuple(keys), region, profile, endpoint_url, role)
+
+
+# What it refuses is refused where it is written, not when the account is first needed.
+vars(account)["check_options"] = account

@@ -10,8 +10,9 @@ from entangle.backend import JobState, Pace
 
 from . import _ec2_machines
 from ._account import HERE, Account
+from ._checks import check
 from ._ec2_machines import Machines, Wish
-from ._place import AwsExecutor, check_lifetime
+from ._place import AwsExecutor
 from ._ways import Via  # noqa: TC001 - options are checked by it
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Ec2Executor(AwsExecutor):
             ValueError: An option has an unusable value.
         """
         _ec2_machines.check_wish(**options)
-        check_lifetime(options.get("lifetime", 21_600.0))
+        check(options)
 
     @property
     def name(self) -> str:

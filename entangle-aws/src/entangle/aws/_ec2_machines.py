@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from entangle.backend import FoundJob
 
 from . import _sdk
+from ._checks import check_given
+from ._fresh import Fresh
 from .errors import AwsError
 
 if TYPE_CHECKING:
@@ -73,6 +75,7 @@ def check_wish(
     *,
     ami: str = "",
     instance_type: str = "t3.small",
+    python: str = "python3",
     disk: int = 0,
     lifetime: float = 1.0,
     **_: Any,
@@ -88,6 +91,7 @@ def check_wish(
         raise ValueError(
             f"instance_type must be like 't3.small', not {instance_type!r}"
         )
+    check_given("python", python)
     if disk < 0:
         raise ValueError(f"disk must be a number of GB, not {disk}")
     if lifetime <= 0:
@@ -108,6 +112,7 @@ class Machines:
         self._lock = threading.Lock()
         self._ami = wish.ami
         self._groups = wish.security_groups
+        self._fresh = Fresh()
 
     def launch(
         self, name: str, task: str, tags: Mapping[str, str], work: str, expires: float
@@ -163,7 +168,7 @@ class Machines:
         spot = "spot " if wish.spot else ""
         with self._asking(f"{spot}{wish.instance_type} for {task}"):
             answer = self._client.run_instances(**options)
-        return str(answer["Instances"][0]["InstanceId"])
+        return self._fresh.made(str(answer["Instances"][0]["InstanceId"]))
 
     def described(self, *names: str) -> Iterator[dict[str, Any]]:
         """Yield what EC2 says of instances, with one request; the unknown are left out."""
@@ -172,12 +177,16 @@ class Machines:
 
     def end(self, name: str) -> bool:
         """Terminate an instance; tell whether it is over. EC2 forgets it by itself."""
+        return self._fresh.ended(name, self._terminated)
+
+    def _terminated(self, name: str) -> bool | None:
+        """Terminate an instance; tell whether it is over, None if it is not there."""
         try:
             with self._asking(name):
                 answer = self._client.terminate_instances(InstanceIds=[name])
         except AwsError as error:
             if error.code in _GONE:
-                return True
+                return None
             raise
         changed: list[dict[str, Any]] = answer.get("TerminatingInstances") or [{}]
         return bool(changed[0].get("CurrentState", {}).get("Name") == "terminated")

@@ -15,8 +15,10 @@ from entangle.errors import PlaceBusyError
 
 from . import _sdk
 from ._account import HERE, Account
+from ._checks import check, check_given
+from ._fresh import Fresh
 from ._logs import LogGroup
-from ._place import AwsExecutor, check_lifetime
+from ._place import AwsExecutor
 from ._sizes import fitted
 from .errors import AwsError
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 _STARTED_BY: Final = "entangle"
 _CONTAINER: Final = "task"
 _GROUP: Final = "/entangle/fargate"
+_MOST_TOLD: Final = 8192  # characters of all that is other than in the definition
 _STOP: Final = 10  # seconds from SIGTERM to SIGKILL
 _STATES: Final = {
     "PROVISIONING": "waiting",
@@ -102,6 +105,7 @@ class FargateExecutor(AwsExecutor):
         self._log = LogGroup(self._session, _GROUP)
         self._lock = threading.Lock()
         self._definition = ""
+        self._fresh = Fresh()
 
     @classmethod
     def check_options(
@@ -109,15 +113,16 @@ class FargateExecutor(AwsExecutor):
         *,
         ram: str = "",
         cpu: float | str = "",
-        lifetime: float = 86_400.0,
-        **_: Any,
+        python: str = "python3",
+        **options: Any,
     ) -> None:
         """Refuse what types can't tell, and say what is raised.
 
         Raises:
-            ValueError: There is no such size, or lifetime.
+            ValueError: There is no such size, or an option has an unusable value.
         """
-        check_lifetime(lifetime)
+        check(options)
+        check_given("python", python)
         warning = fitted(ram, cpu).warning()
         if warning:
             warnings.warn(warning, stacklevel=7)
@@ -127,6 +132,7 @@ class FargateExecutor(AwsExecutor):
 
         Raises:
             PlaceBusyError: There is no capacity now, or a quota is used up.
+            AwsError: AWS refuses, or would.
         """
         definition = self._defined()
         network = {
@@ -143,6 +149,15 @@ class FargateExecutor(AwsExecutor):
             "command": [*job.command],
             "environment": environment,
         }
+        overrides = {"containerOverrides": [override]}
+        told = len(json.dumps(overrides))
+        if told > _MOST_TOLD:
+            raise self._error(
+                "RunTask",
+                f"what its task is told has {told:,} characters, and {_MOST_TOLD:,} are "
+                "allowed: its addresses carry your session token, which is long; use "
+                "credentials with a shorter one, or keys that don't expire",
+            )
         provider = {"capacityProvider": "FARGATE_SPOT", "weight": 1}
         how: dict[str, Any] = (
             {"capacityProviderStrategy": [provider]}
@@ -157,12 +172,12 @@ class FargateExecutor(AwsExecutor):
                 startedBy=_STARTED_BY,
                 clientToken=_sdk.token(job.name),
                 networkConfiguration={"awsvpcConfiguration": network},
-                overrides={"containerOverrides": [override]},
+                overrides=overrides,
                 tags=[{"key": key, "value": value} for key, value in job.tags.items()],
                 **how,
             )
         if answer["tasks"]:
-            return str(answer["tasks"][0]["taskArn"])
+            return self._fresh.made(str(answer["tasks"][0]["taskArn"]))
         reasons = [str(each.get("reason", each)) for each in answer["failures"]]
         reason = "; ".join(reasons)
         if any(word in reason for word in _BUSY):
@@ -186,8 +201,10 @@ class FargateExecutor(AwsExecutor):
 
     def delete(self, handle: str, *, over: bool) -> bool:
         """Stop a task; ECS forgets those that have stopped by itself."""
-        if over:
-            return True
+        return over or self._fresh.ended(handle, self._stopped)
+
+    def _stopped(self, handle: str) -> bool | None:
+        """Stop a task; tell whether it is over, None if it is not there."""
         try:
             with self._asking(handle):
                 answer = self._client.stop_task(
@@ -195,7 +212,7 @@ class FargateExecutor(AwsExecutor):
                 )
         except AwsError as error:
             if _NOT_THERE in str(error):
-                return True
+                return None
             raise
         return bool(answer["task"]["lastStatus"] == "STOPPED")
 

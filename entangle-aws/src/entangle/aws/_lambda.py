@@ -17,6 +17,7 @@ from entangle.errors import (
 
 from . import _sdk
 from ._account import HERE, Account
+from ._checks import check
 from ._place import AwsExecutor
 from ._runtime import Runtime
 from .errors import AwsError, answered
@@ -110,13 +111,14 @@ class LambdaExecutor(AwsExecutor):
         python: str = "",
         storage: int = 512,
         concurrency: int = 0,
-        **_: Any,
+        **options: Any,
     ) -> None:
         """Refuse what types can't tell.
 
         Raises:
             ValueError: An option has an unusable value.
         """
+        check(options)
         ranges = (
             ("memory", memory, _MEMORY),
             ("timeout", timeout, (1, LONGEST)),

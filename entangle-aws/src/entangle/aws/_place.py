@@ -7,25 +7,12 @@ from typing import TYPE_CHECKING
 from entangle.backend import JobExecutor
 
 from . import _sdk
-from ._s3 import LONGEST, S3Store
+from ._s3 import S3Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ._account import Account
-
-
-def check_lifetime(lifetime: float) -> None:
-    """Refuse a lifetime in which a job could not leave its answer.
-
-    Raises:
-        ValueError: It is none, or longer than addresses are good.
-    """
-    if not 0 < lifetime <= LONGEST:
-        raise ValueError(
-            f"lifetime must be more than 0 and {LONGEST:,.0f} seconds at most, which is "
-            f"how long an address of S3 may be good, not {lifetime:g}"
-        )
 
 
 class AwsExecutor(JobExecutor):

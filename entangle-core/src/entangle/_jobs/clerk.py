@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .desk import Desk
     from .executor import JobExecutor
     from .papers import Papers
+    from .strays import Strays
 
 log = Log("entangle.jobs")
 
@@ -40,10 +41,13 @@ def pause(troubles: int) -> float:
 class Clerk:
     """Creates, fetches, ends and removes single jobs for a desk. Thread-safe."""
 
-    def __init__(self, place: JobExecutor, papers: Papers, desk: Desk) -> None:
+    def __init__(
+        self, place: JobExecutor, papers: Papers, desk: Desk, strays: Strays
+    ) -> None:
         self._place = place
         self._papers = papers
         self._desk = desk
+        self._strays = strays
 
     def create(self, ticket: Ticket) -> None:
         """Have the place make a job, or try again later."""
@@ -107,12 +111,13 @@ class Clerk:
             over = False  # it is told again
         except Exception as error:
             log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
-            if self._desk.take(ticket) and not ticket.told:
+            if self._desk.take(ticket):
+                self._strays.add(ticket)
                 ticket.call.cancelled("cannot kill")
             return
         if not over:
             self._desk.soon()
-        elif self._desk.take(ticket) and not ticket.told:
+        elif self._desk.take(ticket):
             self._remove_papers(ticket)
             ticket.call.cancelled("killed")
 
@@ -125,6 +130,8 @@ class Clerk:
             log.warning(
                 "%s of %s is left: %s", ticket.resource, self._place.name, error
             )
+            if not over:
+                self._strays.add(ticket)
         self._remove_papers(ticket)
 
     def _delete(self, ticket: Ticket, *, over: bool) -> None:

@@ -18,6 +18,7 @@ from .clerk import Clerk
 from .follower import Follower
 from .inquiry import Inquiry
 from .rhythm import Rhythm
+from .strays import Strays
 from .table import Table
 from .ticket import ANSWERED, CREATING, ENDING, FETCHING, QUEUED, THERE
 
@@ -73,7 +74,8 @@ class Desk:
         self._clock = clock
         self._crew: Crew = crew or Threads(place.hands, linger=_LINGER)
         self._table = Table()
-        self._clerk = Clerk(place, papers, self)
+        self._strays = Strays(place)
+        self._clerk = Clerk(place, papers, self, self._strays)
         self._inquiry = Inquiry(
             place,
             papers,
@@ -81,6 +83,7 @@ class Desk:
             discard=lambda ticket: self._do(self._clerk.discard, ticket),
             end=lambda ticket: self._do(self._clerk.end, ticket),
             fail=self._fail,
+            strays=self._strays,
         )
         self._follower = Follower(place, self._table, seed)
         self._rhythm = Rhythm(place.pace, seed)
@@ -179,15 +182,6 @@ class Desk:
             self._ask_at = min(self._ask_at, self._clock() + self._rhythm.next())
         self._bell.set()
 
-    def await_end(self, ticket: Ticket) -> None:
-        """Ask after a job whose end was told already, until it has really ended."""
-        with self._table.lock:
-            ticket.told = True
-            ticket.ended = None
-            ticket.stage = ENDING
-            self._table.add(ticket)
-        self.soon()
-
     def lost(self, ticket: Ticket) -> None:
         """A job is over, and its answer is nowhere."""
         self._inquiry.lost(ticket)
@@ -272,7 +266,8 @@ class Desk:
         except BaseException as error:
             log.exception("the jobs of %s are not looked after", self._place.name)
             for ticket in self._table.all():
-                if self.take(ticket) and not ticket.told:
+                if self.take(ticket):
+                    self._strays.add(ticket)
                     ticket.call.failed(error)
         finally:
             self._leave()
@@ -280,6 +275,7 @@ class Desk:
     def _leave(self) -> None:
         with self._table.lock:
             self._closing = True
+        self._strays.end()
         try:
             self.papers.close()
         except Exception:
@@ -319,7 +315,8 @@ class Desk:
                 work(ticket)
             except BaseException as error:
                 log.exception("job %s", ticket.resource if ticket else "")
-                if ticket and self.take(ticket) and not ticket.told:
+                if ticket and self.take(ticket):
+                    self._strays.add(ticket)
                     ticket.call.failed(error)
             finally:
                 del self._works[token]

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .executor import JobExecutor
     from .papers import Papers
+    from .strays import Strays
     from .table import Table
     from .ticket import Ticket
 
@@ -46,6 +47,7 @@ class Inquiry:
         discard: Has what is left of a job removed.
         end: Has a place told to end a job.
         fail: Has a call failed that is off the table, and the rest of its job removed.
+        strays: Takes jobs that may run on though their calls are over.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Inquiry:
         discard: Callable[[Ticket], None],
         end: Callable[[Ticket], None],
         fail: Callable[[Ticket, BaseException], None],
+        strays: Strays,
     ) -> None:
         self._place = place
         self._papers = papers
@@ -63,6 +66,7 @@ class Inquiry:
         self._discard = discard
         self._end = end
         self._fail = fail
+        self._strays = strays
         self._asks_place = False
         self._troubled: float | None = None
 
@@ -86,22 +90,19 @@ class Inquiry:
         state = ticket.ended or _GONE
         if not self._table.take(ticket):
             return
-        if ticket.told:
-            pass
-        elif ticket.stage == ENDING:
+        if ticket.stage == ENDING:
             ticket.call.cancelled("killed")
-        else:
-            error = JobLostError(
-                node=ticket.call.name,
-                place=self._place.name,
-                resource=ticket.resource,
-                reason=state.reason,
-                exit_code=state.exit_code,
-                out_of_memory=state.out_of_memory,
-            )
-            self._fail(ticket, error)
+            self._discard(ticket)
             return
-        self._discard(ticket)
+        error = JobLostError(
+            node=ticket.call.name,
+            place=self._place.name,
+            resource=ticket.resource,
+            reason=state.reason,
+            exit_code=state.exit_code,
+            out_of_memory=state.out_of_memory,
+        )
+        self._fail(ticket, error)
 
     def overdue(self, now: float) -> None:
         """Give up jobs that have waited for longer than is reasonable."""
@@ -145,7 +146,7 @@ class Inquiry:
             name, kind = self._papers.job_of(found.key)
             with self._table.lock:
                 ticket = self._table.named(name)
-                if ticket is None or ticket.told:
+                if ticket is None:
                     continue
                 if kind == "answer" and ticket.stage in {THERE, ENDING}:
                     ticket.stage, ticket.due = ANSWERED, now
@@ -218,7 +219,8 @@ class Inquiry:
         if not lasting:
             return
         for ticket in there:
-            if self._table.take(ticket) and not ticket.told:
+            if self._table.take(ticket):
+                self._strays.add(ticket)
                 self._papers.keep(ticket)
                 where = self._papers.where(ticket)
                 answer = (

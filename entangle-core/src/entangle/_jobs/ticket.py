@@ -40,7 +40,6 @@ class Ticket:
         waits: Whether the place says that it has not begun.
         said: Why, as the place says it.
         abandoned: Whether nobody waits for what is done for it.
-        told: Whether its end was told, and it is only to be removed.
         unwanted: Whether it is to be ended as soon as it is created.
         ended: What the place says of its end.
         known: Whether the place has said that it has it.
@@ -69,7 +68,6 @@ class Ticket:
         self.waits = True
         self.said = ""
         self.abandoned = False
-        self.told = False
         self.unwanted = False
         self.ended: JobState | None = None
         self.known = False

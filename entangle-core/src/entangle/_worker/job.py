@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 MOST_OUTPUT = 16 << 20  # bytes of output that travel with an answer
 UNFINISHED = 75  # exit code: it was told to end, or there is no way for its answer
 _CHUNK = 1 << 16
+_PATIENCE = 300.0  # seconds for which an answer waits for a network
 _TICK = 5.0  # seconds between two looks at the time
 
 
@@ -70,7 +71,8 @@ def main(pointer: dict[str, Any], folder: str) -> None:
     try:
         facts, parts = calls.collected(document_of(pointer["call"]))
         answer = _Supervisor(facts, parts).answer()
-        transport.put(facts["answer"], answer)
+        patience = min(_PATIENCE, float(facts["expires"]) - time.time())
+        transport.put(facts["answer"], answer, patience)
         code = 0
     except _Told:
         code = 128 + signal.SIGTERM

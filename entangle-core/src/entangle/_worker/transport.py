@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import itertools
 import os
 import random
 import sys
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _TRIES = 6
 _PAUSE = 0.2  # seconds before the second try; doubled each time
+_LONGEST = 15.0  # seconds between two tries
 _PATIENCE = 60.0  # seconds without a byte
 _FILE = "file://"
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
@@ -42,13 +44,18 @@ def get(url: str, digest: str = "") -> bytes:
     return data
 
 
-def put(url: str, data: bytes) -> None:
+def put(url: str, data: bytes, patience: float = 0.0) -> None:
     """Write an object, whole or not at all.
+
+    Args:
+        url: A ``file:`` or ``http(s):`` address.
+        data: The object.
+        patience: Seconds for which a network that is not there is waited for.
 
     Raises:
         TransportError: It can't be written.
     """
-    _tried(lambda: _write(url, data), "write", url)
+    _tried(lambda: _write(url, data), "write", url, patience)
 
 
 def shown(url: str) -> str:
@@ -79,20 +86,25 @@ def _write(url: str, data: bytes) -> None:
         pass
 
 
-def _tried(action: Callable[[], Any], verb: str, url: str) -> Any:
+def _tried(
+    action: Callable[[], Any], verb: str, url: str, patience: float = 0.0
+) -> Any:
     pause = _PAUSE
-    for left in reversed(range(_TRIES)):
+    begun = time.monotonic()
+    for tries in itertools.count(1):
         try:
             return action()
         except (OSError, http.client.HTTPException) as error:
-            lasting = False
+            lasting = tries >= _TRIES
             if isinstance(error, urllib.error.HTTPError):
-                lasting = error.code not in _PASSING
+                lasting = lasting or error.code not in _PASSING
                 error.close()
-            if not left or lasting or url.startswith(_FILE):
+            elif time.monotonic() - begun < patience:
+                lasting = False
+            if lasting or url.startswith(_FILE):
                 text = f"can't {verb} {shown(url)}: {error}"
                 raise TransportError(text) from error
             print(f"entangle: {verb} {shown(url)}: {error}", file=sys.stderr)
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret
-        pause *= 2
+        pause = min(pause * 2, _LONGEST)
     raise AssertionError

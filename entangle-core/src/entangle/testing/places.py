@@ -95,10 +95,12 @@ class PlacesSuite(Suite):
             with pytest.raises(UnmetCapabilityError, match=option):
                 decorate(look)
             return
+        # A place's calls need not begin with the priority of this process.
+        usual = self.run(executor, os.nice, 0) if option == "nice" else 0
         for _ in range(2):
             seen = decorate(look)()()
             if option == "nice":
-                assert seen["nice"] == os.nice(0) + 1
+                assert seen["nice"] == usual + 1
             else:
                 assert seen[option], f"{option}={value!r} was accepted and ignored"
 
