@@ -468,10 +468,12 @@ def test_a_run_that_is_cancelled_while_it_looks():
 def test_events_say_what_was_kept(monkeypatch):
     from entangle._run import observers
     from entangle._seam import discovery
+    from entangle._seam.plugins import Plugins
 
     seen = []
     plugin = type("Plugin", (), {"trouble": lambda *_: None})()
     monkeypatch.setattr(discovery, "wanted", lambda: True)
+    monkeypatch.setattr(Plugins, "implements", lambda *_: True)
     monkeypatch.setattr(
         observers.plugins, "ask", lambda *_, **__: [(plugin, seen.append)]
     )

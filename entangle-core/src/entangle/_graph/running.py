@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from entangle._run.plan import Plan
 
 
-@functools.cache
 def _layer(name: str) -> Any:
     # By text: the graph knows of no layer above it but these names.
     from importlib import import_module
