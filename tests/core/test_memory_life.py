@@ -22,7 +22,8 @@ from entangle.errors import ProcessTerminatedException
 from entangle.process import process
 from entangle.task import gather, shutdown
 
-pytestmark = pytest.mark.process
+# Many short schedules with real processes: minutes on a busy machine.
+pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 MANY = 1 << 18  # items of four bytes
 
