@@ -69,5 +69,8 @@ def _items_fit(value: Any, origin: Any, arguments: Sequence[Any]) -> bool:
 
 
 def shown(hint: Any) -> str:
-    """Show a type as people write it."""
+    """Show a type as people write it, and of single values these."""
+    if get_origin(hint) is Literal:
+        *others, last = map(repr, get_args(hint))
+        return f"{', '.join(others)} or {last}" if others else last
     return hint.__qualname__ if isinstance(hint, type) else str(hint)
