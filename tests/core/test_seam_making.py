@@ -168,7 +168,7 @@ BAD = [
     ("labels", {1: 1}, "dict[str, int]"),
     ("labels", [("a", 1)], "not list"),
     ("user", 3, "user must be"),
-    ("mode", "slow", "mode must be .* or .*, not str"),
+    ("mode", "slow", "mode must be 'fast' or 3, not str"),
     ("mode", 3.0, "mode must be"),
     ("size", 1.5, "int | str, not float"),
     ("size", None, "not NoneType"),
