@@ -120,6 +120,26 @@ def test_a_node():
     assert re.fullmatch(expected, text), text
 
 
+def test_what_had_begun_is_not_called_not_run():
+    begun, released = threading.Event(), threading.Event()
+
+    @thread
+    def stays():
+        begun.set()
+        released.wait(60)
+
+    @thread
+    def fails():
+        begun.wait(60)
+        raise ValueError
+
+    try:
+        text = report(lambda: add(fails(), stays())())
+    finally:
+        released.set()
+    assert re.search(r"^  unfinished add \(.*\), 1 more$", text, re.MULTILINE), text
+
+
 def marked(text):
     """Return what the caret of a report is under."""
     lines = text.splitlines()

@@ -168,13 +168,16 @@ def _rest(members: list[BaseException]) -> Iterator[str]:
     if rest.kept:
         parts.append(f"{rest.kept:,} kept in the cache")
     names = _waiting(found) if len(members) == 1 else []
+    word = "not run"
     if left > len(names):
+        # Some of these may have begun, and were ended.
+        word = "unfinished"
         names.append(
             f"{left - len(names):,} more"
             if names
             else f"{left:,} {'call' if left == 1 else 'calls'}"
         )
     if left > 0:
-        yield row("not run", " · ".join([", ".join(names), *parts]))
+        yield row(word, " · ".join([", ".join(names), *parts]))
     elif parts:
         yield row("others", " · ".join(parts))
