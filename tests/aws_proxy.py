@@ -20,6 +20,11 @@ _LAMBDA = (
     ("GET", r"/configuration$", "GetFunctionConfiguration"),
     ("POST", r"/functions/?$", "CreateFunction"),
     ("PUT", r"/concurrency$", "PutFunctionConcurrency"),
+    ("DELETE", r"/concurrency$", "DeleteFunctionConcurrency"),
+    ("GET", r"/functions/?$", "ListFunctions"),
+    ("GET", r"/tags/", "ListTags"),
+    ("POST", r"/tags/", "TagResource"),
+    ("DELETE", r"/tags/", "UntagResource"),
 )
 _HOP = {"connection", "transfer-encoding", "keep-alive", "content-length", "date"}
 
@@ -72,6 +77,10 @@ def asked_of(method, path, headers, body):
             operation = "DeleteObjects"
         elif "list-type" in query:
             operation = "ListObjectsV2"
+        elif "publicAccessBlock" in query:
+            operation = f"{method.title()}PublicAccessBlock"
+        elif "lifecycle" in query:
+            operation = f"{method.title()}BucketLifecycleConfiguration"
         else:
             operation = method.title() + ("Object" if inside else "Bucket")
     return Asked(service, operation, key, region, parts.path, len(body), form)
@@ -105,6 +114,8 @@ class Proxy:
         self._refusals = []
         self._told = {}
         self._lost = {}
+        self._slow = {}
+        self._closing = threading.Event()
         self._lock = threading.Lock()
         self._server = Server(("127.0.0.1", 0), Handler)
         self._server.proxy = self
@@ -130,6 +141,11 @@ class Proxy:
         """Close the connection of requests whose path ends so, without a word."""
         with self._lock:
             self._lost[ending] = times
+
+    def slow(self, operation, seconds):
+        """Have an operation take so long."""
+        with self._lock:
+            self._slow[operation] = seconds
 
     def losses(self, ending):
         """Return how many more will be lost."""
@@ -163,6 +179,7 @@ class Proxy:
                     text, kind = said(asked.service, refusal.code, refusal.message)
                     found = {"Content-Type": kind, "x-amzn-ErrorType": refusal.code}
                     return refusal.status, found, text
+        self._closing.wait(self._slow.get(asked.operation, 0.0))
         behind = http.client.HTTPConnection(self._behind, timeout=600)
         try:
             kept = {n: v for n, v in headers.items() if n.lower() not in _HOP}
@@ -176,6 +193,7 @@ class Proxy:
 
     def close(self):
         """End it."""
+        self._closing.set()
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
@@ -226,9 +244,10 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(data)
+        with contextlib.suppress(ConnectionError):  # who has asked is gone
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
 
     def __getattr__(self, name):
         if name.startswith("do_"):

@@ -102,6 +102,10 @@ class StandIn:
         setattr(owner, name, function)
         self._added.append((owner, name))
 
+    def has_group(self, group):
+        """Tell whether a log group is there."""
+        return group in logs_backends[DEFAULT_ACCOUNT_ID][REGION].groups
+
     def log(self, group, stream, lines):
         """Write lines to CloudWatch's logs, as Docker's driver for them does."""
         backend = logs_backends[DEFAULT_ACCOUNT_ID][REGION]

@@ -95,6 +95,16 @@ class Tasks:
         share = int(int(definition.cpu or 256) / 1024 * 1e9)
         engine = self._stand_in.engine
         task.last_status = "PENDING"
+        options = (about.get("logConfiguration") or {}).get("options", {})
+        if not self._stand_in.has_group(options.get("awslogs-group", "")):
+            text = (
+                "ResourceInitializationError: failed to validate logger args: create "
+                "stream has been retried 1 times: failed to create Cloudwatch log "
+                "stream: ResourceNotFoundException: The specified log group does not "
+                "exist. : exit status 1"
+            )
+            self._ended(task, "TaskFailedToStart", text, None)
+            return
         try:
             container = engine.containers.create(
                 about["image"],

@@ -15,6 +15,7 @@ import docker_images
 import pytest
 from docker.errors import DockerException
 from leaks import shutdown_pool
+from life_kit import alive, until
 
 from entangle.docker import _engine, _labels
 
@@ -142,9 +143,18 @@ class PrivateEngine:
             client.close()
 
     def stop(self, number=signal.SIGTERM):
-        """End it."""
+        """End it, and wait until its containerd has ended too.
+
+        A next engine believes in the process of this file as long as there is one of its
+        number, be it one that is still ending or that nobody has reaped.
+        """
         self.process.send_signal(number)
         self.process.wait(30)
+        keeper = Path(self.folder, "exec/containerd/containerd.pid")
+        with contextlib.suppress(FileNotFoundError):
+            pid = int(keeper.read_text())
+            until(lambda: not alive(pid), 30)
+            keeper.unlink()
 
     def close(self):
         """End it and all that it has started, and remove what it has mounted."""

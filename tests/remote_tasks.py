@@ -61,6 +61,16 @@ def deep(level):
     return [os.getpid(), *deep(level - 1)()] if level else []
 
 
+@near
+def pid():
+    return os.getpid()
+
+
+@near
+def pid_and_below():
+    return os.getpid(), gather(pid(), pid())()
+
+
 @near(once=True)
 def deep_alone(level):
     return [os.getppid(), *deep_alone(level - 1)()] if level else []

@@ -89,6 +89,8 @@ def account(request, monkeypatch):
         monkeypatch.setenv("AWS_CONFIG_FILE", "/dev/null")
         monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
         monkeypatch.setattr("entangle.aws._sdk._sessions", {})
+        # The stand-in's instances have another Python than Amazon's.
+        monkeypatch.setattr("entangle.aws._versions.AMAZON_LINUX", None)
         logging.getLogger("werkzeug").setLevel(logging.WARNING)
         yield REGION
         shutdown()

@@ -1,13 +1,16 @@
 """Who is asking, where, and what is said when it is refused: against the books alone."""
 
+import base64
 import contextlib
 import re
 import socket
+import sys
 import threading
 import time
 from functools import partial
 
 import pytest
+from aws_proxy import asked_of
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from entangle.aws import AwsError, _sdk, aws, lmbda
@@ -95,6 +98,172 @@ def test_a_role_is_renewed_before_it_expires(proxy, session):
     before.list_buckets()  # a request that is under way is not cut off
     assert proxy.asked[0].key != proxy.asked[1].key
     before.close()
+
+
+def lengths(proxy):
+    asked = [each for each in proxy.asked if each.operation == "AssumeRole"]
+    return [each.form.get("DurationSeconds") for each in asked]
+
+
+TOO_LONG = (
+    "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+)
+CHAINED = (
+    "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed "
+    "by role chaining"
+)
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "times", "expected"),
+    [
+        ("", "", 0, ["43200"]),
+        ("ValidationError", TOO_LONG, 2, ["43200", "21600", "10800"]),
+        ("ValidationError", TOO_LONG, 3, ["43200", "21600", "10800", None]),
+        ("ValidationError", CHAINED, 1, ["43200", None]),
+        ("AccessDenied", "by a condition", 1, ["43200", None]),
+    ],
+)
+def test_a_role_is_taken_on_for_as_long_as_it_allows(
+    proxy, session, code, text, times, expected
+):
+    """What it allows is found out once."""
+    if times:
+        proxy.refuse("AssumeRole", code, text, times=times)
+    found = session(role=ROLE)
+    found.client("s3")
+    assert lengths(proxy) == expected
+    found._expires = time.time() + 200
+    found.client("s3")
+    assert lengths(proxy) == [*expected, expected[-1]]
+
+
+def signer(url):
+    """Return the key that has signed an address."""
+    return re.search(r"X-Amz-Credential=([^%&]+)", url)[1]
+
+
+def test_a_role_is_renewed_before_it_signs(proxy, session):
+    """If less than half of its time is left: what it has signed ends with it."""
+    found = session(role=ROLE)
+    store = S3Store(found, "")
+    first = found._own.get_credentials().access_key
+    life = found._expires - time.time()
+    assert life > 3000
+    found._expires = time.time() + life * 0.6
+    assert signer(store.write_url("entangle/b", 86_400.0)) == first
+    found._expires = time.time() + 310
+    assert signer(store.read_url("entangle/c", 86_400.0)) != first
+    assert store.good_until() - time.time() > life - 60
+
+
+def test_a_role_that_can_not_be_renewed_yet_signs_on(proxy, session):
+    """It is not asked for again with each address."""
+    found = session(role=ROLE)
+    store = S3Store(found, "")
+    first = signer(store.write_url("entangle/a", 86_400.0))
+    asked = proxy.count("AssumeRole")
+    found._expires = time.time() + 1000
+    proxy.refuse("AssumeRole", "ExpiredToken")
+    for _ in range(5):
+        assert signer(store.write_url("entangle/b", 86_400.0)) == first
+    assert proxy.count("AssumeRole") == asked + 1
+    assert store.good_until() - time.time() < 1000
+
+
+@pytest.fixture
+def process_credentials(tmp_path, monkeypatch):
+    """Credentials that another program gives, each time for as long as it is told."""
+    program = """
+import datetime, json, pathlib, sys
+folder = pathlib.Path(sys.argv[1])
+number = len(list(folder.glob("asked-*")))
+(folder / f"asked-{number}").touch()
+seconds = float((folder / "seconds").read_text())
+ends = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(seconds=seconds)
+print(json.dumps({
+    "Version": 1, "AccessKeyId": f"KEY{number}", "SecretAccessKey": "other",
+    "SessionToken": "token", "Expiration": ends.isoformat(),
+}))
+"""
+    (tmp_path / "program.py").write_text(program)
+    command = f"{sys.executable} {tmp_path / 'program.py'} {tmp_path}"
+    config = tmp_path / "config"
+    config.write_text(
+        f"[profile other]\nregion = eu-west-3\ncredential_process = {command}\n"
+    )
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    def last(seconds):
+        (tmp_path / "seconds").write_text(str(seconds))
+
+    return last
+
+
+def test_credentials_that_boto3_renews_are_renewed_before_they_sign(
+    process_credentials, session
+):
+    """Half of their time is over, where botocore waits until ten minutes are left."""
+    process_credentials(7200)
+    found = session(profile="other")
+    store = S3Store(found, "some")
+    assert signer(store.write_url("entangle/a", 86_400.0)) == "KEY0"
+    assert 7100 < store.good_until() - time.time() <= 7200
+    found._life = 20_000.0  # as if it had been long ago
+    process_credentials(20_000)
+    assert signer(store.write_url("entangle/b", 86_400.0)) == "KEY1"
+    assert store.good_until() - time.time() > 19_900
+
+
+def test_credentials_that_were_had_for_long_are_renewed_when_they_first_sign(
+    process_credentials, session
+):
+    process_credentials(3000)
+    found = session(profile="other")
+    store = S3Store(found, "some")
+    found.client("sts")
+    found._since -= 4000
+    process_credentials(7200)
+    assert signer(store.write_url("entangle/a", 86_400.0)) == "KEY1"
+
+
+def test_credentials_that_can_not_be_had_for_longer_sign_on(
+    process_credentials, session, tmp_path
+):
+    """Those of a machine, say, which are the same for hours, whoever asks."""
+    process_credentials(7200)
+    found = session(profile="other")
+    store = S3Store(found, "some")
+    store.good_until()
+    process_credentials(3000)
+    found._life = 20_000.0
+    for _ in range(5):
+        assert signer(store.write_url("entangle/a", 86_400.0)) == "KEY0"
+    assert len(list(tmp_path.glob("asked-*"))) == 2
+
+
+@pytest.mark.parametrize("where", ["itself", "source"])
+def test_nobody_is_asked_for_a_code_before_it_is_time(
+    process_credentials, session, tmp_path, where
+):
+    process_credentials(7200)
+    config = tmp_path / "config"
+    more = "mfa_serial = arn:aws:iam::1:mfa/x\n"
+    if where == "source":
+        more = f"source_profile = base\n[profile base]\n{more}"
+    config.write_text(config.read_text() + more)
+    found = session(profile="other")
+    store = S3Store(found, "some")
+    store.good_until()
+    found._life = 20_000.0
+    assert signer(store.write_url("entangle/a", 86_400.0)) == "KEY0"
+    assert len(list(tmp_path.glob("asked-*"))) == 1
+
+
+def test_keys_do_not_end(session):
+    """Nor is it known of those with a token."""
+    store = S3Store(session(keys=["key", "secret", "token"]), "some")
+    assert store.good_until() - time.time() == pytest.approx(7 * 86_400, abs=60)
 
 
 def test_a_role_that_may_not_be_taken_on(proxy, session):
@@ -209,6 +378,100 @@ def test_quotas_are_waited_for():
     assert isinstance(error, PlaceBusyError)
 
 
+@pytest.mark.parametrize(
+    ("executor", "operation", "action"),
+    [
+        *(
+            (partial(FargateExecutor, security_groups=["sg-1"]), operation, action)
+            for operation, action in (
+                ("RunTask", "ecs:RunTask"),
+                ("RegisterTaskDefinition", "ecs:RegisterTaskDefinition"),
+                ("DescribeTaskDefinition", "ecs:DescribeTaskDefinition"),
+                ("DescribeSubnets", "ec2:DescribeSubnets"),
+                ("GetCallerIdentity", "sts:GetCallerIdentity"),
+            )
+        ),
+        *(
+            (Ec2Executor, operation, action)
+            for operation, action in (
+                ("RunInstances", "ec2:RunInstances"),
+                ("GetParameter", "ssm:GetParameter"),
+                ("DescribeVpcs", "ec2:DescribeVpcs"),
+                ("DescribeSecurityGroups", "ec2:DescribeSecurityGroups"),
+            )
+        ),
+        (partial(Ec2Executor, disk=9), "DescribeImages", "ec2:DescribeImages"),
+        (
+            partial(Ec2Executor, subnet="subnet-1"),
+            "DescribeSubnets",
+            "ec2:DescribeSubnets",
+        ),
+    ],
+)
+def test_what_a_place_lacks_to_begin_is_named(
+    proxy, client, executor, operation, action
+):
+    client("ecs").create_cluster(clusterName="default")
+    code = "UnauthorizedOperation" if action[:3] == "ec2" else "AccessDeniedException"
+    proxy.refuse(operation, code, status=403)
+    with executor() as place, pytest.raises(AwsError) as caught:
+        place.create(JOB)
+    assert caught.value.action == action
+    assert f"{action} is not allowed" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("executor", "operation", "action"),
+    [
+        (FargateExecutor, "DescribeTasks", "ecs:DescribeTasks"),
+        (FargateExecutor, "StopTask", "ecs:StopTask"),
+        (Ec2Executor, "DescribeInstances", "ec2:DescribeInstances"),
+        (Ec2Executor, "TerminateInstances", "ec2:TerminateInstances"),
+    ],
+)
+def test_what_a_place_lacks_to_go_on_is_named(proxy, executor, operation, action):
+    proxy.refuse(operation, "UnauthorizedOperation", status=403)
+    with executor() as place, pytest.raises(AwsError) as caught:
+        if operation[:8] == "Describe":
+            place.poll(["i-1"])
+        else:
+            place.delete("i-1", over=False)
+    assert caught.value.action == action
+
+
+def test_keys_are_in_nothing_that_is_asked(proxy, client):
+    """But for what they sign: neither in payloads, user data, overrides nor tags."""
+    client("ecs").create_cluster(clusterName="default")
+    secret = "wJalr" + 4 * "XUtn"
+    seen, answer = [], proxy.answer
+
+    def noted(method, path, headers, body):
+        seen.append(f"{method} {path} {dict(headers)} {body.decode(errors='replace')}")
+        seen[-1] += base64.b64decode(
+            asked_of(method, path, headers, body).form.get("UserData", "")
+        ).decode()
+        return answer(method, path, headers, body)
+
+    proxy.answer = noted
+    keys = ["AKIA" + 3 * "IOSF", secret]
+    own = account(keys=keys, region="us-east-1")
+    for executor in (
+        FargateExecutor(aws=own, security_groups=["sg-1"]),
+        Ec2Executor(aws=own),
+    ):
+        with executor as place:
+            call = RecordedCall(abs, -1)
+            place.start(call)
+            wanted = "RunTask" if "Fargate" in repr(type(place)) else "RunInstances"
+            patience = time.monotonic() + 60
+            while not proxy.count(wanted) and time.monotonic() < patience:
+                threading.Event().wait(0.05)
+            place.cancel(call, 0.0)
+        assert proxy.count(wanted) == 1
+    assert any("ENTANGLE_JOB" in each for each in seen)
+    assert not [each for each in seen if secret in each]
+
+
 # -- addresses that are signed ---------------------------------------------------------
 
 
@@ -305,6 +568,25 @@ def test_a_request_after_a_refusal_is_another(proxy, client, executor, operation
     assert len(found) == len(set(found)) == 2
 
 
+def test_roles_are_those_of_the_partition(proxy, client):
+    """China has names of its own, and the government."""
+    client("ecs").create_cluster(clusterName="default")
+    proxy.tell(
+        "GetCallerIdentity",
+        "<GetCallerIdentityResponse><GetCallerIdentityResult>"
+        "<Arn>arn:aws-us-gov:iam::123456789012:user/ann</Arn><UserId>U</UserId>"
+        "<Account>123456789012</Account>"
+        "</GetCallerIdentityResult></GetCallerIdentityResponse>",
+    )
+    with FargateExecutor(security_groups=["sg-1"], task_role="worker") as place:
+        place.create(JOB)
+    (arn,) = client("ecs").list_task_definitions()["taskDefinitionArns"]
+    found = client("ecs").describe_task_definition(taskDefinition=arn)["taskDefinition"]
+    roles = "arn:aws-us-gov:iam::123456789012:role/"
+    assert found["executionRoleArn"] == f"{roles}ecsTaskExecutionRole"
+    assert found["taskRoleArn"] == f"{roles}worker"
+
+
 # -- what AWS does not know yet --------------------------------------------------------
 
 
@@ -376,6 +658,7 @@ def test_tasks_of_credentials_that_have_expired(
 ):
     """They are ended at the close, or it is said what may still run, and until when."""
     monkeypatch.setattr(FargateExecutor, "pace", Pace(0.05, 1.2, 0.5))
+    monkeypatch.setattr("entangle._jobs.inquiry.PATIENCE", 1.0)
     client("ecs").create_cluster(clusterName="default")
     for operation in ("DescribeTasks", "StopTask"):
         proxy.refuse(operation, "ExpiredTokenException", "The token has expired")
@@ -412,9 +695,9 @@ def test_two_runs_make_the_same_function_at_once(proxy, session, client):
     for each in makes:
         make = each._make
 
-        def at_once(make=make):
+        def at_once(uploads, make=make):
             both.wait(60)
-            make()
+            make(uploads)
 
         each._make = at_once
     names = []
@@ -464,10 +747,12 @@ def test_what_differs_is_another_function(session):
         for options in (
             *({}, {"memory": 512}, {"timeout": 61}, {"architecture": "arm64"}),
             *({"packages": ("six",)}, {"python": "3.13"}, {"storage": 1024}),
-            *({"concurrency": 1}, {"layers": ("l",)}, {"role": "another"}),
+            *({"layers": ("l",)}, {"role": "another"}),
         )
     }
-    assert len(names) == 10
+    assert len(names) == 9
+    # Not what is reserved: each of them would keep its share.
+    assert runtime(here, concurrency=1).name in names
 
 
 @pytest.mark.usefixtures("role")
@@ -480,10 +765,12 @@ def test_a_role_that_is_not_known_everywhere_yet(proxy, session, monkeypatch):
     made.ready()
     assert refusal.left == [0]
     proxy.refuse(*about)
-    monkeypatch.setattr("entangle.aws._runtime._SETTLING", 0.1)
-    with pytest.raises(AwsError, match="cannot be assumed"):
-        runtime(session(), memory=512).ready()
-    assert proxy.count("CreateFunction") < 12
+    monkeypatch.setattr("entangle.aws._settling._PATIENCE", 0.1)
+    made = runtime(session(), memory=512)
+    for _ in range(3):  # calls that come at once wait together, and not one by one
+        with pytest.raises(AwsError, match="cannot be assumed.* who may assume it"):
+            made.ready()
+    assert proxy.count("CreateFunction") < 14
 
 
 @pytest.mark.usefixtures("role")
@@ -500,10 +787,10 @@ def test_a_function_that_was_not_called_for_long(session, monkeypatch):
         runtime(session()).ready()
 
 
-def test_hands_are_no_more_than_what_is_reserved():
-    for concurrency, hands in ((0, 24), (2, 2), (100, 24)):
+def test_no_more_are_called_at_once_than_are_reserved():
+    for concurrency, most in ((0, 500), (2, 2), (1000, 500)):
         with LambdaExecutor(aws=account(), concurrency=concurrency) as executor:
-            assert executor.hands == hands
+            assert executor.at_once == most
 
 
 def test_a_network_that_is_not_there_is_said(monkeypatch):
@@ -511,6 +798,44 @@ def test_a_network_that_is_not_there_is_said(monkeypatch):
     error = called()
     assert isinstance(error, JobError)
     assert "127.0.0.1:1" in str(error)
+
+
+@pytest.mark.parametrize("answer", ["it is done", "<p>done</p>"])
+def test_an_answer_that_is_no_json(proxy, answer):
+    """Functions that are there may run in runtimes of their own."""
+    proxy.tell("Invoke", answer)
+
+    @aws(keys=[])
+    @lmbda(function="there")
+    def there(): ...
+
+    with pytest.raises(AwsError, match="is no JSON") as caught:
+        there(1)()
+    assert caught.value.resource == "there"
+
+
+def test_a_function_that_wakes_up_is_waited_for(proxy):
+    text = (
+        "The operation cannot be performed at this time. The function is currently in "
+        "the following state: Pending"
+    )
+    refusal = proxy.refuse("Invoke", "ResourceConflictException", text, times=2)
+    told, answer = [], proxy.answer
+
+    def woken(method, path, headers, body):
+        if path.endswith("/invocations") and not refusal.left[0]:
+            told.append(body)
+            return 200, {"Content-Type": "application/json"}, b'"awake"'
+        return answer(method, path, headers, body)
+
+    proxy.answer = woken
+
+    @aws(keys=[])
+    @lmbda(function="there")
+    def there(): ...
+
+    assert there(1)() == "awake"
+    assert told == [b"1"]
 
 
 @pytest.mark.parametrize("invocation", ["wait", "forget"])

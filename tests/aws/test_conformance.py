@@ -36,6 +36,7 @@ class Quick(_ec2.Ec2Executor):
     pace = Pace(0.1, 1.2, 1.0)
 
 executor = Quick(aws=_account.account())
+executor.python = None  # as the stand-in's are not Amazon's
 """
 
 CALLS = (

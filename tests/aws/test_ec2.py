@@ -1,9 +1,13 @@
 """Tasks on EC2: user data really executed in containers behind the stand-in."""
 
+import subprocess
+import sys
+
 import pytest
 from life_kit import until
 from moto.ec2.exceptions import EC2ClientError
 
+from entangle._cli.main import main
 from entangle.aws import aws, ec2
 from entangle.aws._ec2 import Ec2Executor
 from entangle.backend import Pace
@@ -32,6 +36,9 @@ def test_bare(client, capfd, instances):
     shutdown()
     (instance,) = instances()
     assert instance["InstanceType"] == "t3.small"
+    newest = "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64"
+    parameter = client("ssm").get_parameter(Name=newest)["Parameter"]
+    assert instance["ImageId"] == parameter["Value"]
     tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
     assert {"entangle-run", "entangle-owner", "entangle-expires"} <= set(tags)
     (group,) = instance["SecurityGroups"]
@@ -65,6 +72,22 @@ def test_an_instance_that_never_boots(aws_server, monkeypatch, instances):
         ec2(abs)(-1)()
     assert caught.value.resource.startswith("i-")
     until(lambda: "running" not in instances.states(), 60)
+
+
+def test_an_instance_that_hears_nothing_and_a_client_that_is_killed(
+    aws_server, instances, capsys
+):
+    """Its image runs no user data: nothing in it ends it, so a sweep has to."""
+    aws_server.instances.boots = False
+    program = "from entangle.aws import ec2\nec2(abs)(-1)()\n"
+    with subprocess.Popen([sys.executable, "-c", program]) as caller:
+        until(lambda: "running" in instances.states(), 120)
+        caller.kill()
+    assert instances.left() == ["running"]
+    (name,) = [each["InstanceId"] for each in instances()]
+    assert main(["sweep", "aws"]) == 0
+    assert f"removed job {name}" in capsys.readouterr().out
+    until(lambda: not instances.left(), 60)
 
 
 def test_a_quota_that_is_used_up(aws_server):

@@ -208,11 +208,11 @@ def test_keys_are_given_to_the_plugin_and_to_nobody_else(plugin, tmp_path):
 
 
 def test_the_doctor_looks_for_the_plugin(plugin):
-    def said():
-        return [each.text for each in _doctor.findings() if each.subject == "aws ec2"]
+    def said(subject="aws ec2"):
+        return [each.text for each in _doctor.findings() if each.subject == subject]
 
     assert "session-manager-plugin 1.2.707.0" in said()
-    assert "ssm:DescribeInstanceInformation is allowed" in said()
+    assert "ssm:StartSession is allowed" in said("aws ec2 ssm")
     plugin.write_text("no program")
     _ec2_session.version.cache_clear()
     assert "can't be run" in said()[1]

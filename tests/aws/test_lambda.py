@@ -24,7 +24,7 @@ from entangle.errors import (
     UntrustedResultError,
 )
 from entangle.process import process
-from entangle.run import budget
+from entangle.run import budget, observe
 from entangle.task import gather
 
 pytestmark = [
@@ -399,8 +399,8 @@ def test_packages_that_are_not_there():
         version()()
 
 
-def test_no_keys_in_what_travels(client, caplog):
-    """What @aws is told stays in this process."""
+def test_no_keys_in_what_travels(client, caplog, tmp_path):
+    """What @aws is told stays in this process: no payload, event, log or trace has it."""
     # Not as it stands in this file, which may travel with the function.
     identity, secret = "AKIA" + 3 * "IOSF", "wJalr" + 4 * "XUtn"
     seen = []
@@ -417,12 +417,17 @@ def test_no_keys_in_what_travels(client, caplog):
 
     _lambda.LambdaExecutor.create, before = spy, create
     try:
-        text = repr(decorated()())
+        trace, log = tmp_path / "trace.json", tmp_path / "runs"
+        with observe(lambda event: seen.append(repr(event))):
+            text = repr(decorated().run(trace=trace, log=log))
     finally:
         _lambda.LambdaExecutor.create = before
     shown = "".join(
         [text, *seen, caplog.text, repr(decorated), str(decorated().plan())]
     )
+    written = [trace, *(path for path in log.rglob("*") if path.is_file())]
+    assert len(written) > 1
+    shown += "".join(path.read_bytes().decode(errors="replace") for path in written)
     assert seen
     assert secret not in shown
     assert identity not in shown
@@ -456,45 +461,6 @@ def test_a_poisoned_answer(monkeypatch):
 
     with pytest.raises(UntrustedResultError):
         one()()
-
-
-def test_throttling_is_tried_again(monkeypatch):
-    from botocore.exceptions import ClientError
-
-    from entangle.aws import _lambda, _sdk
-
-    @shipped()
-    def one():
-        return 1
-
-    one()()
-    session = _lambda._sdk.session
-    refusals = iter(range(3))
-    made = _sdk.Session.client
-
-    class Throttled:
-        def __init__(self, client):
-            self.client = client
-
-        def __getattr__(self, name):
-            return getattr(self.client, name)
-
-        def invoke(self, **options):
-            if next(refusals, None) is not None:
-                said = {
-                    "Error": {"Code": "TooManyRequestsException", "Message": "Rate"}
-                }
-                raise ClientError(said, "Invoke")
-            return self.client.invoke(**options)
-
-    def client(self, service, **how):
-        found = made(self, service, **how)
-        return Throttled(found) if service == "lambda" else found
-
-    monkeypatch.setattr(_sdk.Session, "client", client)
-    assert one()() == 1
-    assert next(refusals, None) is None
-    assert session
 
 
 def test_what_it_can_not_honour_is_refused():

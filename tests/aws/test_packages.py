@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from entangle.aws import AwsError, _packages, _runtime, _sdk
+from entangle.aws import AwsError, _packages, _runtime, _sdk, _sweeping
 from entangle.aws._account import account
 from entangle.aws._runtime import Runtime
 
@@ -112,6 +112,72 @@ def test_what_is_no_package(index, name):
         pass
 
 
+# -- what a package is known by ---------------------------------------------------------
+
+
+def test_a_name_is_known_by_itself(tmp_path, monkeypatch):
+    """Also where there is a folder of that name, which pip would not take for it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "six").mkdir()
+    for name in (
+        "six",
+        "six>=1",
+        "./none.whl",
+        "a @ https://x/a.whl",
+        "git+https://x/y",
+    ):
+        assert _packages.identity(name) == name
+
+
+@pytest.mark.parametrize(
+    "named",
+    [
+        *(
+            "./a-1.0-py3-none-any.whl",
+            "a-1.0-py3-none-any.whl",
+            "{}/a-1.0-py3-none-any.whl",
+        ),
+        *("./a-1.0-py3-none-any.whl[more]", "a @ file://{}/a-1.0-py3-none-any.whl"),
+        "./a-1.0-py3-none-any.whl ; python_version > '3'",
+    ],
+)
+def test_a_file_is_known_by_what_is_in_it(tmp_path, monkeypatch, named):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "a-1.0-py3-none-any.whl"
+    named = named.format(tmp_path)
+    path.write_bytes(b"first")
+    first = _packages.identity(named)
+    assert _packages.identity(named) == first
+    path.write_bytes(b"other")
+    assert _packages.identity(named) != first
+    path.write_bytes(b"first")
+    assert _packages.identity(named) == first
+
+
+def test_where_a_file_lies_does_not_matter(tmp_path):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.whl").write_bytes(b"same")
+    several = {_packages.identity(str(path)) for path in tmp_path.glob("*/a.whl")}
+    assert len(several) == 1
+
+
+def test_a_folder_is_known_by_what_is_in_it(tmp_path, monkeypatch):
+    """And not by what building it leaves there."""
+    monkeypatch.chdir(tmp_path)
+    code = tmp_path / "mine" / "src" / "mine.py"
+    code.parent.mkdir(parents=True)
+    code.write_text("1")
+    first = _packages.identity("./mine")
+    for left in ("build/x", "src/mine.egg-info/x", ".git/x", "src/__pycache__/x"):
+        path = tmp_path / "mine" / left
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("built")
+    assert _packages.identity("./mine") == first
+    code.write_text("2")
+    assert _packages.identity("./mine") != first
+
+
 # -- in a function ---------------------------------------------------------------------
 
 
@@ -152,6 +218,16 @@ def test_a_function_for_another_machine(index, made):
     assert found["Runtime"] == "python3.12"
 
 
+def test_a_wheel_that_was_built_again(index, made):
+    """Another function, though it is called the same."""
+    path = str(index / "mine-1.0-py3-none-any.whl")
+    names = []
+    for data in (b"first", b"other"):
+        wheel(index, "mine", "py3-none-any", data=data)
+        names += [made(path)["Configuration"]["FunctionName"] for _ in range(2)]
+    assert names[0] == names[1] != names[2] == names[3]
+
+
 def test_a_package_that_the_program_brings(index, made):
     """Which is the one that calls are pickled for."""
     wheel(index, "pluggy", "py3-none-any")
@@ -173,5 +249,35 @@ def test_code_that_is_too_large_to_be_sent(index, made, monkeypatch, client):
         made("large")
     client("s3").create_bucket(Bucket="code")
     name = made("large", bucket="code")["Configuration"]["FunctionName"]
-    (found,) = client("s3").list_objects_v2(Bucket="code")["Contents"]
-    assert found["Key"] == f"entangle-functions/{name}.zip"
+    assert name.startswith("entangle-py312-256-")
+    assert client("s3").list_objects_v2(Bucket="code")["KeyCount"] == 0
+
+
+def test_code_that_was_uploaded_in_vain(index, made, monkeypatch, client, proxy):
+    """It is removed, though no function is made of it."""
+    monkeypatch.setattr(_runtime, "_DIRECT", 1 << 10)
+    wheel(index, "large", "py3-none-any")
+    client("s3").create_bucket(Bucket="code")
+    proxy.refuse("CreateFunction", "InvalidParameterValueException")
+    with pytest.raises(AwsError, match="InvalidParameterValue"):
+        made("large", bucket="code")
+    assert proxy.count("PutObject") == 2
+    assert client("s3").list_objects_v2(Bucket="code")["KeyCount"] == 0
+
+
+def test_code_that_is_left_is_swept(index, made, monkeypatch, client, proxy, caplog):
+    """Where it can't be removed, or the program was ended before: it has an owner."""
+    monkeypatch.setattr(_runtime, "_DIRECT", 1 << 10)
+    monkeypatch.setattr(_runtime, "_DAY", -1.0)
+    wheel(index, "large", "py3-none-any")
+    client("s3").create_bucket(Bucket="code")
+    proxy.refuse("DeleteObjects", "AccessDenied", status=403)
+    made("large", bucket="code")
+    (warning,) = (each.getMessage() for each in caplog.records)
+    assert "s3:DeleteObject is not allowed" in warning
+    caplog.clear()
+    proxy.allow()
+    (left,) = _sweeping.leftovers(0.0)
+    assert left.name in warning
+    left.remove()
+    assert client("s3").list_objects_v2(Bucket="code")["KeyCount"] == 0

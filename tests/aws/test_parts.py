@@ -6,6 +6,11 @@ import pickle
 from importlib import resources
 
 import pytest
+from botocore.exceptions import (
+    SSOTokenLoadError,
+    TokenRetrievalError,
+    UnauthorizedSSOTokenError,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,8 +20,14 @@ from entangle.aws._prices import VARIABLE, Prices
 from entangle.aws._sizes import _PAIRS, fitted
 from entangle.aws._ways import by_session
 from entangle.aws.errors import translated
-from entangle.errors import CompositionError, OptionError, PlaceBusyError
+from entangle.errors import (
+    CompositionError,
+    OptionError,
+    PlaceBusyError,
+    UnknownPriceError,
+)
 from entangle.process import process
+from entangle.run import budget
 from entangle.thread import thread
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -179,7 +190,13 @@ class RefusalError(Exception):
     ("code", "message", "said"),
     [
         ("ExpiredTokenException", "", "have expired"),
-        ("UnrecognizedClientException", "bad token", "not valid"),
+        ("UnrecognizedClientException", "bad token", "has the region enabled"),
+        ("InvalidClientTokenId", "", "has the region enabled"),
+        ("AuthFailure", "", "has the region enabled"),
+        ("SignatureDoesNotMatch", "Check your Secret", "the secret key is another's"),
+        ("SignatureDoesNotMatch", "Signature expired: now is later", "clock"),
+        ("InvalidSignatureException", "Signature not yet current: x", "clock"),
+        ("RequestTimeTooSkewed", "too large", "clock"),
         ("InvalidSignatureException", "", "not valid"),
         ("AccessDeniedException", "", "ecs:RunTask is not allowed"),
         (
@@ -199,6 +216,22 @@ def test_refusals_say_what_to_do(code, message, said):
     assert error.code == code
     copied = pickle.loads(pickle.dumps(error))
     assert (copied.service, copied.action) == ("ecs", error.action)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UnauthorizedSSOTokenError(),
+        SSOTokenLoadError(error_msg="no token"),
+        TokenRetrievalError(provider="sso", error_msg="it has expired"),
+    ],
+)
+def test_a_sign_on_that_has_expired_is_for_good(error):
+    """It was not AWS that has refused, and yet to ask again is of no use."""
+    better = translated(error, "s3", "s3://b")
+    assert isinstance(better, AwsError)
+    assert "`aws sso login`" in str(better)
+    assert "s3://b" in str(better)
 
 
 def test_the_missing_action_is_an_attribute():
@@ -332,8 +365,112 @@ def test_prices_of_a_table_of_ones_own(tmp_path, monkeypatch):
     assert prices.ec2("x9.huge") is None
 
 
-def test_a_region_that_is_not_in_the_table():
-    assert "list prices of us-east-1" in Prices("mars-north-1").fargate(1, 2, "ARM64")
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    """Have the prices of another table."""
+
+    def use(text):
+        path = tmp_path / "prices.json"
+        path.write_text(text if type(text) is str else json.dumps(text))
+        monkeypatch.setenv(VARIABLE, str(path))
+
+    return use
+
+
+def test_a_region_that_is_not_in_the_table_has_no_prices():
+    """Others may be cheaper by far."""
+    prices = Prices("mars-north-1")
+    assert prices.fargate(1, 2, "ARM64") is None
+    assert prices.lmbda(512, "x86_64") is None
+    assert prices.ec2("t3.small") is None
+    assert Prices("eu-central-1").ec2("t3.small") is None
+
+
+def test_regions_with_the_prices_of_another():
+    same = Prices("us-west-2").ec2("m5.large")
+    assert same.second == Prices("us-east-1").ec2("m5.large").second
+    assert "list prices of us-west-2" in same
+    paris = Prices("eu-west-3")
+    assert "list prices of eu-west-3" in paris.lmbda(512, "arm64")
+    assert paris.fargate(1, 2, "X86_64") is None
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "hour"),
+    [
+        ("t3.nano", 0.0052),
+        ("t2.micro", 0.0116),
+        ("t3.small", 0.0208),
+        ("m6g.medium", 0.0385),
+        ("m5.large", 0.096),
+        ("c5.xlarge", 0.17),
+        ("c5.18xlarge", 3.06),
+        ("m6i.32xlarge", 6.144),
+        ("g4dn.2xlarge", 0.752),
+    ],
+)
+def test_sizes_of_a_family_cost_in_proportion(instance_type, hour):
+    price = Prices("us-east-1").ec2(instance_type)
+    assert price.second * 3600 == pytest.approx(hour, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "instance_type", ["m5.metal", "p5.48xlarge", "g4dn.16xlarge", "x9.large", "m5.huge"]
+)
+def test_other_types_have_no_price(instance_type):
+    assert Prices("us-east-1").ec2(instance_type) is None
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        ec2(instance_type="p5.48xlarge"),
+        ec2(instance_type="p5.48xlarge", via="ssm"),
+        lambda function: aws(region="mars-north-1")(fargate(function)),
+        lambda function: aws(region="mars-north-1")(lmbda(function)),
+        lmbda(function="there", invocation="forget"),
+    ],
+    ids=["ec2", "kept", "fargate", "lambda", "forgotten"],
+)
+def test_a_budget_refuses_what_has_no_price(place):
+    """Before anything is asked of AWS."""
+    node = place(abs)(1)
+    with budget(usd=0.01) as spent, pytest.raises(UnknownPriceError) as caught:
+        node()
+    assert "abs was not started" in str(caught.value)
+    assert "not known" in str(caught.value)
+    assert spent.tasks == 0
+
+
+@pytest.mark.parametrize("text", ["{", "[]"])
+def test_a_table_that_is_none_is_no_price(table, text):
+    table(text)
+    plan = str(ec2(abs)(1).plan())
+    assert f"{VARIABLE}=" in plan
+    assert "can't be used" in plan
+    with budget(usd=5), pytest.raises(UnknownPriceError, match=VARIABLE):
+        ec2(abs)(1)()
+
+
+def test_a_function_that_is_there_is_counted_as_the_largest():
+    (entry,) = lmbda(function="there")(abs)(1).plan().tasks
+    assert entry.price.second == pytest.approx(0.0000166667 * 10)
+    assert "most memory" in entry.price
+
+
+def test_a_plan_has_the_region_of_the_profile(tmp_path, monkeypatch):
+    config = tmp_path / "config"
+    config.write_text("[profile other]\nregion = eu-central-1\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    plan = str(aws(profile="other")(fargate(abs))(1).plan())
+    assert "list prices of eu-central-1" in plan
+    assert "list prices of us-east-1" in str(fargate(abs)(1).plan())
+    monkeypatch.setenv("AWS_PROFILE", "other")
+    assert "list prices of eu-central-1" in str(fargate(abs)(1).plan())
+    nobody = aws(profile="nobody")(fargate(abs))(1)
+    assert "list prices of us-east-1" in str(nobody.plan())
 
 
 @pytest.mark.parametrize("decorator", [fargate, lmbda, ec2])

@@ -1,15 +1,18 @@
 """How few requests and threads many calls take: counted by a proxy."""
 
+import base64
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
+from unittest import mock
 
 import pytest
 from moto.moto_api import state_manager
 
+from entangle._worker import calls, job
 from entangle.aws import _fargate
 from entangle.aws._account import account
 from entangle.backend import Pace
@@ -17,19 +20,25 @@ from entangle.testing import RecordedCall
 
 FLEET = int(os.environ.get("ENTANGLE_TEST_FLEET", "250"))
 MANY = 100
+AT_ONCE = 300
 HUNDRED = """
-import faulthandler, json, os, threading, time
+import faulthandler, json, os, sys, threading, time
 # Should it hang, it says where.
 faulthandler.dump_traceback_later(240, exit=True)
 from entangle.aws import aws, lmbda
 from entangle.task import gather
 
+# Where each has a container of its own there is no room for more.
+most = {} if len(sys.argv) > 1 else {"concurrency": 24}
+
 @aws(keys=[])
-@lmbda(memory=128, timeout=120)
+@lmbda(memory=128, timeout=120, **most)
 def same(number):
     return number
 
-same(0)()
+if len(sys.argv) == 1:
+    same(0)()
+many = int((sys.argv + ["100"])[1])
 most = [0]
 over = threading.Event()
 
@@ -40,12 +49,12 @@ def look():
 looking = threading.Thread(target=look)
 looking.start()
 begun = time.process_time()
-values = gather(*[same(number) for number in range(100)])()
+values = gather(*[same(number) for number in range(many)])()
 spent = time.process_time() - begun
 over.set()
 looking.join()
-assert values == list(range(100))
-print(json.dumps({"threads": most[0], "milliseconds": 10 * spent}))
+assert values == list(range(many))
+print(json.dumps({"threads": most[0], "milliseconds": 1000 * spent / many}))
 """
 
 
@@ -110,6 +119,31 @@ def test_what_many_jobs_share_is_uploaded_once(fleet, proxy):
     fleet.shutdown()
 
 
+@pytest.mark.process
+@pytest.mark.timeout(120)
+@pytest.mark.usefixtures("books", "role")
+def test_many_lambda_calls_run_at_the_same_time(proxy):
+    """None is answered before all have come: a thread for each there were not."""
+    gate, turn = threading.Barrier(AT_ONCE), threading.Lock()
+    behind = proxy.answer
+
+    def answer(method, path, headers, body):
+        if not path.endswith("/invocations"):
+            return behind(method, path, headers, body)
+        gate.wait(60)
+        with turn, mock.patch("entangle._worker.functions.enter_main"):
+            document = base64.b64decode(json.loads(body)["call"]["data"])
+            facts, parts = calls.collected(document)
+            said, value = calls.run(facts, parts, lambda: None)
+            sealed = job.sealed(facts, said, value, job.Output())
+        text = json.dumps({"answer": base64.b64encode(sealed).decode()})
+        return 200, {"Content-Type": "application/json"}, text.encode()
+
+    proxy.answer = answer
+    told = hundred(str(AT_ONCE))
+    assert told["threads"] <= 32
+
+
 # The last one: the stand-in that it needs starts what the others only count.
 @pytest.mark.integration
 @pytest.mark.process
@@ -117,10 +151,19 @@ def test_what_many_jobs_share_is_uploaded_once(fleet, proxy):
 @pytest.mark.usefixtures("role")
 def test_a_hundred_lambda_calls_at_once(aws_server):
     """By no more than 32 threads."""
+    told = hundred()
+    assert told["threads"] <= 32
+
+
+def hundred(*arguments):
+    """Run a program of so many calls; return what it tells of its threads."""
     done = subprocess.run(
-        [sys.executable, "-c", HUNDRED], capture_output=True, text=True, check=False
+        [sys.executable, "-c", HUNDRED, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     print(told)
-    assert told["threads"] <= 32
+    return told

@@ -79,6 +79,20 @@ def test_who_may_not_look_everywhere_looks_where_it_may(proxy, s3):
         assert f"{action} is not allowed" in str(caught.value)
 
 
+def test_a_cluster_that_may_not_be_read_keeps_nobody_from_the_others(proxy, client):
+    ecs = client("ecs")
+    for name in ("of-others", "one", "two"):
+        ecs.create_cluster(clusterName=name)
+    refusal = proxy.refuse("ListTasks", "AccessDeniedException", times=1)
+    leftovers = _sweeping.leftovers(0.0)
+    with pytest.raises(AwsError, match="ecs:ListTasks is not allowed"):
+        next(leftovers)
+    assert refusal.left == [0]
+    assert proxy.count("ListTasks") >= 3
+    for name in ("of-others", "one", "two"):
+        ecs.delete_cluster(cluster=name)
+
+
 @pytest.mark.parametrize(
     ("vendor", "disabled", "asked"),
     [("Amazon EC2", "", True), ("Amazon EC2", "true", False), ("QEMU", "", False)],

@@ -9,6 +9,7 @@ import pytest
 from entangle.aws import AwsError, aws, fargate, lmbda
 from entangle.errors import (
     JobError,
+    JobLostError,
     ProcessTimeoutException,
     UntrustedResultError,
 )
@@ -37,6 +38,18 @@ def until(condition, seconds=100.0):
         assert time.monotonic() < patience, condition
         threading.Event().wait(0.05)
     return found
+
+
+@pytest.fixture
+def folder(aws_server, tmp_path):
+    """A folder that tasks see, too."""
+    tmp_path.chmod(0o777)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    aws_server.folder = tmp_path
+    yield tmp_path
+    (tmp_path / "stop").touch()
+    aws_server.folder = None
 
 
 def news(client, kind):
@@ -96,7 +109,7 @@ def test_a_storm_at_a_function_that_is_there(proxy, client):
     @lmbda(function="there")
     def there(): ...
 
-    refusal = proxy.refuse("Invoke", *STORM, times=10, status=429)
+    refusal = proxy.refuse("Invoke", *STORM, times=6, status=429)
     with pytest.raises(AwsError, match="ResourceNotFoundException"):
         there(1)()
     assert refusal.left == [0]
@@ -148,6 +161,21 @@ def there(**options):
     return lambda function: aws(keys=[])(fargate(image=IMAGE, **options)(function))
 
 
+def test_a_storm_at_every_step_is_waited_for(proxy):
+    """The SDK asks five times, and who has asked it asks again."""
+    for operation in ("RegisterTaskDefinition", "RunTask", "DescribeTasks"):
+        proxy.refuse(operation, "ThrottlingException", "Rate exceeded", times=6)
+    slow = proxy.refuse("ListObjectsV2", "SlowDown", status=503, times=6)
+
+    @there()
+    def one():
+        return 1
+
+    assert one()() == 1
+    assert slow.left == [0]
+    assert proxy.count("RunTask") == 7
+
+
 def test_a_quota_is_waited_for(proxy):
     text = "You've reached the limit on the number of vCPUs you can run concurrently"
     refusal = proxy.refuse("RunTask", "ClientException", text, times=3)
@@ -175,8 +203,9 @@ def test_arm_is_said_in_the_task_definition(client):
     assert {"cpuArchitecture": "ARM64", "operatingSystemFamily": "LINUX"} in platforms
 
 
-def test_a_store_that_refuses_for_good(proxy, client):
+def test_a_store_that_refuses_for_good(proxy, client, monkeypatch):
     """The answer stays where it lies, and the error says where that is."""
+    monkeypatch.setattr("entangle._jobs.clerk.PATIENCE", 1.0)
 
     @there()
     def one():
@@ -204,34 +233,26 @@ def test_a_store_that_refuses_for_good(proxy, client):
     assert caught.value.__cause__.action == "s3:GetObject"
 
 
-def test_a_poisoned_object_is_rejected_unread(client, aws_server, tmp_path):
+def test_a_poisoned_object_is_rejected_unread(client, aws_server, folder):
     """Somebody else writes to where the answer belongs."""
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    aws_server.folder = tmp_path
-    poisoned = tmp_path / "poisoned"
-    try:
+    poisoned = folder / "poisoned"
 
-        @there()
-        def wait(stop, poisoned):
-            while not os.path.exists(stop):
-                time.sleep(0.01)
-            return 1
+    @there()
+    def wait(stop):
+        while not os.path.exists(stop):
+            time.sleep(0.01)
+        return 1
 
-        future = wait(str(tmp_path / "stop"), str(poisoned)).submit()
-        bucket, key = until(lambda: news(client, "started"))
-        body = f"cos\nsystem\n(S'touch {poisoned}'\ntR.".encode()
-        answer = key.replace(".started", ".answer")
-        client("s3").put_object(Bucket=bucket, Key=answer, Body=body)
-        with pytest.raises(UntrustedResultError) as caught:
-            future.result(100)
-        assert not poisoned.exists()
-        assert ":task/" in caught.value.resource
-        until(lambda: not aws_server.containers())
-    finally:
-        (tmp_path / "stop").touch()
-        aws_server.folder = None
+    future = wait(str(folder / "stop")).submit()
+    bucket, key = until(lambda: news(client, "started"))
+    body = f"cos\nsystem\n(S'touch {poisoned}'\ntR.".encode()
+    answer = key.replace(".started", ".answer")
+    client("s3").put_object(Bucket=bucket, Key=answer, Body=body)
+    with pytest.raises(UntrustedResultError) as caught:
+        future.result(100)
+    assert not poisoned.exists()
+    assert ":task/" in caught.value.resource
+    until(lambda: not aws_server.containers())
 
 
 # -- the log ---------------------------------------------------------------------------
@@ -246,24 +267,66 @@ def speaking():
     return speak
 
 
-def test_a_log_group_that_is_gone_is_said_once(client, capfd, caplog):
-    """And what is printed comes with the value."""
-    assert speaking()()() == 1
-    client("logs").delete_log_group(logGroupName="/entangle/fargate")
-    capfd.readouterr()
+GROUP = "/entangle/fargate"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_a_log_group_that_is_deleted_is_said_once(
+    proxy, client, capfd, caplog, folder, allowed
+):
+    """What is printed comes with the value; tasks to come have one again."""
 
     @there()
-    def slow():
+    def slow(stop):
         print("so it is")
-        time.sleep(3)
+        while not os.path.exists(stop):
+            time.sleep(0.01)
         return 1
 
-    assert gather(slow(), slow())() == [1, 1]
-    assert capfd.readouterr().out == "so it is\nso it is\n"
-    said = [each.getMessage() for each in caplog.records if "log" in each.getMessage()]
-    (warning,) = [text for text in said if "can't be followed" in text]
-    assert "aws logs create-log-group --log-group-name /entangle/fargate" in warning
-    client("logs").create_log_group(logGroupName="/entangle/fargate")
+    if not allowed:
+        assert speaking()()() == 1  # which makes the group
+        capfd.readouterr()
+        proxy.refuse("CreateLogGroup", "AccessDeniedException", status=400)
+    stop = folder / "stop"
+    future = gather(slow(str(stop)), slow(str(stop))).submit()
+    until(lambda: capfd.readouterr().out)
+    client("logs").delete_log_group(logGroupName=GROUP)
+
+    def warnings():
+        said = [each.getMessage() for each in caplog.records]
+        return [text for text in said if "can't be followed" in text]
+
+    until(warnings)
+    stop.touch()
+    assert future.result(100) == [1, 1]
+    (warning,) = warnings()
+    caplog.clear()  # its records hold errors, which hold the frames of connections
+    groups = client("logs").describe_log_groups(logGroupNamePrefix=GROUP)["logGroups"]
+    assert [each["logGroupName"] for each in groups] == [GROUP] * allowed
+    if allowed:
+        assert "made again, for tasks to come" in warning
+        assert speaking()()() == 1
+    else:
+        assert "logs:CreateLogGroup is not allowed" in warning
+        assert f"aws logs create-log-group --log-group-name {GROUP}" in warning
+
+
+def test_a_task_that_lacks_its_log_group(client):
+    """It can't begin, the error says so, and who tries again finds it made again."""
+    assert speaking()()() == 1
+    client("logs").delete_log_group(logGroupName=GROUP)
+    with pytest.raises(JobLostError, match="log group does not exist") as caught:
+        speaking()()()
+    assert ":task/" in caught.value.resource
+
+    @process(retry=1)
+    @there()
+    def again():
+        return 1
+
+    assert again()() == 1
+    client("logs").delete_log_group(logGroupName=GROUP)
+    assert again()() == 1
 
 
 def test_a_log_that_may_not_be_read_is_said_once(proxy, caplog, capfd):
@@ -286,41 +349,33 @@ def test_a_log_that_may_not_be_read_is_said_once(proxy, caplog, capfd):
     assert proxy.count("FilterLogEvents") == 1
 
 
-def test_what_a_task_prints_is_told_while_it_runs(aws_server, tmp_path, capfd):
+def test_what_a_task_prints_is_told_while_it_runs(folder, capfd):
     """Each line once, on its stream, in its order."""
-    tmp_path.chmod(0o777)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
-    aws_server.folder = tmp_path
-    try:
 
-        @there()
-        def speak(stop):
-            import sys
+    @there()
+    def speak(stop):
+        import sys
 
-            for number in range(3):
-                print("line", number)
-                print("warning", number, file=sys.stderr)
-            while not os.path.exists(stop):
-                time.sleep(0.01)
-            print("the end", end="")
+        for number in range(3):
+            print("line", number)
+            print("warning", number, file=sys.stderr)
+        while not os.path.exists(stop):
+            time.sleep(0.01)
+        print("the end", end="")
 
-        future = speak(str(tmp_path / "stop")).submit()
-        out, err = "", ""
+    future = speak(str(folder / "stop")).submit()
+    out, err = "", ""
 
-        def told():
-            nonlocal out, err
-            more = capfd.readouterr()
-            out, err = out + more.out, err + more.err
-            return out.count("\n") >= 3 and err.count("\n") >= 3
+    def told():
+        nonlocal out, err
+        more = capfd.readouterr()
+        out, err = out + more.out, err + more.err
+        return out.count("\n") >= 3 and err.count("\n") >= 3
 
-        until(told)
-        assert not future.done()
-        (tmp_path / "stop").touch()
-        future.result(100)
-        told()
-        assert out == "line 0\nline 1\nline 2\nthe end"
-        assert err == "warning 0\nwarning 1\nwarning 2\n"
-    finally:
-        (tmp_path / "stop").touch()
-        aws_server.folder = None
+    until(told)
+    assert not future.done()
+    (folder / "stop").touch()
+    future.result(100)
+    told()
+    assert out == "line 0\nline 1\nline 2\nthe end"
+    assert err == "warning 0\nwarning 1\nwarning 2\n"

@@ -8,7 +8,7 @@ import pytest
 from site_kit import new_site
 
 from entangle.backend import Capabilities, Executor, infrastructure
-from entangle.errors import BudgetExceededError, OptionError
+from entangle.errors import BudgetExceededError, OptionError, UnknownPriceError
 from entangle.process import process
 from entangle.run import NodeEnded, NodeStarted, PlannedTask, Price, budget, observe
 from entangle.task import as_completed, gather, task
@@ -22,7 +22,7 @@ from entangle.run import Price
 
 @hookimpl
 def entangle_estimate(task):
-    if task.target == "costly":
+    if task.target in {"costly", "slow"}:
         return ["somewhere", Price(f"{task.options['rate']} each", PRICE)]
     return []
 """
@@ -59,7 +59,36 @@ class CostlyExecutor(Executor):
         self._ended[call].set()
 
 
+class PaidExecutor(CostlyExecutor):
+    """Costs money.
+
+    Args:
+        rate: What is told of it.
+    """
+
+    capabilities = CostlyExecutor.capabilities._replace(paid=True)
+
+
+class SlowExecutor(PaidExecutor):
+    """Costs from the moment on at which its calls are given to it: none begins.
+
+    Args:
+        rate: What is told of it.
+    """
+
+    def start(self, call):
+        self._ended[call] = threading.Event()
+        call.billed()
+        threading.Thread(target=self._wait, args=(call,)).start()
+
+    def _wait(self, call):
+        self._ended[call].wait()
+        call.cancelled("killed")
+
+
 costly = infrastructure(CostlyExecutor)
+paid = infrastructure(PaidExecutor)
+slow = infrastructure(SlowExecutor)
 
 
 @pytest.fixture
@@ -322,6 +351,57 @@ def test_places_without_a_price_cost_nothing(priced):
         with pytest.raises(BudgetExceededError):
             spend(0)()
     assert spent.usd == 0
+
+
+@pytest.mark.parametrize("others", [{}, {"tasks": 5}])
+def test_a_price_that_nobody_knows_is_not_nothing(priced, others):
+    priced(CENT)
+    there = paid(rate="much")(spend_long)
+    with budget(usd=5, **others) as spent, pytest.raises(UnknownPriceError) as caught:
+        gather(one(), there())()
+    assert CostlyExecutor.begun == []
+    assert spent.usd == 0
+    assert isinstance(caught.value, BudgetExceededError)
+    assert (caught.value.allowed, caught.value.place) == (5, "paid(rate='much')")
+    assert "leave usd= out" in str(caught.value)
+    assert there().plan().tasks[0].paid
+    assert not spend(0).plan().tasks[0].paid
+
+
+def test_an_unknown_price_counts_where_money_does(priced):
+    """No limit of money, nothing to refuse; the inner one holds, too; in place."""
+    priced(CENT)
+    there = paid(rate="much")(lambda: 0)
+    with budget(tasks=1):
+        assert there()() == 0
+    with budget(usd=5), budget(tasks=5), pytest.raises(UnknownPriceError):
+        there()()
+    with budget(usd=5):
+        value, error = gather(one(), there(), return_exceptions=True)()
+    assert value == 1
+    assert type(error) is UnknownPriceError
+
+
+def test_an_executor_that_was_given_may_cost_too():
+    with PaidExecutor() as given, budget(usd=5) as spent:
+        with pytest.raises(UnknownPriceError):
+            task(executor=given)(lambda: 0)()()
+    assert spent.tasks == 0
+
+
+def test_a_place_that_takes_the_place_of_a_paid_one_is_free(priced, monkeypatch):
+    priced(CENT)
+    monkeypatch.setenv("ENTANGLE_TARGETS", "paid=thread")
+    with budget(usd=0):
+        assert paid(rate="much")(lambda: 0)()() == 0
+
+
+def test_what_is_made_for_a_call_costs_before_its_body_begins(priced):
+    priced(HOURLY)
+    with budget(usd=0.3) as spent, pytest.raises(BudgetExceededError) as caught:
+        slow(rate="much")(spend_long)().run(timeout=60)
+    assert "has been ended" in str(caught.value)
+    assert spent.usd >= 0.29
 
 
 def test_a_plan_shows_the_price(priced):

@@ -25,6 +25,7 @@ SAMPLES = [
     errors.CacheKeyError(path="argument 'a'.lock", reason="a lock", node="f"),
     errors.CacheDirectoryError(path="/tmp/x", reason="it is no directory"),
     errors.BudgetExceededError("usd", 5, 4.99, "f was not started"),
+    errors.UnknownPriceError("f", "ec2", "an x9.huge", allowed=5, spent=1),
     errors.JobError("no role", node="f", place="fargate", resource="task/1"),
     errors.JobLostError(
         node="f", place="fargate", resource="task/1", reason="spot", exit_code=3

@@ -7,7 +7,7 @@ import sys
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from entangle._graph.drawing.collapse import collapsed
@@ -53,6 +53,7 @@ def test_without_a_circle_nothing_is_turned_around(graph):
     assert forward(count, pairs) == pairs
 
 
+@example((7, [(0, 1), (0, 4), (1, 2), (1, 6), (2, 5), (3, 6), (4, 5)]))
 @given(graphs())
 def test_ordering_loses_nothing_and_never_adds_crossings(graph):
     count, pairs = graph

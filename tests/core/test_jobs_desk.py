@@ -1,5 +1,6 @@
 """The desk of jobs, by hand: no process, no sleep, a clock that stands still."""
 
+import math
 import pickle
 import sys
 import time
@@ -27,6 +28,10 @@ class Refusing(DirectoryStore):
 
     refusals = 0
     puts = ()
+    seconds = math.inf  # that addresses are good
+
+    def good_until(self):
+        return time.time() + self.seconds
 
     def put(self, key, data):
         self.puts = [*self.puts, key]
@@ -58,6 +63,20 @@ def test_a_job_is_created_asked_after_fetched_and_deleted(bench):
     assert not [o.key for o in bench.store.list("entangle/") if ticket.name in o.key]
     bench.desk.close()
     assert not list(bench.store.list(""))
+
+
+def test_a_job_costs_from_its_creation_on(bench, monkeypatch):
+    """Not while it waits for room, nor only when its body begins."""
+    billed = []
+    monkeypatch.setattr(RecordedCall, "billed", lambda call: billed.append(call))
+    bench.place.refusals = [PlaceBusyError("Rate exceeded")]
+    call, ticket = bench.submit(len, "abc")
+    bench.turn()
+    assert not billed
+    bench.turns(2)
+    assert ticket.stage == "there"
+    assert billed == [call]
+    assert not ticket.begun
 
 
 def test_jobs_are_created_as_there_are_hands(bench):
@@ -105,7 +124,7 @@ def test_a_place_that_can_not_end_calls_does_not_begin_them_either(bench):
 @pytest.mark.parametrize("jobs", [99, 100, 101, 1000])
 def test_many_jobs_take_few_requests(bench, jobs):
     """At most one for a hundred jobs in each round, be the store asked or the place."""
-    bench.place.hands = jobs
+    bench.place.hands = bench.place.at_once = jobs
     for _ in range(jobs):
         bench.submit(len, ())
     listed = []
@@ -254,6 +273,51 @@ def test_a_place_that_does_not_know_the_job_yet(bench):
     assert "knows nothing of it" in str(error)
 
 
+def test_what_signs_ends_before_the_job_may(bench, caplog):
+    """It is said before the first is created, and not again."""
+    bench.store.seconds = 310
+    create = bench.place.create
+    said = []
+    bench.place.create = lambda job: said.append(caplog.text) or create(job)
+    for _ in range(2):
+        bench.there()
+    assert "can leave their answers until" in said[0]
+    assert "for 5 minutes" in said[0]
+    assert "By its lifetime= a call of len" in said[0]
+    assert len(caplog.records) == 1
+
+
+@pytest.mark.parametrize(
+    ("seconds", "timeout", "warned"),
+    [
+        (math.inf, None, False),
+        (3700, None, False),
+        (310, 600.0, True),
+        (310, 60.0, False),
+    ],
+)
+def test_what_signs_lasts_for_the_time_that_a_task_has(
+    bench, caplog, seconds, timeout, warned
+):
+    bench.store.seconds = seconds
+    call, _ = bench.submit(len, ())
+    call.options = call.options._replace(timeout=timeout)
+    bench.turn()
+    assert len(caplog.records) == warned
+    assert ("By its timeout=" in caplog.text) == warned
+
+
+def test_a_job_whose_answer_had_nowhere_to_go_any_more(bench):
+    bench.store.seconds = -1
+    call, ticket = bench.there()
+    bench.place.states[ticket.name] = JobState("ended", "exited", exit_code=75)
+    bench.turns()
+    ((_, error),) = ends(call)
+    assert isinstance(error, JobLostError)
+    assert "since the credentials expired then" in str(error)
+    assert "exited" in str(error)
+
+
 def test_a_place_that_never_knows_the_job(bench):
     call, ticket = bench.there(len, "ab")
     del bench.place.states[ticket.name]
@@ -274,28 +338,79 @@ def test_a_network_that_comes_back(bench):
 
 
 def test_a_network_that_does_not_come_back(bench):
-    """The error says where an answer may still come to lie, and leaves it there."""
+    """The error promises nothing that lies where nobody can reach it."""
     call, ticket = bench.there(len, "ab")
-    facts, _ = bench.document(ticket)
-    answered = bench.answered(ticket)
     bench.papers.news = lambda: (_ for _ in ()).throw(OSError("unreachable"))
     bench.place.poll_error = OSError("unreachable")
     bench.turns(10)
     ((_, error),) = ends(call)
     assert isinstance(error, JobError)
     assert error.resource == ticket.name
-    path = facts["answer"].removeprefix("file://")
-    assert path in str(error)
-    bench.answer(ticket, answered)
+    assert "unreachable; it is told to end when the program ends" in str(error)
     bench.desk.close()
-    with open(path, "rb") as file:
-        assert file.read() == answered
+    assert bench.place.deleted == [(ticket.name, False)]
+    assert not list(bench.store.list(""))
 
 
-def test_a_refusal_is_told_at_once(bench):
+DENIED = JobError("access denied", node="x", place="shelf")
+
+
+def test_a_refusal_that_passes(bench, caplog):
+    """Permissions spread, credentials are renewed: one warning says what is waited for."""
+    jobs = [bench.there(len, "ab") for _ in range(20)]
+    bench.place.poll_error = DENIED
+    bench.turns(12, 10.0)
+    assert not [call for call, _ in jobs if call.ends()]
+    (warning,) = caplog.records
+    assert "access denied; it is asked again for 120 s" in warning.getMessage()
+    bench.place.poll_error = None
+    bench.turns(4)
+    bench.place.poll_error = DENIED  # which is another one
+    bench.turns(2, 10.0)
+    for _, ticket in jobs:
+        bench.answer(ticket)
+    bench.turns(10, 10.0)
+    assert [ends(call) for call, _ in jobs] == [[("succeeded", 2)]] * 20
+    assert len(caplog.records) == 2
+
+
+def test_answers_are_fetched_while_the_place_refuses(bench):
+    """And at the very last, when the others are given up."""
+    (first, one), (last, two), (lost, _) = [bench.there(len, "ab") for _ in range(3)]
+    bench.place.poll_error = DENIED
+    bench.turn(20.0)
+    bench.answer(one)
+    bench.turns(2, 20.0)
+    assert ends(first) == [("succeeded", 2)]
+    while not lost.ends():
+        if not bench.desk._inquiry._asks_place:
+            # Now the place's turn has come.
+            bench.answer(two)
+        bench.turn(59.0)
+    bench.turn()
+    assert ends(last) == [("succeeded", 2)]
+    ((_, error),) = ends(lost)
+    assert "access denied" in str(error)
+
+
+def test_jobs_to_come_have_a_time_of_their_own(bench):
+    bench.place.poll_error = DENIED
+    first, _ = bench.there()
+    while not first.ends():
+        bench.turn(60.0)
+    second, ticket = bench.there(len, "ab")
+    bench.turns(2, 20.0)
+    assert not second.ends()
+    bench.answer(ticket)
+    bench.turns(2, 30.0)
+    assert ends(second) == [("succeeded", 2)]
+
+
+def test_a_store_that_refuses_is_no_better_for_a_place_that_answers(bench):
+    """Each has a time of its own."""
     call, _ = bench.there()
-    bench.place.poll_error = JobError("access denied", node="x", place="shelf")
-    bench.turns(2, 2.0)
+    bench.papers.news = lambda: (_ for _ in ()).throw(DENIED)
+    bench.turns(10)
     ((_, error),) = ends(call)
     assert "access denied" in str(error)
 
@@ -306,7 +421,7 @@ def test_jobs_that_nobody_asks_after_are_ended_at_the_close(bench, denied, caplo
     jobs = [bench.there() for _ in range(6)]
     error = JobError("credentials have expired", node="x", place="shelf")
     bench.place.poll_error = error
-    bench.turns(2, 2.0)
+    bench.turns(4)
     assert [kind for call, _ in jobs for kind, _ in ends(call)] == ["failed"] * 6
     assert not bench.place.deleted
 
@@ -315,7 +430,7 @@ def test_jobs_that_nobody_asks_after_are_ended_at_the_close(bench, denied, caplo
         if denied:
             raise error
 
-    bench.place.delete = delete
+    bench.place.delete, bench.place.plugin = delete, "shelves"
     caplog.clear()
     bench.desk.close()
     names = [ticket.name for _, ticket in jobs]
@@ -328,8 +443,9 @@ def test_jobs_that_nobody_asks_after_are_ended_at_the_close(bench, denied, caplo
         ends_at = time.gmtime(jobs[-1][1].expires)
         assert f"until {time.strftime('%Y-%m-%d %H:%M:%S', ends_at)} UTC" in text
         assert "credentials have expired" in text
+        assert "`entangle sweep shelves`" in text
     else:
-        assert bench.place.deleted == tried
+        assert sorted(bench.place.deleted) == sorted(tried)
         assert not said
 
 
@@ -383,6 +499,27 @@ def test_a_store_that_refuses_for_good(bench):
     bench.desk.close()
     bench.store.refusals = 0
     assert bench.store.get(key) == data
+
+
+def test_credentials_that_are_renewed_while_an_answer_is_there(bench, caplog):
+    refusals = [DENIED] * 8
+    get = bench.store.get
+
+    def refusing(key):
+        if refusals:
+            raise refusals.pop()
+        return get(key)
+
+    bench.store.get = refusing
+    call, ticket = bench.there(len, "ab")
+    bench.answer(ticket)
+    while refusals:
+        assert not call.ends()
+        bench.turn(5.0)
+    bench.turns(8, 5.0)
+    assert ends(call) == [("succeeded", 2)]
+    (warning,) = caplog.records
+    assert "can't be fetched: " in warning.getMessage()
 
 
 class Poison:

@@ -91,3 +91,70 @@ def test_functions_of_the_programs_own(own, tmp_path, python):
         assert run(executor, own.scaled.fn, 2) == 10
         assert run(executor, max, [1, 3]) == 3
         assert run(executor, lambda text: text * 2, "ab") == "abab"
+
+
+class Counting(SpoolExecutor):
+    """Notes the jobs that are made, and how many at once before any has answered."""
+
+    def create(self, job):
+        self.__dict__.setdefault("made", []).append(job.name)
+        return super().create(job)
+
+
+def of_program(number):
+    return number * 2
+
+
+of_program.__module__ = "__main__"  # so that it goes by value
+
+
+@pytest.mark.parametrize("python", [*pythons(), (0, "")], ids=str)
+def test_one_call_finds_out_for_many(tmp_path, python):
+    """Which Python a place has: whatever it is, one job at most is made in vain."""
+    minor, path = python
+    with Counting(folder=str(tmp_path / "spool"), python=path) as place:
+        futures = [place.submit(of_program, number) for number in range(8)]
+        assert [each.result(100) for each in futures] == [*range(0, 16, 2)]
+        assert len(place.made) == (9 if minor else 8)
+        assert place.python == (3, minor or sys.version_info.minor)
+
+
+@pytest.mark.skipif(not pythons(), reason="this machine has no other Python")
+def test_what_is_said_of_the_version_may_be_wrong(tmp_path):
+    minor, path = pythons()[0]
+    with Counting(folder=str(tmp_path / "spool")) as place:
+        place.python = (3, minor)
+        assert place.submit(of_program, 4).result(100) == 8
+        assert place.submit(max, 4, 5).result(100) == 5
+        assert len(place.made) == 3
+    with Counting(folder=str(tmp_path / "other"), python=path) as place:
+        place.python = (3, minor)
+        assert place.submit(of_program, 4).result(100) == 8
+        assert len(place.made) == 1
+
+
+@pytest.mark.skipif(not pythons(), reason="this machine has no other Python")
+def test_decorators_are_not_sent_along(tmp_path):
+    """Nor anything else around a function that goes by source: it may hold keys."""
+    from entangle._jobs.packing import pack
+
+    def decorated(_):
+        return lambda function: function
+
+    @decorated("KEY-THAT-STAYS-HERE")
+    def square(number):
+        return number * number
+
+    half = decorated("KEY-THAT-STAYS-HERE")(
+        lambda number: (
+            number
+            // 2
+        )
+    )  # fmt: skip
+    minor, path = pythons()[-1]
+    for function in (square, half):
+        made = pack(RecordedCall(function, 4), (3, minor), "spool")
+        assert not any(b"STAYS-HERE" in bytes(part) for part in made.parts)
+    with SpoolExecutor(folder=str(tmp_path / "spool"), python=path) as executor:
+        assert run(executor, square, 3) == 9
+        assert run(executor, half, 8) == 4

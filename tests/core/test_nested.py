@@ -135,6 +135,23 @@ def test_many_nested_runs_at_once():
         assert spread(3, 3)() == 27
 
 
+@process
+def here():
+    return os.getpid()
+
+
+@process
+def here_and_below():
+    return os.getpid(), *gather(*[here() for _ in range(3)])()
+
+
+def test_what_a_task_waits_for_goes_before_the_next_one():
+    """Else each of them would sit in a process, before the first one could end."""
+    leases = os.cpu_count() or 1
+    found = gather(*[here_and_below() for _ in range(20 * leases)])()
+    assert len({pid for pids in found for pid in pids}) < 10 * leases
+
+
 def test_returned_graphs_hold_no_worker():
     with within(5 * SOON):
         value = unfold(20)()
@@ -436,3 +453,20 @@ def test_workers_serve_nested_and_plain_runs_alike():
         assert double.map(range(10))() == [*range(0, 20, 2)]
     assert all(alive(pid) for pid in pool_pids())
     assert before or pool_pids()
+
+
+@process
+def pid_above(number):
+    double(number)()
+    return os.getpid()
+
+
+@pytest.mark.parametrize("how", ["map", "submit"])
+def test_few_sit_in_processes_while_they_wait(how):
+    """Of one run or of many: else each would begin before the first could end."""
+    if how == "map":
+        pids = gather(*map(pid_above, range(80)))()
+    else:
+        futures = [pid_above(number).submit() for number in range(80)]
+        pids = [future.result() for future in futures]
+    assert len({*pids}) < 40

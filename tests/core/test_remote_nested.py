@@ -26,6 +26,7 @@ from remote_tasks import (
     deep_alone,
     deep_limited,
     mixed,
+    pid_and_below,
     sometimes,
 )
 
@@ -103,6 +104,18 @@ def test_every_kind_of_task(here):
     assert threads == os.getpid()
     assert not main
     assert values == [2, 4]
+
+
+@pytest.mark.usefixtures("ended")
+@pytest.mark.parametrize("how", ["map", "submit"])
+def test_what_a_task_waits_for_goes_before_the_next_one(how):
+    """Else each of them would sit in a process there, before the first could end."""
+    if how == "map":
+        found = gather(*[pid_and_below() for _ in range(30)])()
+    else:
+        futures = [pid_and_below().submit() for _ in range(30)]
+        found = [future.result() for future in futures]
+    assert len({far for far, _ in found}) < 15
 
 
 def test_every_way_to_run(here):

@@ -2,12 +2,13 @@
 
 import gc
 import inspect
+import subprocess
 import sys
 import threading
 import types
 import weakref
 import zipfile
-from importlib.metadata import FastPath
+from importlib.metadata import FastPath, PathDistribution
 
 import gates
 import pytest
@@ -68,7 +69,7 @@ def problems(plugins, name):
 
 def found(*names):
     """Return which of some distributions are found to have a plugin."""
-    return [each.distribution for each in discovery.found() if each[1] in names]
+    return [e.distribution for e in discovery.found() if e.distribution in names]
 
 
 def only_path(monkeypatch, *folders):
@@ -155,12 +156,37 @@ def test_may_exist_of_an_archive(site, monkeypatch):
     archive = site.folder / "plugins.zip"
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("zipped-1.0.dist-info/METADATA", "Name: zipped\nVersion: 1.0\n")
-        entry_points = "[entangle]\nzipped = zipped_plugin\n"
+        entry_points = "[entangle]\nzipped = json:loads [fast]\n"
         file.writestr("zipped-1.0.dist-info/entry_points.txt", entry_points)
     only_path(monkeypatch, archive)
     assert found("zipped") == ["zipped"]
+    assert [e.load()("1") for e in discovery.found() if e.name == "zipped"] == [1]
     assert discovery.may_exist()
     # importlib keeps the archive open.
+    FastPath.__new__.cache_clear()
+    gc.collect()
+
+
+def test_an_author_whose_name_is_written_otherwise(site, monkeypatch):
+    """Only the author's, so that is no reason to pass over it."""
+    folder = site.folder / "latin-1.0.dist-info"
+    folder.mkdir()
+    text = "Name: latin\nVersion: 1.0\nAuthor: Andr\xe9\n"
+    (folder / "METADATA").write_bytes(text.encode("latin-1"))
+    (folder / "entry_points.txt").write_text("[entangle]\nlatin = json:loads\n")
+    only_path(monkeypatch, site.folder)
+    assert found("latin") == ["latin"]
+
+
+def test_several_without_a_name_in_an_archive(site, monkeypatch):
+    archive = site.folder / "plugins.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        for name in ("one", "two"):
+            file.writestr(f"{name}-1.0.dist-info/METADATA", "Version: 1.0\n")
+            entry = f"[entangle]\n{name} = json:loads\n"
+            file.writestr(f"{name}-1.0.dist-info/entry_points.txt", entry)
+    only_path(monkeypatch, archive)
+    assert {entry.name for entry in discovery.found()} == {"one", "two"}
     FastPath.__new__.cache_clear()
     gc.collect()
 
@@ -177,9 +203,73 @@ def test_a_distribution_that_is_installed_twice_counts_where_it_is_first(
     monkeypatch.setattr(sys, "path", [str(other.folder), *sys.path])
     site.dist("twice-dist", "[entangle]\nold = old_plugin\n")
     other.dist("twice-dist", "[entangle]\nnew = new_plugin\n", version="2.0")
-    assert [(each.entry.name, each.version) for each in discovery.found()].count(
+    assert [(each.name, each.version) for each in discovery.found()].count(
         ("new", "2.0")
     ) == len(found("twice-dist"))
+
+
+def test_eggs_are_told_apart(site, monkeypatch):
+    eggs = []
+    for name, entry_points in (("plain", ""), ("plug", "[entangle]\np = plug\n")):
+        eggs.append(site.folder / f"{name}-1.0-py3.11.egg")
+        folder = eggs[-1] / "EGG-INFO"
+        folder.mkdir(parents=True)
+        (folder / "PKG-INFO").write_text(f"Name: {name}\nVersion: 1\n")
+        (folder / "entry_points.txt").write_text(entry_points)
+    only_path(monkeypatch, *eggs)
+    assert found("plain", "plug") == ["plug"]
+
+
+@pytest.mark.parametrize("entry", [b"/tmp", 5.5, "a\0b"])
+def test_a_path_that_makes_no_sense_holds_nothing(site, monkeypatch, entry):
+    site.dist("some-dist", "[entangle]\na = b\n")
+    monkeypatch.setattr(sys, "path", [entry, str(site.folder)])
+    assert discovery.may_exist()
+    assert found("some-dist") == ["some-dist"]
+
+
+def test_a_name_may_be_spelled_in_other_ways(site, monkeypatch, tmp_path):
+    other = Site(tmp_path / "other")
+    monkeypatch.setattr(sys, "path", [str(other.folder), *sys.path])
+    site.dist("Some.Dist", "[entangle]\nold = old_plugin\n")
+    other.dist("some-dist", "[entangle]\nnew = new_plugin\n")
+    assert found("some-dist", "Some.Dist") == ["some-dist"]
+
+
+def test_entry_points_are_read_as_others_read_them(site, monkeypatch):
+    """By importlib.metadata, which is not used here since it is slow to import."""
+    text = (
+        "# a comment\n[other]\nnot = ours\n\n [entangle] \n#off = no\n"
+        " a=b.c \nd = e:f.g [extra]\n\n[entangle.more]\nnor = this\n"
+    )
+    site.dist("some-dist", text, metadata="Name: some-dist\nVersion: 3\n\nName: no\n")
+    only_path(monkeypatch, site.folder)
+    entries = PathDistribution(next(site.folder.glob("*.dist-info"))).entry_points
+    theirs = [
+        (entry.name, entry.module, entry.attr)
+        for entry in entries
+        if entry.group == "entangle" and entry.value
+    ]
+    ours = [each for each in discovery.found() if each.value]
+    assert [(each.distribution, each.version) for each in ours] == [
+        ("some-dist", "3")
+    ] * 2
+    assert [(e.name, *e.value.partition(":")[::2]) for e in ours] == [
+        (name, module, attribute or "") for name, module, attribute in theirs
+    ]
+
+
+def test_a_first_run_finds_plugins_without_reading_all_metadata(site):
+    site.add("good", PLACE % "good_place")
+    code = (
+        f"import sys; sys.path.insert(0, {str(site.folder)!r})\n"
+        "from entangle._seam import discovery\n"
+        "from entangle.thread import thread\n"
+        "assert thread(len)('abc')() == 3\n"
+        "assert 'good_plugin' in sys.modules\n"
+        "assert 'importlib.metadata' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
 def test_a_hidden_installation_has_no_plugins(site, monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -64,10 +65,11 @@ class Flaky(http.server.BaseHTTPRequestHandler):
         code = codes.pop(0) if codes else 200
         self.server.asked += 1
         self.send_response(code)
-        self.send_header("Content-Length", str(len(body) if code == 200 else 0))
+        if code != 200:
+            body = self.server.refusal
+        self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if code == 200:
-            self.wfile.write(body)
+        self.wfile.write(body)
 
     def do_GET(self):
         self._answer(self.server.held)
@@ -83,7 +85,7 @@ class Flaky(http.server.BaseHTTPRequestHandler):
 def server(monkeypatch):
     monkeypatch.setattr(transport, "_PAUSE", 0.0)
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Flaky)
-    made.codes, made.asked, made.held = [], 0, b""
+    made.codes, made.asked, made.held, made.refusal = [], 0, b"", b""
     made.url = f"http://127.0.0.1:{made.server_port}/object?signature=secret"
     thread = threading.Thread(target=made.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
@@ -108,6 +110,25 @@ def test_a_store_that_refuses_for_good(server):
         transport.put(server.url, b"value")
     assert "secret" not in str(caught.value)
     assert server.asked == 6
+
+
+def test_a_store_says_why_it_refuses(server):
+    """As S3 says it; the token that it may say, too, is not passed on."""
+    server.refusal = (
+        b'<?xml version="1.0"?>\n<Error><Code>ExpiredToken</Code><Message>The provided '
+        b"token has expired.</Message><Token-0>secret</Token-0></Error>"
+    )
+    server.codes = [400]
+    with pytest.raises(transport.TransportError) as caught:
+        transport.put(server.url, b"value")
+    assert "400" in str(caught.value)
+    assert "(ExpiredToken: The provided token has expired.)" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    server.refusal = b"<html>\xff<Code></Code>"
+    server.codes = [403]
+    with pytest.raises(transport.TransportError, match=r"403: Forbidden$"):
+        transport.put(server.url, b"value")
+    assert server.asked == 2
 
 
 def test_a_network_is_waited_for(server, monkeypatch):
@@ -199,8 +220,10 @@ def test_a_value_that_is_too_large_for_an_answer(tmp_path):
     assert (tmp_path / "answer").stat().st_size > 5_000_000
 
 
-def launched(tmp_path, document, *, forged=False, python=sys.executable):
-    """Run the very line that jobs are started with."""
+def launched(
+    tmp_path, document, *, forged=False, python=sys.executable, line=program.BOOTSTRAP
+):
+    """Run the very line that jobs are started with, and see that no file stays."""
     store = DirectoryStore(tmp_path / "store")
     store.put("program", program.archive())
     store.put("call", document)
@@ -214,7 +237,7 @@ def launched(tmp_path, document, *, forged=False, python=sys.executable):
     folder = tmp_path / "tmp"
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
-        [python, "-I", "-c", program.BOOTSTRAP],
+        [python, "-I", "-c", line],
         env={
             "ENTANGLE_JOB": json.dumps(pointer),
             "TMPDIR": str(folder),
@@ -243,6 +266,17 @@ def test_the_program_needs_nothing(tmp_path):
     facts, parts = documents.read(sealing.unseal(KEY, ABOUT, answer.read_bytes()))
     assert facts["kind"] == calls.VALUE
     assert b"ENTANGLE" not in bytes(parts[0])
+
+
+@pytest.mark.process
+def test_a_job_that_is_told_to_end_while_it_begins(tmp_path):
+    made = 'd=tempfile.mkdtemp(prefix="entangle-job-")\n'
+    assert made in program.BOOTSTRAP
+    line = program.BOOTSTRAP.replace(made, f"{made}os.kill(os.getpid(), 15)\n")
+    answer = tmp_path / "answer"
+    done = launched(tmp_path, call_of(len, (), answer=f"file://{answer}"), line=line)
+    assert done.returncode == 128 + signal.SIGTERM
+    assert not answer.exists()
 
 
 @pytest.mark.process

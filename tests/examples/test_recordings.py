@@ -49,7 +49,7 @@ def ran(command, folder):
 def told(text):
     """Leave out what differs each time: times, processes, how far others have come."""
     text = re.sub(r"[0-9.]+ (µs|ms|s)\b", "0 s", text)
-    text = re.sub(r"(not run|others) .*", r"\1", text)
+    text = re.sub(r"(?m)^  (not run|unfinished|others) .*", "  others", text)
     text = re.sub(r"\d{8}-\d{6}-\w+", "RUN", text)
     lines = re.sub(r"process \d+", "process 0", text).splitlines()
     # Which calls have printed something before another fails is not said.

@@ -120,15 +120,27 @@ class Engine(Moves):
         Returns:
             Its item, not settled.
         """
+        if not external:
+            return self.add_all((node,), options, assemble=assemble)[0]
+        item = self._kind(options)[2](node, options, EXTERNAL)
+        self._fresh.append(item)
+        return item
+
+    def add_all(
+        self,
+        nodes: "Iterable[object]",
+        options: "Options",
+        *,
+        assemble: bool = False,
+    ) -> list[Item]:
+        """Add several nodes that want to be run alike; as `add`."""
         known = self._kinds.get(id(options))
         _, flags, kind = known if known is not None else self._kind(options)
         if assemble:
             flags = flags & ~TIMED | ASSEMBLE
-        elif external:
-            flags = EXTERNAL
-        item = kind(node, options, flags)
-        self._fresh.append(item)
-        return item
+        items = [kind(node, options, flags) for node in nodes]
+        self._fresh += items
+        return items
 
     def given(self, node: object, options: "Options", value: object) -> Item:
         """Add a value that is there already, to be linked to.

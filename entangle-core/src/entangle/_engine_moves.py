@@ -181,9 +181,22 @@ class Moves:
             self._settle_special(item, now)
         if front:
             fresh.reverse()
+        free, starts = self._workers is None, self.starts
+        issue = starts.appendleft if front else starts.append
+        issued = 0
         for item in fresh:
-            if not item.pending:
+            if item.pending:
+                continue
+            if free and not item.flags & ~ROOT and item.status == WAITING:
+                # As _ready and _issue have it: this is the way of most.
+                item.status = ISSUED
+                item.attempt += 1
+                issued += 1
+                issue(item)
+            else:
                 self._ready(item, now, front=front)
+        self._active += issued
+        self._calls += issued
 
     def _settle_special(self, item: Item, now: float) -> None:
         if item.status >= SUCCEEDED:
@@ -207,18 +220,21 @@ class Moves:
         """All inputs of `item` are there, if it still wants them."""
         status = item.status
         if status == WAITING:
+            if not item.flags and front and self._workers is None:
+                # As below: this is the way of most.
+                item.status = ISSUED
+                item.attempt += 1
+                self._active += 1
+                self._calls += 1
+                self.starts.appendleft(item)
+                return
             if item.flags & _HELD:
                 if item.flags & HINDERED and not fires(item):
                     self._skip(item, now)
                     return
                 self._alarms.disarm(item)
             if not item.flags & ASSEMBLE:
-                if self._workers is None:
-                    # As _enqueue has it: this is the way of most items.
-                    self._active += 1
-                    self._issue(item, now, front=front)
-                else:
-                    self._enqueue(item, now, front=front)
+                self._enqueue(item, now, front=front)
                 return
         elif status != EXPANDING:
             return
@@ -286,10 +302,8 @@ class Moves:
         """End `item` with its value."""
         item.status = SUCCEEDED
         item.value = value
-        for producer in item.inputs:
-            producer.wants -= 1
-            if not producer.wants and producer.status == SUCCEEDED:
-                drop_value(producer)
+        if item.inputs:
+            release(item.inputs)
         consumers = item.consumers
         if consumers is not None:
             item.consumers = None
@@ -562,8 +576,8 @@ def release(inputs: "Sequence[Item]") -> list[Item]:
         if not producer.wants:
             if producer.status < SUCCEEDED:
                 needless.append(producer)
-            elif producer.status == SUCCEEDED:
-                drop_value(producer)
+            elif producer.status == SUCCEEDED and not producer.flags & PINNED:
+                producer.value = None  # as drop_value does
     return needless
 
 

@@ -132,11 +132,42 @@ class BudgetExceededError(EntangleError):
         self.reason = reason
 
 
+class UnknownPriceError(BudgetExceededError):
+    """A call that costs nobody knows how much was not started under ``budget(usd=)``.
+
+    Attributes:
+        place: Where it would have run.
+    """
+
+    def __init__(
+        self, name: str, place: str, known: str, *, allowed: float, spent: float
+    ) -> None:
+        """Build the message from what is known of the place beforehand."""
+        self.limit = "usd"
+        self.allowed = allowed
+        self.spent = spent
+        self.place = place
+        self.reason = (
+            f"{name} was not started: its calls cost money in {place}, and how much is "
+            "not known here"
+        )
+        if known:
+            self.reason += f" ({known})"
+        # Not that of the base class: nothing is used up.
+        EntangleError.__init__(
+            self,
+            f"the budget of {allowed:g} US dollars can't be kept to: {self.reason}; "
+            "name its price to its plugin, or leave usd= out and limit minutes= or "
+            "tasks=",
+        )
+
+
 for _kind in (
     BudgetExceededError,
     JobError,
     JobLostError,
     PlaceBusyError,
+    UnknownPriceError,
     UntrustedResultError,
 ):
     # People find them there.

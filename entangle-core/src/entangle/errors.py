@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         JobLostError,
         PlaceBusyError,
         PlaceError,
+        UnknownPriceError,
         UntrustedResultError,
     )
 
@@ -47,6 +48,7 @@ __all__ = [
     "SecretError",
     "SourceError",
     "TaskError",
+    "UnknownPriceError",
     "UnmetCapabilityError",
     "UnpicklableError",
     "UntrustedResultError",
@@ -579,7 +581,8 @@ class PlatformError(EntangleError, ImportError):
 _ELSEWHERE = frozenset(
     (
         *("BudgetExceededError", "JobError", "JobLostError"),
-        *("PlaceBusyError", "PlaceError", "UntrustedResultError"),
+        *("PlaceBusyError", "PlaceError", "UnknownPriceError"),
+        "UntrustedResultError",
     )
 )
 

@@ -156,7 +156,9 @@ def entangle_estimate(task: PlannedTask) -> Iterable[str]:
 
     Returns:
         Lines for people: which credentials and image are used, limits; what a call
-        costs as `entangle.run.Price`, which has the figures for budgets, too.
+        costs as `entangle.run.Price`, which has the figures for budgets, too. Without
+        one, calls at a place that declares itself `paid` are refused under
+        ``budget(usd=)``, by an error that has these lines: say in one why.
     """
     raise NotImplementedError
 

@@ -5,6 +5,9 @@ name that it is; the value is read by the worker that needs it, and nowhere else
 
 `scrub` takes the values that this process has read so far out of a text: for the
 messages of whoever uses secrets.
+
+What is no reference but the value itself, as keys among the options of a decorator are,
+`withhold` keeps in this process: a job's call that holds it is refused.
 """
 
 from __future__ import annotations
@@ -14,9 +17,10 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Final
 
+from entangle._seam.withheld import withheld, withhold
 from entangle.errors import SecretError
 
-__all__ = ["HIDDEN", "Secret", "env", "file", "known", "scrub"]
+__all__ = ["HIDDEN", "Secret", "env", "file", "known", "scrub", "withheld", "withhold"]
 
 HIDDEN: Final = "…"
 # What is shorter would be found in any text.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import NamedTuple
 
+from entangle.secrets import withhold
+
 from ._checks import check_role
 
 _PAIR = 2
@@ -60,7 +62,8 @@ def account(
 ) -> Account:
     """The AWS account that tasks use, to be put beside ``@lmbda``, ``@fargate``, ``@ec2``.
 
-    Keys that are given stay in this process: they are in no payload, log or tag.
+    Keys that are given stay in this process: they are in no payload, log or tag, of
+    whichever place. A call of a job that holds them is refused.
 
     Args:
         keys: ``[access key, secret key]``, with the session token as a third if they
@@ -80,6 +83,8 @@ def account(
         raise ValueError("keys and profile exclude each other: both say who you are")
     if role:
         check_role("role", role)
+    for secret in keys[1:]:
+        withhold(secret)
     return Account(tuple(keys), region, profile, endpoint_url, role)
 
 

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 class Crew:
     """Up to so many threads, started when they are needed. Thread-safe.
 
+    They are daemons: a program does not wait for what nobody waits for any more.
+
     Args:
         most: How many.
     """
@@ -23,11 +25,17 @@ class Crew:
         self._works: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads = 0
         self._idle = 0
-        self._then: Callable[[], None] | None = None
+        self._closed = False
 
     def run(self, work: Callable[[], None]) -> None:
-        """Have something done by the next thread that is free."""
+        """Have something done by the next thread that is free.
+
+        Raises:
+            RuntimeError: After `close`.
+        """
         with self._lock:
+            if self._closed:
+                raise RuntimeError("nothing more is done after it was closed")
             if self._idle:
                 self._idle -= 1
             elif self._threads < self._most:
@@ -36,29 +44,15 @@ class Crew:
                 threading.Thread(target=self._serve, name=name, daemon=True).start()
         self._works.put(work)
 
-    def close(self, then: Callable[[], None]) -> None:
-        """Let the threads end when all is done.
-
-        Args:
-            then: Called once when all have ended.
-        """
+    def close(self) -> None:
+        """Let the threads end when all is done."""
         with self._lock:
-            if self._then is not None:
-                return
-            self._then = then
+            self._closed = True
             for _ in range(self._threads):
                 self._works.put(None)
-            over = not self._threads
-        if over:
-            then()
 
     def _serve(self) -> None:
         while (work := self._works.get()) is not None:
             work()
             with self._lock:
                 self._idle += 1
-        with self._lock:
-            self._threads -= 1
-            over = not self._threads
-        if over and self._then is not None:
-            self._then()

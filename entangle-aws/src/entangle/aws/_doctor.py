@@ -1,4 +1,4 @@
-"""What `entangle doctor` looks at: credentials, region, endpoint, bucket, permissions."""
+"""What `entangle doctor` looks at: credentials, region, bucket, permissions, roles."""
 
 from __future__ import annotations
 
@@ -10,23 +10,13 @@ from typing import TYPE_CHECKING, Final
 
 from entangle.hooks import Finding
 
-from . import _permissions
 from ._account import Account
 from ._ways import PLUGIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Mapping
 
     from ._sdk import Session
-
-# For each target, requests that change nothing and need one of its permissions: asked
-# where it can't be found out which are missing.
-_ASKED: Final = (
-    ("lmbda", "lambda", "list_functions", {"MaxItems": 1}, "lambda:ListFunctions"),
-    ("fargate", "ecs", "list_clusters", {"maxResults": 1}, "ecs:ListClusters"),
-    ("ec2", "ec2", "describe_instances", {"MaxResults": 5}, "ec2:DescribeInstances"),
-)
-
 
 _VENDOR: Final = "/sys/class/dmi/id/sys_vendor"
 
@@ -60,13 +50,23 @@ def _asked_of(session: Session) -> Iterator[Finding]:
     text = f"account {number}, region {region}"
     yield Finding("ok", "aws", f"{text}, by {endpoint}" if endpoint else text)
     yield _bucket(session, f"entangle-{number}-{region}")
+    # Imported here: sweeping asks this module whether there are credentials.
+    from . import _named, _permissions
+
     found = _permissions.missing(session)
-    if found is not None:
-        yield from map(_granted, found, found.values())
-    else:
-        for target, service, operation, options, action in _ASKED:
-            yield _allowed(session, target, service, operation, options, action)
-    yield from _sessions(session)
+    for target in ("s3", "lmbda", "fargate", "ec2"):
+        yield from _permitted(session, target, found)
+    yield from _named.findings(session)
+    yield from _sessions(session, found)
+
+
+def _permitted(
+    session: Session, target: str, missing: Mapping[str, list[str]] | None
+) -> Iterator[Finding]:
+    if missing is not None:
+        yield _granted(target, missing[target])
+    elif target != "s3":  # whose bucket was looked at
+        yield _allowed(session, target)
 
 
 def _granted(target: str, missing: list[str]) -> Finding:
@@ -78,25 +78,26 @@ def _granted(target: str, missing: list[str]) -> Finding:
     return Finding("warn", subject, text, remedy)
 
 
-def _sessions(session: Session) -> Iterator[Finding]:
+def _sessions(
+    session: Session, missing: Mapping[str, list[str]] | None
+) -> Iterator[Finding]:
     """Look whether EC2's instances may stay for more calls."""
-    found = shutil.which(PLUGIN)
-    if found is None:
+    plugin = shutil.which(PLUGIN)
+    if plugin is None:
         text = f"without AWS's {PLUGIN} each call gets an instance of its own"
         yield Finding("ok", "aws ec2", text)
         return
-    from . import _ec2_session
+    from . import _ec2_session, _permissions
 
     try:
-        version = ".".join(map(str, _ec2_session.version(found)))
+        version = ".".join(map(str, _ec2_session.version(plugin)))
     except (OSError, subprocess.SubprocessError) as error:
         yield Finding(
-            "warn", "aws ec2", f"{found} can't be run: {error}", "reinstall it"
+            "warn", "aws ec2", f"{plugin} can't be run: {error}", "reinstall it"
         )
         return
     yield Finding("ok", "aws ec2", f"{PLUGIN} {version}".rstrip())
-    operation, action = "describe_instance_information", "DescribeInstanceInformation"
-    yield _allowed(session, "ec2", "ssm", operation, {"MaxResults": 5}, f"ssm:{action}")
+    yield from _permitted(session, _permissions.SESSIONS, missing)
 
 
 def wanted() -> bool:
@@ -133,34 +134,30 @@ def _has_role() -> bool:
 
 def _bucket(session: Session, name: str) -> Finding:
     from . import _sdk
+    from ._s3 import S3Store
 
     try:
         with _sdk.asking("s3", f"s3://{name}"):
             session.client("s3").head_bucket(
                 Bucket=name, ExpectedBucketOwner=session.number
             )
+        lacks = S3Store(session, "").lacks()
     except Exception as error:  # noqa: BLE001 - as above
         if getattr(error, "code", "") in {"404", "NoSuchBucket"}:
             return Finding("ok", "aws s3", f"{name} is made when it is needed")
         return _failed("aws s3", error)
+    if lacks:
+        text = f"s3://{name} has no {', and no '.join(lacks)}"
+        return Finding("warn", "aws s3", text, "run a task that uses it, which puts it")
     return Finding("ok", "aws s3", f"s3://{name}")
 
 
-def _allowed(
-    session: Session,
-    target: str,
-    service: str,
-    operation: str,
-    options: dict[str, int],
-    action: str,
-) -> Finding:
-    from . import _sdk
+def _allowed(session: Session, target: str) -> Finding:
+    from . import _permissions
 
     subject = f"aws {target}"
     try:
-        with _sdk.asking(service):
-            ask: Callable[..., object] = getattr(session.client(service), operation)
-            ask(**options)
+        action = _permissions.probe(session, target)
     except Exception as error:  # noqa: BLE001 - as above
         return _failed(subject, error)
     return Finding("ok", subject, f"{action} is allowed")

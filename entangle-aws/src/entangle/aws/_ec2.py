@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from entangle.backend import JobState, Pace
 
-from . import _ec2_machines
+from . import _ec2_machines, _versions
 from ._account import HERE, Account
 from ._checks import check
 from ._ec2_machines import Machines, Wish
@@ -37,6 +37,7 @@ class Ec2Executor(AwsExecutor):
         python: What its Python is called.
         subnet: The subnet; empty for one of the default VPC.
         security_groups: The security groups; by default one that lets nothing in.
+        public_ip: Whether it gets a public address; by default what its subnet says.
         instance_profile: The instance profile, by name; empty for none: none is needed.
         spot: Whether spare capacity is used: cheaper, and it may be taken away.
         disk: GB of its disk; 0 for what the image says.
@@ -47,6 +48,8 @@ class Ec2Executor(AwsExecutor):
     # Instances take half a minute to boot: nothing is missed by asking seldom.
     pace: ClassVar[Pace] = Pace(first=1.0, factor=1.3, most=10.0)
     patience: ClassVar[float] = 600.0
+    end_batch: ClassVar[int] = 100
+    enders: int = 4
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class Ec2Executor(AwsExecutor):
         python: str = "python3",
         subnet: str = "",
         security_groups: Sequence[str] = (),
+        public_ip: bool | None = None,
         instance_profile: str = "",
         spot: bool = False,
         disk: int = 0,
@@ -67,12 +71,17 @@ class Ec2Executor(AwsExecutor):
         super().__init__(aws, bucket, lifetime)
         del via  # it has led here
         self._python = python
+        # If it is another, the first call finds out.
+        self.python = _versions.of_name(python)
+        if not ami and python == "python3":
+            self.python = _versions.AMAZON_LINUX
         wish = Wish(
             ami=ami,
             instance_type=instance_type,
             python=python,
             subnet=subnet,
             security_groups=tuple(security_groups),
+            public_ip=public_ip,
             instance_profile=instance_profile,
             spot=spot,
             disk=disk,
@@ -118,6 +127,10 @@ class Ec2Executor(AwsExecutor):
         if over:
             return True  # it is about to shut down
         return self._machines.end(handle)
+
+    def end(self, handles: Sequence[str]) -> Mapping[str, bool]:
+        """Terminate instances, with one request."""
+        return self._machines.end_all(handles)
 
     def find(self) -> Iterator[FoundJob]:
         """Find the instances that carry tags of Entangle's."""

@@ -13,11 +13,13 @@ from entangle.backend import FoundJob
 
 from . import _sdk
 from ._checks import check_given
+from ._ec2_group import NO_GROUP, ClosedGroup
 from ._fresh import Fresh
+from ._settling import Settling
 from .errors import AwsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from ._sdk import Session
 
@@ -25,7 +27,6 @@ _PARAMETER: Final = (
     "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-{architecture}"
 )
 _ARM: Final = re.compile(r"[a-z]+[0-9]+g|a1\.")
-_GROUP: Final = "entangle"
 _LIVING: Final = ("pending", "running", "shutting-down", "stopping", "stopped")
 _GONE: Final = frozenset(("InvalidInstanceID.NotFound", "InvalidInstanceID.Malformed"))
 _MOST_DATA: Final = 16_384  # bytes of user data, says AWS
@@ -56,6 +57,7 @@ class Wish(NamedTuple):
         python: What its Python is called.
         subnet: The subnet.
         security_groups: The security groups.
+        public_ip: Whether they get a public address; None for what the subnet says.
         instance_profile: The instance profile, by name or ARN.
         spot: Whether spare capacity is used.
         disk: GB of its disk.
@@ -66,6 +68,7 @@ class Wish(NamedTuple):
     python: str = "python3"
     subnet: str = ""
     security_groups: tuple[str, ...] = ()
+    public_ip: bool | None = None
     instance_profile: str = ""
     spot: bool = False
     disk: int = 0
@@ -111,8 +114,9 @@ class Machines:
         self._wish = wish
         self._lock = threading.Lock()
         self._ami = wish.ami
-        self._groups = wish.security_groups
+        self._group = ClosedGroup(session, wish.subnet)
         self._fresh = Fresh()
+        self._settling = Settling()
 
     def launch(
         self, name: str, task: str, tags: Mapping[str, str], work: str, expires: float
@@ -143,11 +147,8 @@ class Machines:
             "UserData": self._user_data(work, expires),
             "InstanceInitiatedShutdownBehavior": "terminate",
             "TagSpecifications": [{"ResourceType": k, "Tags": listed} for k in kinds],
-            "SecurityGroupIds": [*self._security()],
             "MetadataOptions": {"HttpTokens": "required"},
         }
-        if wish.subnet:
-            options["SubnetId"] = wish.subnet
         if wish.instance_profile:
             kind = "Arn" if wish.instance_profile.startswith("arn:") else "Name"
             options["IamInstanceProfile"] = {kind: wish.instance_profile}
@@ -165,10 +166,29 @@ class Machines:
             options["BlockDeviceMappings"] = [
                 {"DeviceName": self._root(options["ImageId"]), "Ebs": disk}
             ]
-        spot = "spot " if wish.spot else ""
-        with self._asking(f"{spot}{wish.instance_type} for {task}"):
-            answer = self._client.run_instances(**options)
-        return self._fresh.made(str(answer["Instances"][0]["InstanceId"]))
+        options |= self._network()
+        about = f"{'spot ' if wish.spot else ''}{wish.instance_type} for {task}"
+        try:
+            started = self._run(options, about)
+        except AwsError as error:
+            if error.code != NO_GROUP or wish.security_groups:
+                raise
+            # Somebody has deleted it since it was looked at.
+            self._group.doubt()
+            options |= self._network()
+            options["ClientToken"] = _sdk.token(name)
+            started = self._run(options, about)
+        return self._fresh.made(started)
+
+    def rehearse(self) -> None:
+        """Ask for an instance, and have none started.
+
+        Raises:
+            AwsError: Says whether it could be, with the code ``DryRunOperation``.
+        """
+        options = {"ImageId": self._image(), "InstanceType": self._wish.instance_type}
+        with self._asking(self._wish.instance_type):
+            self._client.run_instances(MinCount=1, MaxCount=1, DryRun=True, **options)
 
     def described(self, *names: str) -> Iterator[dict[str, Any]]:
         """Yield what EC2 says of instances, with one request; the unknown are left out."""
@@ -179,17 +199,40 @@ class Machines:
         """Terminate an instance; tell whether it is over. EC2 forgets it by itself."""
         return self._fresh.ended(name, self._terminated)
 
+    def end_all(self, names: Sequence[str]) -> dict[str, bool]:
+        """Terminate instances, with one request; tell of each whether it is over."""
+        if len(names) == 1:
+            return {names[0]: self.end(names[0])}
+        try:
+            return self._told(names)
+        except AwsError as error:
+            if error.code not in _GONE:
+                raise
+            # None was ended. It names those that are not there, or not yet.
+            there = [name for name in names if name not in error.reason]
+        several = 0 < len(there) < len(names)
+        over = self.end_all(there) if several else {}
+        return over | {name: self.end(name) for name in names if name not in over}
+
     def _terminated(self, name: str) -> bool | None:
         """Terminate an instance; tell whether it is over, None if it is not there."""
         try:
-            with self._asking(name):
-                answer = self._client.terminate_instances(InstanceIds=[name])
+            return self._told([name]).get(name, False)
         except AwsError as error:
             if error.code in _GONE:
                 return None
             raise
-        changed: list[dict[str, Any]] = answer.get("TerminatingInstances") or [{}]
-        return bool(changed[0].get("CurrentState", {}).get("Name") == "terminated")
+
+    def _told(self, names: Sequence[str]) -> dict[str, bool]:
+        """Have instances terminated, with one request; tell of each if it is over."""
+        about = names[0] if len(names) == 1 else f"{len(names)} instances"
+        with self._asking(about):
+            answer = self._client.terminate_instances(InstanceIds=[*names])
+        changed: list[dict[str, Any]] = answer.get("TerminatingInstances") or []
+        return {
+            each["InstanceId"]: each.get("CurrentState", {}).get("Name") == "terminated"
+            for each in changed
+        }
 
     def found(self) -> Iterator[FoundJob]:
         """Find the instances that carry tags of Entangle's, whoever has made them."""
@@ -229,6 +272,11 @@ class Machines:
                 for reservation in page["Reservations"]:
                     yield from reservation["Instances"]
 
+    def _run(self, options: dict[str, Any], about: str) -> str:
+        with self._settling.known(), self._asking(about):
+            answer = self._client.run_instances(**options)
+        return str(answer["Instances"][0]["InstanceId"])
+
     def _image(self) -> str:
         """Return the image, looked up once if none was named."""
         with self._lock:
@@ -247,56 +295,21 @@ class Machines:
             found = self._client.describe_images(ImageIds=[image])["Images"]
         return str(found[0]["RootDeviceName"]) if found else "/dev/xvda"
 
-    def _security(self) -> tuple[str, ...]:
-        """Return the security groups; the one that lets nothing in is made once."""
-        with self._lock:
-            if not self._groups:
-                self._groups = (self._group(),)
-            return self._groups
-
-    def _group(self) -> str:
-        client = self._client
-        vpc = self._vpc()
-        wanted = [
-            {"Name": "group-name", "Values": [_GROUP]},
-            {"Name": "vpc-id", "Values": [vpc]},
-        ]
-        with self._asking(f"security group {_GROUP}"):
-            found = client.describe_security_groups(Filters=wanted)["SecurityGroups"]
-            if found:
-                return str(found[0]["GroupId"])
-        try:
-            with self._asking(f"security group {_GROUP}"):
-                made = client.create_security_group(
-                    GroupName=_GROUP,
-                    Description="Tasks of Entangle: nothing comes in",
-                    VpcId=vpc,
-                )
-        except AwsError as error:
-            if error.code != "InvalidGroup.Duplicate":
-                raise
-            return self._group()  # by another program, at this moment
-        name = str(made["GroupId"])
-        with self._asking(f"security group {_GROUP}"):
-            # It is not known everywhere at once.
-            client.get_waiter("security_group_exists").wait(GroupIds=[name])
-        return name
-
-    def _vpc(self) -> str:
-        subnet = self._wish.subnet
-        with self._asking(f"subnet {subnet}" if subnet else "default VPC"):
-            if subnet:
-                found = self._client.describe_subnets(SubnetIds=[subnet])
-                return str(found["Subnets"][0]["VpcId"])
-            default = [{"Name": "is-default", "Values": ["true"]}]
-            vpcs = self._client.describe_vpcs(Filters=default)["Vpcs"]
-        if not vpcs:
-            raise AwsError(
-                "the region has no default VPC: name a subnet with @ec2(subnet=...)",
-                service="ec2",
-                operation="RunInstances",
-            )
-        return str(vpcs[0]["VpcId"])
+    def _network(self) -> dict[str, Any]:
+        """Return where an instance is, and who reaches it."""
+        wish = self._wish
+        where = {"SubnetId": wish.subnet} if wish.subnet else {}
+        groups = [*(wish.security_groups or (self._group.name(),))]
+        if wish.public_ip is None:
+            return {**where, "SecurityGroupIds": groups}
+        # Then all of it is said of the interface, and not of the instance.
+        about = {
+            "DeviceIndex": 0,
+            "AssociatePublicIpAddress": wish.public_ip,
+            "DeleteOnTermination": True,
+            "Groups": groups,
+        }
+        return {"NetworkInterfaces": [about | where]}
 
     def _user_data(self, work: str, expires: float) -> str:
         seconds = max(1, int(expires - time.time()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import secrets
 import shutil
 import threading
@@ -9,13 +10,14 @@ import time
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from entangle.backend import Pace, StreamExecutor, owner_tags
+from entangle.backend import Capabilities, Pace, StreamExecutor, owner_tags
+from entangle.secrets import withheld
 
-from . import _ec2_machines, _sdk
+from . import _ec2_machines, _network, _sdk
 from ._account import HERE, Account
 from ._ec2_machines import Machines, Wish
 from ._ways import PLUGIN, Via
-from .errors import AwsError
+from .errors import AwsError, PassingError
 
 if TYPE_CHECKING:
     from entangle.backend import Stream
@@ -49,6 +51,7 @@ class Ec2StreamExecutor(StreamExecutor):
         python: What their Python is called.
         subnet: The subnet; empty for one of the default VPC.
         security_groups: The security groups; by default one that lets nothing in.
+        public_ip: Whether they get a public address; by default what the subnet says.
         instance_profile: The instance profile, by name, that lets SSM's agent in; empty
             where the account has a default for that.
         spot: Whether spare capacity is used: cheaper, and it may be taken away.
@@ -63,6 +66,9 @@ class Ec2StreamExecutor(StreamExecutor):
             nothing that comes from them is unpickled.
     """
 
+    capabilities: ClassVar[Capabilities] = StreamExecutor.capabilities._replace(
+        paid=True
+    )
     # Half the world may be between.
     silence: ClassVar[float] = 15.0
     pace: ClassVar[Pace] = Pace(first=2.0, factor=1.3, most=8.0)
@@ -77,6 +83,7 @@ class Ec2StreamExecutor(StreamExecutor):
         python: str = "python3",
         subnet: str = "",
         security_groups: Sequence[str] = (),
+        public_ip: bool | None = None,
         instance_profile: str = "",
         spot: bool = False,
         disk: int = 0,
@@ -97,6 +104,7 @@ class Ec2StreamExecutor(StreamExecutor):
             python=python,
             subnet=subnet,
             security_groups=tuple(security_groups),
+            public_ip=public_ip,
             instance_profile=instance_profile,
             spot=spot,
             disk=disk,
@@ -141,7 +149,7 @@ class Ec2StreamExecutor(StreamExecutor):
             unwanted = self._unwanted
         plugin = _plugin()
         key = Key()
-        instance = self._launched(key)
+        instance = self._launched(key, unwanted)
         try:
             return self._reached(instance, plugin, key, command, unwanted)
         except BaseException:
@@ -167,20 +175,32 @@ class Ec2StreamExecutor(StreamExecutor):
         if not closed:
             self._session.close()
 
-    def _launched(self, key: Key) -> Instance:
+    def _launched(self, key: Key, unwanted: threading.Event) -> Instance:
+        """Start an instance; what AWS refuses for the moment is asked for again."""
         from ._ec2_instance import Instance
 
         call = self.opened_for
         task = call.name if call is not None else "task"
-        expires = time.time() + self._lifetime
-        name = self._machines.launch(
-            f"entangle-{secrets.token_hex(6)}",
-            task,
-            owner_tags(task, expires),
-            key.work(self._wish.python, _BOOT),
-            expires,
-        )
-        return Instance(self._machines, name, expires)
+        until, pause = time.monotonic() + _BOOT, self.pace.first
+        while True:
+            expires = time.time() + self._lifetime
+            try:
+                name = self._machines.launch(
+                    f"entangle-{secrets.token_hex(6)}",
+                    task,
+                    owner_tags(task, expires),
+                    key.work(self._wish.python, _BOOT),
+                    expires,
+                )
+            except PassingError:
+                if time.monotonic() > until:
+                    raise
+            else:
+                return Instance(self._machines, name, expires)
+            # By chance sooner or later: others were refused at the same time.
+            if unwanted.wait(pause * random.uniform(0.5, 1.0)):  # noqa: S311 - no secret
+                raise AwsError("nobody waits for it any more", resource=self.label)
+            pause = min(pause * self.pace.factor, self.pace.most)
 
     def _reached(
         self,
@@ -222,14 +242,14 @@ class Ec2StreamExecutor(StreamExecutor):
                 instance,
                 key,
                 command,
-                self._account.secrets,
+                [*{*self._account.secrets, *withheld()}],
                 unwanted.is_set,
             )
         except Refused as error:
             return f"its Python does not answer: {error}"
         except Exception as error:
             code = getattr(error, "code", "")
-            if code in _UNREACHABLE or _sdk.passing(error):
+            if code in _UNREACHABLE or _network.passing(error):
                 return str(error)
             raise
 

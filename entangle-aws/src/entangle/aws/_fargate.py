@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from entangle.backend import Capabilities, FoundJob, JobState, Pace
 from entangle.errors import PlaceBusyError
 
-from . import _sdk
+from . import _sdk, _versions
 from ._account import HERE, Account
 from ._checks import check, check_given
 from ._fresh import Fresh
 from ._logs import LogGroup
 from ._place import AwsExecutor
+from ._settling import Settling
 from ._sizes import fitted
 from .errors import AwsError
 
@@ -39,6 +40,8 @@ _STATES: Final = {
     "STOPPED": "ended",
 }
 _NOT_THERE: Final = "was not found"
+_DEFINITION: Final = "efinition"  # in what is said of one that is not there
+_NO_LOG: Final = "log group does not exist"
 _BUSY: Final = ("Capacity is unavailable", "RESOURCE:", "limit", "AGENT")
 
 
@@ -53,7 +56,8 @@ class FargateExecutor(AwsExecutor):
             that goes with ``cpu``.
         cpu: vCPUs: 0.25, 0.5, 1, 2, 4, 8 or 16. Or a word for the architecture:
             ``"X86_64"``, ``"ARM64"``, ``"Xeon"``, ``"EPYC"``, ``"Graviton"``.
-        image: A container image that has a Python.
+        image: A container image that has a Python; by default the official one of the
+            version that runs here.
         python: What that is called in the image.
         cluster: The cluster.
         subnets: The subnets, with a way to S3; empty for those of the default VPC.
@@ -79,7 +83,7 @@ class FargateExecutor(AwsExecutor):
         aws: Account = HERE,
         ram: str = "",
         cpu: float | str = "",
-        image: str = "public.ecr.aws/docker/library/python:3.12-slim",
+        image: str = "",
         python: str = "python3",
         cluster: str = "default",
         subnets: Sequence[str] = (),
@@ -93,8 +97,10 @@ class FargateExecutor(AwsExecutor):
     ) -> None:
         super().__init__(aws, bucket, lifetime)
         self._size = fitted(ram, cpu)
-        self._image = image
+        self._image = image or _versions.image()
         self._interpreter = python
+        # If it is another, the first call finds out.
+        self.python = _versions.of_name(python) or _versions.of_image(self._image)
         self._cluster = cluster
         self._subnets = tuple(subnets)
         self._groups = tuple(security_groups)
@@ -106,6 +112,7 @@ class FargateExecutor(AwsExecutor):
         self._lock = threading.Lock()
         self._definition = ""
         self._fresh = Fresh()
+        self._settling = Settling()
 
     @classmethod
     def check_options(
@@ -134,7 +141,7 @@ class FargateExecutor(AwsExecutor):
             PlaceBusyError: There is no capacity now, or a quota is used up.
             AwsError: AWS refuses, or would.
         """
-        definition = self._defined()
+        self._log.ensure()
         network = {
             "subnets": [*self._networks()],
             "assignPublicIp": "ENABLED" if self._public else "DISABLED",
@@ -164,18 +171,23 @@ class FargateExecutor(AwsExecutor):
             if self._spot
             else {"launchType": "FARGATE"}
         )
-        with self._asking():
-            answer = self._client.run_task(
-                cluster=self._cluster,
-                taskDefinition=definition,
-                count=1,
-                startedBy=_STARTED_BY,
-                clientToken=_sdk.token(job.name),
-                networkConfiguration={"awsvpcConfiguration": network},
-                overrides=overrides,
-                tags=[{"key": key, "value": value} for key, value in job.tags.items()],
-                **how,
-            )
+        wanted = {
+            "cluster": self._cluster,
+            "count": 1,
+            "startedBy": _STARTED_BY,
+            "networkConfiguration": {"awsvpcConfiguration": network},
+            "overrides": overrides,
+            "tags": [{"key": key, "value": value} for key, value in job.tags.items()],
+            **how,
+        }
+        try:
+            answer = self._run(job.name, wanted)
+        except AwsError as error:
+            if error.code != "ClientException" or _DEFINITION not in error.reason:
+                raise
+            # Somebody has deregistered it since it was looked for.
+            self._definition = ""
+            answer = self._run(job.name, wanted)
         if answer["tasks"]:
             return self._fresh.made(str(answer["tasks"][0]["taskArn"]))
         reasons = [str(each.get("reason", each)) for each in answer["failures"]]
@@ -190,7 +202,10 @@ class FargateExecutor(AwsExecutor):
             answer = self._client.describe_tasks(
                 cluster=self._cluster, tasks=[*handles]
             )
-        return {each["taskArn"]: _state(each) for each in answer["tasks"]}
+        found = {each["taskArn"]: _state(each) for each in answer["tasks"]}
+        if any(_NO_LOG in each.reason for each in found.values()):
+            self._log.doubt()
+        return found
 
     def log(self, cursors: Mapping[str, str]) -> Mapping[str, LogPiece]:
         """Read the streams of tasks: nearly always with one request."""
@@ -249,6 +264,14 @@ class FargateExecutor(AwsExecutor):
             resource=f"cluster {self._cluster}",
         )
 
+    def _run(self, name: str, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        definition, token = self._defined(), _sdk.token(name)
+        with self._settling.known(), self._asking():
+            answer: dict[str, Any] = self._client.run_task(
+                taskDefinition=definition, clientToken=token, **wanted
+            )
+        return answer
+
     def _networks(self) -> Sequence[str]:
         """Return the subnets that tasks may be in."""
         if not self._subnets:
@@ -273,8 +296,8 @@ class FargateExecutor(AwsExecutor):
                 digest = hashlib.sha256(json.dumps(definition).encode()).hexdigest()
                 family = f"entangle-{digest[:24]}"
                 if not self._there(family):
-                    self._log.ensure()
-                    with self._asking(f"task definition {family}"):
+                    about = f"task definition {family}"
+                    with self._settling.known(), self._asking(about):
                         self._client.register_task_definition(
                             family=family, **definition
                         )
@@ -327,7 +350,8 @@ class FargateExecutor(AwsExecutor):
     def _arn(self, role: str) -> str:
         if role.startswith("arn:"):
             return role
-        return f"arn:aws:iam::{self._session.number}:role/{role}"
+        where = f"{self._session.partition}:iam::{self._session.number}"
+        return f"arn:{where}:role/{role}"
 
 
 def _stream(handle: str) -> str:

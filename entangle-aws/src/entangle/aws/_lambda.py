@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import json
 import re
-import time
 from collections.abc import Sequence  # noqa: TC003 - options are checked by it
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -15,23 +14,24 @@ from entangle.errors import (
     ProcessTimeoutException,
 )
 
-from . import _sdk
+from . import _reserved
 from ._account import HERE, Account
 from ._checks import check
+from ._invoking import AT_ONCE, invoked
 from ._place import AwsExecutor
 from ._runtime import Runtime
 from .errors import AwsError, answered
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from concurrent.futures import Future
 
     from entangle.backend import FoundJob, Job, JobState
 
+    from ._exchange import Exchange
     from ._s3 import S3Store
-    from ._sdk import Session
 
 LONGEST: Final = 900  # seconds that a function may run, says AWS
-_TRIES: Final = 4
 _MEMORY: Final = (128, 10_240)  # MB
 _STORAGE: Final = (512, 10_240)  # MB
 _TIMED_OUT: Final = re.compile(r"Task timed out after ([0-9.]+) seconds")
@@ -42,18 +42,19 @@ class LambdaExecutor(AwsExecutor):
 
     The function is known by what is in it: it is made once for each Python version,
     size and list of packages, kept, and used by all programs of the account. A call
-    waits for its invocation, at most 24 at once. A running one can't be ended: it ends
+    waits for its invocation, at most 500 at once. A running one can't be ended: it ends
     by itself, at the latest after ``timeout``.
 
     Args:
         memory: MB of memory; processors come in proportion, 1,769 MB is one.
         timeout: Seconds that a call may run, 900 at most.
-        packages: What pip installs beside the task: ``["numpy>=2"]``.
+        packages: What pip installs beside the task, when the function is made:
+            ``["numpy>=2"]``; also files and folders of this machine.
         architecture: ``"x86_64"`` or ``"arm64"``.
         python: The version of Python, as ``"3.12"``; by default this one's.
         storage: MB of temporary files.
-        concurrency: How many calls run at once at most, reserved for the function;
-            0 for what the account has.
+        concurrency: How many calls run at once at most, reserved for the function as
+            long as this executor is open; 0 for what the account has.
         execution_role: The role that the function runs in, by name or ARN; it needs
             no permission but to write its log.
         bucket: A bucket for calls and values of more than some megabytes, and for
@@ -61,10 +62,9 @@ class LambdaExecutor(AwsExecutor):
         layers: ARNs of layers with what can't be installed by pip.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(paid=True)
     inline_bytes: ClassVar[int] = 5_500_000
     has_program: ClassVar[bool] = True
-    hands = 24
 
     def __init__(
         self,
@@ -97,9 +97,8 @@ class LambdaExecutor(AwsExecutor):
             layers=tuple(layers),
         )
         self.python = self._runtime.version
-        if concurrency:
-            # More would be throttled.
-            self.hands = min(self.hands, concurrency)
+        # More would be throttled.
+        self.at_once = min(concurrency or AT_ONCE, AT_ONCE)
 
     @classmethod
     def check_options(
@@ -146,16 +145,30 @@ class LambdaExecutor(AwsExecutor):
         """Return the store in the bucket, if one is named."""
         return super().store() if self._bucket else None
 
-    def create(self, job: Job) -> bytes:
-        """Invoke the function and wait for its answer."""
+    def create(self, job: Job) -> Future[bytes]:
+        """Invoke the function, and return what its answer will be."""
+        self._runtime.ready()
+        exchange = self._session.exchange
+        return exchange.run(self._answered(exchange, job))
+
+    async def _answered(self, exchange: Exchange, job: Job) -> bytes:
         try:
-            answer, said = self._invoked(job)
+            answer, said = await self._invoked(exchange, job)
         except AwsError as error:
             if error.code != "ResourceNotFoundException":
                 raise
             # Somebody has deleted it since it was looked for.
             self._runtime.gone()
-            answer, said = self._invoked(job)
+            await exchange.aside(self._runtime.ready)
+            answer, said = await self._invoked(exchange, job)
+        return await exchange.aside(lambda: self._value(job, answer, said))
+
+    def _value(self, job: Job, answer: dict[str, Any], said: bytes) -> bytes:
+        """Return what an invocation has answered.
+
+        Raises:
+            Exception: It has none; says why.
+        """
         function = self._runtime.name
         if "FunctionError" in answer:
             raise self._failure(job, function, said, log_of(answer))
@@ -172,11 +185,13 @@ class LambdaExecutor(AwsExecutor):
             resource=function,
         )
 
-    def _invoked(self, job: Job) -> tuple[dict[str, Any], bytes]:
-        function = self._runtime.ready()
-        return invoked(
+    async def _invoked(
+        self, exchange: Exchange, job: Job
+    ) -> tuple[dict[str, Any], bytes]:
+        return await invoked(
+            exchange,
             self._session,
-            function,
+            self._runtime.name,
             InvocationType="RequestResponse",
             LogType="Tail",
             Payload=job.payload,
@@ -209,51 +224,20 @@ class LambdaExecutor(AwsExecutor):
         return {}
 
     def delete(self, handle: str, *, over: bool) -> bool:
-        """Nothing is left of an invocation."""
-        del handle, over
+        """Give back what was reserved; nothing is left of an invocation."""
+        del over
+        if handle:
+            _reserved.withdraw(self._session, handle)
         return True
 
     def find(self) -> Iterable[FoundJob]:
-        """An invocation leaves nothing; functions that were made cost nothing."""
-        return ()
+        """Find what is reserved: invocations leave nothing, and functions are free."""
+        return _reserved.found(self._session)
 
-
-def invoked(
-    session: Session, function: str, **options: Any
-) -> tuple[dict[str, Any], bytes]:
-    """Invoke a function, once: what was sent is not sent again, since it may run.
-
-    Args:
-        session: The account.
-        function: Its name or ARN.
-        options: As boto3 takes them.
-
-    Returns:
-        What AWS has answered, and what the function has.
-
-    Raises:
-        AwsError: AWS refuses; or the connection was lost.
-    """
-    tries = 0
-    while True:
-        try:
-            with _sdk.asking("lambda", function):
-                client = session.client("lambda", once=True)
-                answer = client.invoke(FunctionName=function, **options)
-                return answer, answer["Payload"].read()
-        except Exception as error:
-            tries += 1
-            if not _sdk.unsent(error) and _sdk.lost(error):
-                raise AwsError(
-                    f"the connection was lost while it may have run: {error}; to run "
-                    "it again then is for retry= to say",
-                    service="lambda",
-                    operation="Invoke",
-                    resource=function,
-                ) from error
-            if not _sdk.unsent(error) or tries == _TRIES:
-                raise
-        time.sleep(0.2 * 2**tries)
+    def closed(self) -> None:
+        """Give back what was reserved, and let go of the account's clients."""
+        self._runtime.close()
+        super().closed()
 
 
 def log_of(answer: Mapping[str, Any]) -> str:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # are collected for some, and then there for reading some later.
 _LATE: Final = 20.0
 _DAYS: Final = 7  # that a log is kept
+_HOLDS: Final = 60.0  # seconds until it is looked at again, while tasks are started
 _NOT_THERE: Final = "ResourceNotFoundException"
 
 
@@ -35,17 +36,18 @@ class LogGroup:
         self.name = name
 
     def ensure(self) -> None:
-        """Make it, unless it is there."""
-        client = self._client
-        try:
-            with _sdk.asking("logs", self._about):
-                client.create_log_group(logGroupName=self.name)
-                client.put_retention_policy(
-                    logGroupName=self.name, retentionInDays=_DAYS
-                )
-        except AwsError as error:
-            if error.code != "ResourceAlreadyExistsException":
-                raise
+        """Make it, unless it is there; one that keeps all for ever is told not to.
+
+        That is looked at once a minute at most.
+
+        Raises:
+            AwsError: It can't be made.
+        """
+        self._session.upkeep.of(self._about, self._ensure, _HOLDS)
+
+    def doubt(self) -> None:
+        """Have it looked at when it is next needed: it may not be there any more."""
+        self._session.upkeep.doubt(self._about)
 
     def read(self, cursors: Mapping[str, str]) -> dict[str, LogPiece]:
         """Return what streams have: with one request, or one for each MB of it.
@@ -74,6 +76,52 @@ class LogGroup:
     @property
     def _about(self) -> str:
         return f"log group {self.name}"
+
+    def _ensure(self) -> None:
+        found = self._found()
+        if found is None:
+            if not self._made():
+                return
+        elif "retentionInDays" in found:
+            return
+        # Its maker may have been ended before it could say so.
+        try:
+            with _sdk.asking("logs", self._about):
+                self._client.put_retention_policy(
+                    logGroupName=self.name, retentionInDays=_DAYS
+                )
+        except AwsError as error:
+            if not error.action:
+                raise
+            self._session.upkeep.warn(
+                f"{self._about} keeps what tasks have printed for ever: {error.reason}"
+            )
+
+    def _found(self) -> Mapping[str, Any] | None:
+        """Return what it is like; None if it is not there, or one may not look."""
+        try:
+            with _sdk.asking("logs", self._about):
+                # By the beginning of a name, which comes before those that go on.
+                found = self._client.describe_log_groups(logGroupNamePrefix=self.name)
+        except AwsError as error:
+            if not error.action:
+                raise
+            return None
+        several: list[dict[str, Any]] = found["logGroups"]
+        return next(
+            (each for each in several if each["logGroupName"] == self.name), None
+        )
+
+    def _made(self) -> bool:
+        """Make it; return whether it was not there."""
+        try:
+            with _sdk.asking("logs", self._about):
+                self._client.create_log_group(logGroupName=self.name)
+        except AwsError as error:
+            if error.code != "ResourceAlreadyExistsException":
+                raise
+            return False
+        return True
 
     def _read(self, streams: list[str], since: int) -> dict[str, LogPiece]:
         if not streams:
@@ -108,9 +156,18 @@ class LogGroup:
         return {stream: LogPiece(lines[stream], cursor) for stream in streams}
 
     def _missing(self) -> AwsError:
+        """Make it again, for tasks to come; return what to say of those that run."""
+        self.doubt()
+        try:
+            self.ensure()
+            now = "it is made again, for tasks to come"
+        except Exception as error:  # noqa: BLE001 - it is part of what is said
+            now = (
+                f"it can't be made again ({error}): make it with `aws logs "
+                f"create-log-group --log-group-name {self.name}`"
+            )
         return AwsError(
-            "it is not there any more: make it with `aws logs create-log-group "
-            f"--log-group-name {self.name}`",
+            f"somebody has deleted it while tasks ran; {now}",
             service="logs",
             operation="FilterLogEvents",
             code=_NOT_THERE,

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from .errors import AwsError
 
@@ -18,8 +21,53 @@ _MACHINES: Final = {"x86_64": "x86_64", "arm64": "aarch64"}
 # The C library of Lambda's images: Amazon Linux 2023 from Python 3.12 on, else 2.
 _NEW, _NEW_LIBRARY, _OLD_LIBRARY = (3, 12), 34, 26
 _OLDEST_LIBRARY: Final = 17
+_ARCHIVES: Final = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar")
+_BUILT: Final = frozenset(("build", "dist"))  # beside a package, by who builds it
 _LINES: Final = 5  # of what pip says
 _NO_WHEEL: Final = "No matching distribution found"
+
+
+def identity(package: str) -> str:
+    """Return what a package is known by.
+
+    That is what pip is told; of a file or folder of this machine it is what is in it.
+
+    Args:
+        package: What pip takes: a name with a version, a path, an address.
+    """
+    text = package.partition(";")[0].strip()
+    address = text.partition("@")[2].strip()
+    if address.startswith("file:"):
+        text = address
+    text = text.partition("[")[0].strip()
+    # As pip tells a path from a name.
+    if not ("/" in text or text.startswith(".") or text.endswith(_ARCHIVES)):
+        return package
+    path = Path(url2pathname(urlsplit(text).path) if text[:5] == "file:" else text)
+    if not path.exists():
+        return package  # pip says so
+    return f"{package.replace(text, path.name)} {_digest(path)}"
+
+
+def _digest(path: Path) -> str:
+    """Return what says what is in a file or a folder."""
+    digest = hashlib.sha256()
+    if path.is_file():
+        digest.update(path.read_bytes())
+        return digest.hexdigest()
+    for each in sorted(path.rglob("*")):
+        inside = each.relative_to(path)
+        if each.is_file() and not _left_by_builds(inside):
+            data = each.read_bytes()
+            digest.update(f"{inside.as_posix()} {len(data)}\n".encode() + data)
+    return digest.hexdigest()
+
+
+def _left_by_builds(inside: Path) -> bool:
+    return inside.parts[0] in _BUILT or any(
+        part == "__pycache__" or part.startswith(".") or part.endswith(".egg-info")
+        for part in inside.parts
+    )
 
 
 @contextlib.contextmanager

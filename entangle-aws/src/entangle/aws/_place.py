@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
-from entangle.backend import JobExecutor
+from entangle.backend import Capabilities, JobExecutor
 
 from . import _sdk
 from ._s3 import S3Store
@@ -23,6 +23,9 @@ class AwsExecutor(JobExecutor):
         bucket: The bucket; empty for ``entangle-ACCOUNT-REGION``, made if need be.
         lifetime: Seconds after which a job ends.
     """
+
+    plugin: ClassVar[str] = "aws"
+    capabilities: ClassVar[Capabilities] = JobExecutor.capabilities._replace(paid=True)
 
     def __init__(self, account: Account, bucket: str, lifetime: float) -> None:
         super().__init__(lifetime=lifetime)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 import threading
@@ -19,12 +20,16 @@ from entangle.errors import (
 
 from . import _sdk
 from ._account import HERE, Account
-from ._crew import Crew
-from ._lambda import error_of, invoked, log_of, ran_out_of_memory, timed_out
+from ._invoking import AT_ONCE, invoked
+from ._lambda import error_of, log_of, ran_out_of_memory, timed_out
 from .errors import AwsError, RemoteFunctionError
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from entangle.backend import Call
+
+    from ._exchange import Exchange
 
 Invocation = Literal["wait", "forget"]
 _MOST: Final = 6 << 20  # bytes of arguments, says AWS
@@ -57,7 +62,7 @@ class LambdaProxyExecutor(Executor):
         qualifier: Its version or alias; empty for the latest.
     """
 
-    capabilities: ClassVar[Capabilities] = Capabilities()
+    capabilities: ClassVar[Capabilities] = Capabilities(paid=True)
 
     def __init__(
         self,
@@ -72,9 +77,11 @@ class LambdaProxyExecutor(Executor):
         self._function = function
         self._forget = invocation == "forget"
         self._qualifier = qualifier
-        self._crew = Crew(24)
+        self._room = asyncio.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
-        self._wanted: set[Call] = set()
+        self._wanted: dict[Call, Future[None]] = {}
+        self._running = 0
+        self._closed = False
 
     @classmethod
     def check_options(
@@ -99,20 +106,25 @@ class LambdaProxyExecutor(Executor):
         Raises:
             UnpicklableError: An argument is no JSON.
             AwsError: The arguments are too large.
+            RuntimeError: After `shutdown`.
         """
         payload = self._payload(call)
         with self._lock:
-            self._wanted.add(call)
-        self._crew.run(lambda: self._invoke(call, payload))
+            if self._closed:
+                raise RuntimeError("cannot start calls after shutdown")
+            exchange = self._session.exchange
+            answer = exchange.run(self._invoke(exchange, call, payload))
+            self._wanted[call] = answer
+            self._running += 1
+        answer.add_done_callback(self._over)
 
     def cancel(self, call: Call, grace: float) -> None:
         """Give a call up; what runs, runs on."""
         del grace
-        with self._lock:
-            if call not in self._wanted:
-                return
-            self._wanted.discard(call)
-        call.cancelled("abandoned")
+        answer = self._take(call)
+        if answer is not None:
+            call.cancelled("abandoned")
+            answer.cancel()
 
     def shutdown(
         self,
@@ -122,7 +134,19 @@ class LambdaProxyExecutor(Executor):
     ) -> None:
         """Take no more calls."""
         super().shutdown(wait, cancel_futures=cancel_futures)
-        self._crew.close(self._session.close)
+        with self._lock:
+            unused = not self._closed and not self._running
+            self._closed = True
+        if unused:
+            self._session.close()
+
+    def _over(self, answer: Future[None]) -> None:
+        del answer
+        with self._lock:
+            self._running -= 1
+            last = self._closed and not self._running
+        if last:
+            self._session.close()
 
     def _payload(self, call: Call) -> bytes:
         given = event(*call.args, **(call.kwargs or {}))
@@ -143,54 +167,79 @@ class LambdaProxyExecutor(Executor):
             )
         return payload
 
-    def _invoke(self, call: Call, payload: bytes) -> None:
-        value: Any = None
-        failure: BaseException | None = None
+    async def _invoke(self, exchange: Exchange, call: Call, payload: bytes) -> None:
         try:
-            value = self._answered(call, payload)
+            answer, said = await self._answered(exchange, call, payload)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is the call's end
             failure = error
-        with self._lock:
-            wanted = call in self._wanted
-            self._wanted.discard(call)
-        if not wanted:
-            return
-        if failure is None:
-            call.succeeded(value)
+            await exchange.aside(lambda: self._fail(call, failure))
         else:
-            call.failed(failure)
+            await exchange.aside(lambda: self._tell(call, answer, said))
 
-    def _answered(self, call: Call, payload: bytes) -> Any:
-        """Invoke it as often as it is throttled, for as long as the call is wanted."""
+    def _tell(self, call: Call, answer: dict[str, Any], said: bytes) -> None:
+        try:
+            value = self._value(call, answer, said)
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(call, error)
+        else:
+            if self._take(call) is not None:
+                call.succeeded(value)
+
+    def _fail(self, call: Call, error: Exception) -> None:
+        if self._take(call) is not None:
+            call.failed(error)
+
+    def _take(self, call: Call) -> Future[None] | None:
+        """Take a call off the list; None if it was taken: who takes it tells its end."""
+        with self._lock:
+            return self._wanted.pop(call, None)
+
+    async def _answered(
+        self, exchange: Exchange, call: Call, payload: bytes
+    ) -> tuple[dict[str, Any], bytes]:
+        """Invoke it as often as it is throttled, as long as that is reasonable."""
         most = call.options.start
         end = time.monotonic() + (_PATIENCE if most is None else most)
         pause = 0.2
         while True:
             try:
-                return self._once(call, payload)
+                async with self._room:
+                    return await self._once(exchange, payload)
             except PlaceBusyError:
-                if call not in self._wanted or time.monotonic() + pause > end:
+                if time.monotonic() + pause > end:
                     raise
             # By chance: who was refused together must not come together again.
-            time.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def _once(self, call: Call, payload: bytes) -> Any:
+    async def _once(
+        self, exchange: Exchange, payload: bytes
+    ) -> tuple[dict[str, Any], bytes]:
         more = {"Qualifier": self._qualifier} if self._qualifier else {}
-        kind = "Event" if self._forget else "RequestResponse"
-        answer, said = invoked(
+        return await invoked(
+            exchange,
             self._session,
             self._function,
-            InvocationType=kind,
+            InvocationType="Event" if self._forget else "RequestResponse",
             LogType="None" if self._forget else "Tail",
             Payload=payload,
             **more,
         )
+
+    def _value(self, call: Call, answer: dict[str, Any], said: bytes) -> Any:
         if self._forget:
             return answer["ResponseMetadata"]["RequestId"]
         if "FunctionError" in answer:
             raise self._failure(call, said, log_of(answer))
-        return json.loads(said) if said else None
+        try:
+            return json.loads(said) if said else None
+        except ValueError as error:
+            raise AwsError(
+                f"its answer, of {len(said):,} bytes, is no JSON: {error}",
+                service="lambda",
+                operation="Invoke",
+                resource=self._function,
+            ) from error
 
     def _failure(self, call: Call, said: bytes, log: str) -> EntangleError:
         kind, message = error_of(said)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import io
 import json
+import secrets
 import sys
 import threading
 import time
 import zipfile
 from typing import TYPE_CHECKING, Any, Final
 
-from entangle.backend import JOB_HANDLER, job_archive
+from entangle.backend import JOB_HANDLER, job_archive, owner_tags
+from entangle.errors import PlaceBusyError
 
 from . import _packages, _sdk
-from .errors import AwsError
+from ._logs import LogGroup
+from ._reserved import Reservation
+from ._s3 import S3Store
+from ._settling import Settling
+from .errors import AwsError, PassingError
 
 if TYPE_CHECKING:
     from ._sdk import Session
@@ -23,7 +30,7 @@ if TYPE_CHECKING:
 _DIRECT: Final = 50 << 20  # bytes of a zip that can be sent with the request
 _MOST: Final = 250 << 20  # bytes of all that is unpacked, layers included
 _PATIENCE: Final = 300.0  # seconds until a new function must be there
-_SETTLING: Final = 60.0  # seconds until a new role is known everywhere
+_DAY: Final = 86_400.0
 _SELDOM: Final = 8.0
 _OFTEN: Final = 0.5  # seconds between two looks at one that is being made
 _FIXED_DATE: Final = (1980, 1, 1, 0, 0, 0)
@@ -61,14 +68,17 @@ class Runtime:
         self._memory = memory
         self._timeout = timeout
         self._packages = tuple(sorted(packages))
+        # Local files may change while their names stay.
+        self._contents = [*map(_packages.identity, self._packages)]
         self._architecture = architecture
         self._storage = storage
-        self._concurrency = concurrency
+        self._reserved = Reservation(session, concurrency)
         self._role = role
         self._bucket = bucket
         self._layers = layers
         self._lock = threading.Lock()
         self._ready = False
+        self._settling = Settling()
         self.name = self._named()
 
     def ready(self) -> str:
@@ -77,13 +87,13 @@ class Runtime:
         Raises:
             AwsError: It can't be made.
         """
-        if not self._ready:
-            with self._lock:
-                if not self._ready:
+        if self._wanting():
+            with self._lock, contextlib.ExitStack() as uploads:
+                if self._wanting():
                     if not self._there():
-                        self._make()
-                    self._await()
-                    self._reserve()
+                        self._make(uploads)
+                    self._reserved.hold(self._await())
+                    self._shorten_log()
                     self._ready = True
         return self.name
 
@@ -91,17 +101,24 @@ class Runtime:
         """It is not there any more: it is made again when it is next asked for."""
         self._ready = False
 
+    def close(self) -> None:
+        """Give back what was reserved for it."""
+        self._reserved.release()
+
     @property
     def runtime(self) -> str:
         """What AWS calls its Python."""
         return f"python{self.version[0]}.{self.version[1]}"
 
+    def _wanting(self) -> bool:
+        return not self._ready or self._reserved.due()
+
     def _named(self) -> str:
         """Return a name that says what it is, and that all that differs makes differ."""
         about = (
             *(_digest(), self.runtime, self._memory, self._timeout),
-            *(self._packages, self._architecture, self._storage, self._role),
-            *(self._layers, self._concurrency),
+            *(self._contents, self._architecture, self._storage, self._role),
+            *self._layers,
         )
         digest = hashlib.sha256(json.dumps(about).encode()).hexdigest()[:16]
         version = "".join(map(str, self.version))
@@ -123,14 +140,14 @@ class Runtime:
             raise
         return found
 
-    def _make(self) -> None:
+    def _make(self, uploads: contextlib.ExitStack) -> None:
         client = self._session.client("lambda")
         options = {
             "FunctionName": self.name,
             "Runtime": self.runtime,
             "Role": self._role_arn(),
             "Handler": JOB_HANDLER,
-            "Code": self._code(),
+            "Code": self._code(uploads),
             "Description": "Runs tasks of Entangle; may be deleted at any time",
             "Timeout": self._timeout,
             "MemorySize": self._memory,
@@ -140,26 +157,24 @@ class Runtime:
         }
         if self._layers:
             options["Layers"] = [*self._layers]
-        patience, pause = time.monotonic() + _SETTLING, _OFTEN
+        pause = _OFTEN
         while True:
             try:
-                with _sdk.asking("lambda", self.name):
+                with self._settling.known(), _sdk.asking("lambda", self.name):
                     client.create_function(**options)
+            except PassingError:
+                # With all of the code each time.
+                time.sleep(pause)
+                pause = min(2 * pause, _SELDOM)
             except AwsError as error:
                 if error.code in _BEING_MADE:
                     return  # by another program, at this moment
-                # A role that was just made is not known everywhere yet.
-                unknown = "cannot be assumed" in str(error)
-                if not unknown or time.monotonic() > patience:
-                    raise
+                raise
             else:
                 return
-            # With all of the code each time.
-            time.sleep(pause)
-            pause = min(2 * pause, _SELDOM)
 
-    def _await(self) -> None:
-        """Wait until the function takes calls.
+    def _await(self) -> str:
+        """Wait until the function takes calls; return its ARN.
 
         Raises:
             AwsError: It never does.
@@ -171,7 +186,7 @@ class Runtime:
             update = found.get("LastUpdateStatus", "Successful")
             # One that was not called for weeks wakes up when it is.
             if found and state in {"Active", "Inactive"} and update != "InProgress":
-                return
+                return str(found["FunctionArn"])
             if state == "Failed" or time.monotonic() > patience:
                 why = found.get("StateReason") or f"it is {state} after {_PATIENCE:g} s"
                 raise AwsError(
@@ -182,14 +197,11 @@ class Runtime:
                 )
             time.sleep(_OFTEN)
 
-    def _reserve(self) -> None:
-        if self._concurrency:
-            client = self._session.client("lambda")
-            with _sdk.asking("lambda", self.name):
-                client.put_function_concurrency(
-                    FunctionName=self.name,
-                    ReservedConcurrentExecutions=self._concurrency,
-                )
+    def _shorten_log(self) -> None:
+        """Have its log kept for days: Lambda makes one that is kept for ever."""
+        # It is no reason not to run that one may not, or not now.
+        with contextlib.suppress(AwsError, PlaceBusyError):
+            LogGroup(self._session, f"/aws/lambda/{self.name}").ensure()
 
     def _role_arn(self) -> str:
         if self._role.startswith("arn:"):
@@ -211,8 +223,11 @@ class Runtime:
             ) from error
         return str(found["Role"]["Arn"])
 
-    def _code(self) -> dict[str, Any]:
+    def _code(self, uploads: contextlib.ExitStack) -> dict[str, Any]:
         """Return where the code of the function is: with the request, or in the bucket.
+
+        Args:
+            uploads: Removes it from there.
 
         Raises:
             AwsError: It is too large.
@@ -230,12 +245,24 @@ class Runtime:
                 f"its code has {len(data) >> 20:,} MB, and 50 MB can be sent with the "
                 "request: name a bucket for it with @lmbda(bucket=...)"
             )
-        key = f"entangle-functions/{self.name}.zip"
-        with _sdk.asking("s3", f"s3://{self._bucket}/{key}"):
-            self._session.client("s3").put_object(
-                Bucket=self._bucket, Key=key, Body=data
-            )
+        store = S3Store(self._session, self._bucket)
+        # As values lie there: so a sweep finds it if this program is killed.
+        folder = f"entangle/{secrets.token_hex(6)}/"
+        owner, key = f"{folder}owner.json", f"{folder}function.zip"
+        facts = owner_tags(self.name, time.time() + _DAY)
+        store.put(owner, json.dumps(facts).encode())
+        uploads.callback(self._removed, store, [key, owner])
+        store.put(key, data)
         return {"S3Bucket": self._bucket, "S3Key": key}
+
+    def _removed(self, store: S3Store, keys: list[str]) -> None:
+        try:
+            store.delete(keys)
+        except Exception as error:  # noqa: BLE001 - the function is there all the same
+            self._session.upkeep.warn(
+                f"the code of {self.name} is left as {store.where(keys[0])}: {error}; "
+                "`entangle sweep aws` removes it"
+            )
 
     def _too_large(self, reason: str) -> AwsError:
         return AwsError(

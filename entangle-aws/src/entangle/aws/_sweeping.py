@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def leftovers(older_than: float) -> Iterator[Leftover]:
-    """Yield jobs and objects that are nobody's, in the account that boto3 finds.
+    """Yield jobs, reservations and objects that are nobody's, in the account that boto3 finds.
 
     Args:
         older_than: Only what is older than so many seconds.
@@ -29,11 +29,16 @@ def leftovers(older_than: float) -> Iterator[Leftover]:
     troubles: list[Exception] = []
     with contextlib.closing(_sdk.session(Account())) as session:
         # Who may not look at one of them may look at the others.
-        for look in (_of_instances, _of_clusters, _of_buckets):
+        for look in (_of_instances, _of_clusters, _of_functions, _of_buckets):
             try:
                 yield from look(session, older_than)
             except Exception as error:  # noqa: BLE001 - raised below
                 troubles.append(error)
+    _told(troubles)
+
+
+def _told(troubles: list[Exception]) -> None:
+    """Raise what was in the way, if anything was."""
     if len(troubles) == 1:
         raise troubles[0]
     if troubles:
@@ -64,9 +69,25 @@ def _of_clusters(session: Session, older_than: float) -> Iterator[Leftover]:
             raise
         # Not allowed to list them: then the one that is used by default.
         clusters = ["default"]
+    troubles: list[Exception] = []
     for cluster in clusters:
-        with FargateExecutor(cluster=cluster) as place:
-            yield from place.leftover_jobs(older_than)
+        # Others may keep this client out of theirs.
+        try:
+            with FargateExecutor(cluster=cluster) as place:
+                yield from place.leftover_jobs(older_than)
+        except Exception as error:  # noqa: BLE001 - raised below
+            troubles.append(error)
+    _told(troubles)
+
+
+def _of_functions(session: Session, older_than: float) -> Iterator[Leftover]:
+    """Look for what is reserved for functions: they are free, and are kept."""
+    from ._lambda import LambdaExecutor
+
+    del session  # it asks for the same
+    with LambdaExecutor() as place:
+        for each in place.leftover_jobs(older_than):
+            yield each._replace(kind="reservation")
 
 
 def _of_buckets(session: Session, older_than: float) -> Iterator[Leftover]:

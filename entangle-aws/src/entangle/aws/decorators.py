@@ -121,6 +121,7 @@ class Ec2:
         python: str = ...,
         subnet: str = ...,
         security_groups: Sequence[str] = ...,
+        public_ip: bool | None = ...,
         instance_profile: str = ...,
         spot: bool = ...,
         disk: int = ...,

@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 
 def _layer(name: str) -> Any:
     # By text: the graph knows of no layer above it but these names.
-    from importlib import import_module
+    layer = sys.modules.get(name)
+    if layer is None or getattr(layer.__spec__, "_initializing", False):
+        from importlib import import_module
 
-    return import_module(name)
+        layer = import_module(name)
+    return layer
 
 
 def _api() -> Any:

@@ -50,6 +50,11 @@ class Answer:
         major, minor = self._facts["python"]
         return int(major), int(minor)
 
+    @property
+    def right_version(self) -> bool:
+        """Whether it shows that the call was for the version that the job's Python is."""
+        return self._facts["kind"] not in {calls.OTHER, calls.DIED}
+
     def output(self, first: int = 1) -> Iterator[tuple[str, str]]:
         """Yield what the job has printed, as pieces of whole lines.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Final
 
 from entangle._log import Log
@@ -11,14 +12,20 @@ from entangle.errors import EntangleError, PlaceBusyError, UntrustedResultError
 
 from . import program
 from .answers import opened
+from .inquiry import PATIENCE
 from .job import Job
-from .packing import pack
+from .packing import check_secrets, pack
 from .ticket import ANSWERED, QUEUED, Ticket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from entangle._seam.call import Call
+
     from .answers import Answer
     from .desk import Desk
     from .executor import JobExecutor
+    from .packing import Packed
     from .papers import Papers
     from .strays import Strays
 
@@ -39,15 +46,22 @@ def pause(troubles: int) -> float:
 
 
 class Clerk:
-    """Creates, fetches, ends and removes single jobs for a desk. Thread-safe."""
+    """Creates, fetches and removes single jobs for a desk. Thread-safe."""
 
     def __init__(
-        self, place: JobExecutor, papers: Papers, desk: Desk, strays: Strays
+        self,
+        place: JobExecutor,
+        papers: Papers,
+        desk: Desk,
+        strays: Strays,
+        clock: Callable[[], float],
     ) -> None:
         self._place = place
         self._papers = papers
         self._desk = desk
         self._strays = strays
+        self._clock = clock
+        self._warned = False
 
     def create(self, ticket: Ticket) -> None:
         """Have the place make a job, or try again later."""
@@ -55,27 +69,35 @@ class Clerk:
         if self._given_up(ticket):
             return
         try:
+            self._fit(ticket)
             job = self._job(ticket)
             if self._given_up(ticket):
-                self._remove_papers(ticket)
+                self.remove_papers(ticket)
                 return
             made = self._place.create(job)
-        except PlaceBusyError as error:
-            ticket.last = error
-            ticket.troubles += 1
-            desk.later(ticket, QUEUED, pause(ticket.troubles))
         except Exception as error:
-            failure: BaseException = error
-            if not isinstance(error, EntangleError):
-                failure = desk.error(ticket, f"it can't be made: {error}")
-                failure.__cause__ = error
-            if desk.take(ticket):
-                ticket.call.failed(failure)
-            self._remove_papers(ticket)
+            self._refused(ticket, error)
         else:
-            desk.created(ticket, made)
-            if ticket.answer is not None:
-                self.finish(ticket)
+            if isinstance(made, Future):
+                desk.awaited(ticket, made)
+            else:
+                self._created(ticket, made)
+
+    def answered(self, ticket: Ticket, answer: Future[bytes]) -> None:
+        """The place has answered without being asked, or refuses after all."""
+        try:
+            made = answer.result()
+        except CancelledError:
+            if not ticket.unwanted:
+                given_up = self._desk.error(ticket, "its place has given it up")
+                self._refused(ticket, given_up)
+            elif self._desk.take(ticket):
+                ticket.call.cancelled("killed")
+            self.remove_papers(ticket)
+        except Exception as error:
+            self._refused(ticket, error)
+        else:
+            self._created(ticket, made)
 
     def finish(self, ticket: Ticket) -> None:
         """Fetch a job's answer, report it, and remove what is left of the job."""
@@ -95,31 +117,18 @@ class Clerk:
         except Exception as error:
             self._fetch_later(ticket, error)
             return
+        self._warned = False
+        # First: others may wait for that, as long as this one is not over.
+        if answer.other_version is not None:
+            self._place.python = answer.other_version
+        elif self._place.python is None and answer.right_version:
+            self._place.python = ticket.version
         if self._desk.take(ticket):
             if answer.other_version is not None:
                 self._again(ticket, answer.other_version)
             else:
                 self._tell(ticket, answer)
             self.discard(ticket, over=True)
-
-    def end(self, ticket: Ticket) -> None:
-        """Have the place end a job."""
-        try:
-            over = self._place.delete(ticket.handle, over=False)
-        except PlaceBusyError as error:
-            ticket.last = error
-            over = False  # it is told again
-        except Exception as error:
-            log.warning("%s can't end %s: %s", self._place.name, ticket.resource, error)
-            if self._desk.take(ticket):
-                self._strays.add(ticket)
-                ticket.call.cancelled("cannot kill")
-            return
-        if not over:
-            self._desk.soon()
-        elif self._desk.take(ticket):
-            self._remove_papers(ticket)
-            ticket.call.cancelled("killed")
 
     def discard(self, ticket: Ticket, *, over: bool = False) -> None:
         """Remove what is left of a job that nobody waits for."""
@@ -132,7 +141,27 @@ class Clerk:
             )
             if not over:
                 self._strays.add(ticket)
-        self._remove_papers(ticket)
+        self.remove_papers(ticket)
+
+    def _created(self, ticket: Ticket, made: str | bytes) -> None:
+        self._desk.created(ticket, made)
+        if ticket.answer is not None:
+            self.finish(ticket)
+
+    def _refused(self, ticket: Ticket, error: Exception) -> None:
+        """A place has not made a job: for now, or for good."""
+        if isinstance(error, PlaceBusyError):
+            ticket.last = error
+            ticket.troubles += 1
+            self._desk.later(ticket, QUEUED, pause(ticket.troubles))
+            return
+        failure: BaseException = error
+        if not isinstance(error, EntangleError):
+            failure = self._desk.error(ticket, f"it can't be made: {error}")
+            failure.__cause__ = error
+        if self._desk.take(ticket):
+            ticket.call.failed(failure)
+        self.remove_papers(ticket)
 
     def _delete(self, ticket: Ticket, *, over: bool) -> None:
         """Have the place end a job, though it may have too much to do at the moment."""
@@ -161,6 +190,23 @@ class Clerk:
             answer_key=self._papers.answer_key(ticket),
         )
 
+    def _fit(self, ticket: Ticket) -> None:
+        """Encode a call anew if it was for another version of Python than it turns out.
+
+        Raises:
+            UnpicklableError: It can't be sent any more.
+            VersionMismatchError: It can't be sent to that version.
+        """
+        version = self._place.python
+        if version is not None and ticket.version not in {None, version}:
+            ticket.packed = self._packed(ticket.call, version)
+            ticket.nbytes, ticket.version = ticket.packed.nbytes, version
+
+    def _packed(self, call: Call, version: tuple[int, int]) -> Packed:
+        packed = pack(call, version, self._place.name)
+        check_secrets(packed, self._place.secrets(), call.name)
+        return packed
+
     def _given_up(self, ticket: Ticket) -> bool:
         if not ticket.unwanted:
             return False
@@ -178,10 +224,9 @@ class Clerk:
 
     def _again(self, ticket: Ticket, version: tuple[int, int]) -> None:
         """Send a call again that was for another version of Python."""
-        place, session = self._place, self._papers.session
-        place.python = version
+        session = self._papers.session
         try:
-            packed = pack(ticket.call, version, place.name)
+            packed = self._packed(ticket.call, version)
             made = Ticket(
                 ticket.call, packed, ticket.run, session.next_name(), ticket.given
             )
@@ -201,20 +246,36 @@ class Clerk:
 
     def _fetch_later(self, ticket: Ticket, error: Exception) -> None:
         """Try again, or say where the answer lies."""
+        now = self._clock()
+        if ticket.unfetched is None:
+            ticket.unfetched = now
         ticket.troubles += 1
-        if ticket.troubles < _TRIES:
+        # Credentials may be renewed meanwhile; what is not there will not come.
+        waits = not isinstance(error, LookupError) and now - ticket.unfetched < PATIENCE
+        if ticket.troubles < _TRIES or waits:
+            refused = isinstance(error, EntangleError)
+            refused = refused and not isinstance(error, PlaceBusyError)
+            if waits and refused and not self._warned:
+                self._warned = True
+                log.warning(
+                    "an answer of %s can't be fetched: %s; it is tried again for %g s",
+                    self._place.name,
+                    error,
+                    PATIENCE,
+                )
             self._desk.later(ticket, ANSWERED, pause(ticket.troubles))
         elif self._desk.take(ticket):
             where = self._papers.where(ticket)
             self._papers.keep(ticket)
             reason = f"it has answered, but that can't be fetched: {error}"
             if where:
-                reason += f"; it is left in {where}"
+                reason += f"; until a sweep it is left in {where}"
             failure = self._desk.error(ticket, reason)
             failure.__cause__ = error
             ticket.call.failed(failure)
 
-    def _remove_papers(self, ticket: Ticket) -> None:
+    def remove_papers(self, ticket: Ticket) -> None:
+        """Remove what a job alone has read and written."""
         try:
             self._papers.discard(ticket)
         except Exception as error:

@@ -9,21 +9,25 @@ from __future__ import annotations
 
 import math
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol, overload
 
 from entangle._log import Log
 from entangle._pool.threads import Threads
 
 from .clerk import Clerk
+from .ending import Ender
 from .follower import Follower
 from .inquiry import Inquiry
+from .probe import Probe
 from .rhythm import Rhythm
 from .strays import Strays
 from .table import Table
-from .ticket import ANSWERED, CREATING, ENDING, FETCHING, QUEUED, THERE
+from .ticket import ANSWERED, AWAITED, CREATING, ENDING, FETCHING, QUEUED, THERE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from entangle._seam.call import Call
 
@@ -34,7 +38,10 @@ if TYPE_CHECKING:
 log = Log("entangle.jobs")
 
 _BACKLOG = 2  # jobs that wait for each thread of the crew to create them
+_MOST = 256 << 20  # bytes of the calls whose payloads are held at once
 _LINGER = 5.0  # seconds that a thread of the crew waits for more to do
+_SILENT = 10.0  # seconds without a word after which nobody will be told any more
+_SETTLING = 5.0  # seconds without a word for which ends are awaited that were told
 
 
 class Crew(Protocol):
@@ -57,7 +64,8 @@ class Desk:
         place: Whose jobs they are.
         papers: See above.
         clock: The time in seconds, like `time.monotonic`.
-        crew: Who does what may take its time; by default threads of its own.
+        crew: Who does what may take its time; by default threads of its own, and
+            others to end jobs.
         seed: What the jitter of the rounds comes from.
     """
 
@@ -73,22 +81,28 @@ class Desk:
         self._place = place
         self._clock = clock
         self._crew: Crew = crew or Threads(place.hands, linger=_LINGER)
+        # What is to be ended costs: it does not wait behind anything else.
+        self._enders: Crew = crew or Threads(place.enders, linger=_LINGER)
         self._table = Table()
-        self._strays = Strays(place)
-        self._clerk = Clerk(place, papers, self, self._strays)
+        self._strays = Strays(place, self.alive)
+        self._clerk = Clerk(place, papers, self, self._strays, clock)
+        self._ender = Ender(place, self, self._clerk, self._strays)
         self._inquiry = Inquiry(
             place,
             papers,
             self._table,
-            discard=lambda ticket: self._do(self._clerk.discard, ticket),
-            end=lambda ticket: self._do(self._clerk.end, ticket),
+            discard=self._discard,
+            end=self._end,
             fail=self._fail,
             strays=self._strays,
         )
         self._follower = Follower(place, self._table, seed)
+        self._probe = Probe(place, self._table)
         self._rhythm = Rhythm(place.pace, seed)
         self._ask_at = 0.0
         self._closing = False
+        self._given_up = False
+        self._alive = 0.0
         # What the crew has to do, for whom; None for all.
         self._works: dict[object, Ticket | None] = {}
         self._local = threading.local()
@@ -135,26 +149,35 @@ class Desk:
             elif not self._place.capabilities.kill:
                 how = "abandoned"
                 ticket.unwanted = True  # where the crew has not come to it yet
-            elif ticket.stage == CREATING:
+            elif ticket.stage in {CREATING, AWAITED}:
                 ticket.unwanted = True
             elif ticket.stage == THERE:
                 ticket.stage = ENDING
-                self._do(self._clerk.end, ticket)
+                self._end(ticket)
             if how:
                 ticket.abandoned = True
                 self._table.take(ticket)
+            coming = ticket.coming
         if how:
             call.cancelled(how)
             self._bell.set()
+        if coming is not None:
+            coming.cancel()
 
     def take(self, ticket: Ticket) -> bool:
         """Take a job off the table; False if somebody else did, who reports its end."""
+        self._alive = self._clock()
         return self._table.take(ticket)
+
+    def alive(self) -> None:
+        """The place has done something, or has said that it has too much to do."""
+        self._alive = self._clock()
 
     def created(self, ticket: Ticket, made: str | bytes) -> None:
         """The place has a job now, or has even answered."""
+        self.alive()
         with self._table.lock:
-            ticket.packed = None
+            ticket.packed = ticket.coming = None
             ticket.troubles = 0
             if isinstance(made, bytes):
                 ticket.answer = made
@@ -164,12 +187,24 @@ class Desk:
                 ticket.stage = THERE
                 if ticket.unwanted:
                     ticket.stage = ENDING
-                    self._do(self._clerk.end, ticket)
+                    self._end(ticket)
+        if ticket.handle:
+            ticket.call.billed()
         self.soon()
+
+    def awaited(self, ticket: Ticket, answer: Future[bytes]) -> None:
+        """The place has a job now, and answers without being asked."""
+        with self._table.lock:
+            ticket.coming, ticket.stage = answer, AWAITED
+            unwanted = ticket.unwanted
+        answer.add_done_callback(lambda answer: self._answered(ticket, answer))
+        if unwanted:
+            answer.cancel()
 
     def later(self, ticket: Ticket, stage: str, seconds: float) -> None:
         """Go on with a job at some time, from some stage."""
         with self._table.lock:
+            ticket.coming = None
             if ticket.unwanted:
                 seconds = 0.0  # to find that out
             ticket.stage = stage
@@ -207,6 +242,35 @@ class Desk:
         if not ours and not getattr(self._local, "ours", False):
             self._over.wait()
 
+    # -- for who waits for its end, with much patience but not for ever ------------
+
+    def left(self) -> list[Ticket]:
+        """Return the jobs that may run, of which the place doesn't know that they end."""
+        # Some are off the table, and are being ended.
+        works = [ticket for ticket in [*self._works.values()] if ticket is not None]
+        several = [
+            ticket
+            for ticket in (*self._table.all(), *works)
+            if ticket.stage in {CREATING, AWAITED, THERE, ENDING}
+            and not (ticket.told or ticket.ended or ticket.abandoned)
+        ]
+        return [*dict.fromkeys([*several, *self._strays.all()])]
+
+    def worth(self) -> float:
+        """Return for how many more seconds its end is worth waiting for."""
+        seconds = _SILENT if self.left() else _SETTLING
+        return self._alive + seconds - self._clock()
+
+    def give_up(self) -> None:
+        """Wait no more for jobs that were told to end; say which were not told."""
+        with self._table.lock:
+            again, self._given_up = self._given_up, True
+        self._bell.set()
+        left = self.left()
+        if left and not again:
+            last = next((ticket.last for ticket in left if ticket.last), None)
+            self._strays.warn(left, last or "it has not answered in time")
+
     # -- on the desk's thread ----------------------------------------------------
 
     def round(self) -> float | None:
@@ -232,35 +296,62 @@ class Desk:
         if self._table.all(THERE, ENDING):
             moments.append(self._ask_at)
         moments.append(self._follower.next())
+        if (ends := self._probe.ends(now)) is not None:
+            moments.append(ends)
         first = min(moments, default=math.inf)
         return None if first == math.inf else max(0.0, first - self._clock())
 
     def _launch(self, now: float) -> None:
         """Have everything done that is due, as far as there are hands for it."""
         with self._table.lock:
+            creating, awaited = self._table.all(CREATING), self._table.all(AWAITED)
+            held = sum(map(self._weight, (*creating, *awaited)))
             # What is created must not keep what has answered waiting.
-            room = _BACKLOG * self._place.hands - len(self._table.all(CREATING))
+            room = min(
+                _BACKLOG * self._place.hands - len(creating),
+                self._place.at_once - len(creating) - len(awaited),
+            )
             for ticket in self._table.all(QUEUED, ANSWERED):
                 if ticket.due > now:
                     continue
                 if ticket.stage == ANSWERED:
                     ticket.stage = FETCHING
                     self._do(self._clerk.finish, ticket)
-                elif room > 0:
+                elif (
+                    room > 0
+                    and (not held or held + self._weight(ticket) <= _MOST)
+                    and not self._probe.holds(ticket, now)
+                ):
                     room -= 1
+                    held += self._weight(ticket)
                     ticket.stage = CREATING
                     self._do(self._clerk.create, ticket)
 
-    def _awaited(self) -> bool:
+    def _weight(self, ticket: Ticket) -> int:
+        """Return how much is held for a job; what lies in the store its caller has."""
+        return ticket.nbytes if self.papers.store is None else ticket.small
+
+    def _answered(self, ticket: Ticket, answer: Future[bytes]) -> None:
+        self._do(partial(self._clerk.answered, answer=answer), ticket)
+
+    def _busy(self) -> bool:
         """Tell whether the crew does something that has to be waited for."""
         works = [*self._works.values()]
         return not all(ticket is not None and ticket.abandoned for ticket in works)
+
+    def _done(self) -> bool:
+        """Tell whether nothing is left to be waited for."""
+        if self._given_up:
+            for ticket in self._table.all(ENDING):
+                if ticket.told and self.take(ticket):
+                    ticket.call.cancelled("unconfirmed")
+        return not self._table and not self._busy()
 
     def _serve(self) -> None:
         try:
             while True:
                 self._bell.clear()
-                if self._closing and not self._table and not self._awaited():
+                if self._closing and self._done():
                     break
                 self._bell.wait(self.round())
         except BaseException as error:
@@ -275,7 +366,9 @@ class Desk:
     def _leave(self) -> None:
         with self._table.lock:
             self._closing = True
-        self._strays.end()
+        left = self._strays.end()
+        if left and not self._given_up:
+            self._strays.warn(left)
         try:
             self.papers.close()
         except Exception:
@@ -285,7 +378,16 @@ class Desk:
         except Exception:
             log.exception("%s is not closed", self._place.name)
         self._crew.close()
+        self._enders.close()
         self._over.set()
+
+    def _discard(self, ticket: Ticket) -> None:
+        over = ticket.told and ticket.ended is not None
+        self._do(partial(self._clerk.discard, over=over), ticket)
+
+    def _end(self, ticket: Ticket) -> None:
+        self._ender.add(ticket)
+        self._do(lambda _: self._ender.work(), None, self._enders)
 
     def _fail(self, ticket: Ticket, error: BaseException) -> None:
         """Fail a call whose job is off the table, and remove what is left of it."""
@@ -304,8 +406,15 @@ class Desk:
     @overload
     def _do(self, work: Callable[[Ticket], None], ticket: Ticket) -> None: ...
     @overload
-    def _do(self, work: Callable[[None], None], ticket: None) -> None: ...
-    def _do(self, work: Callable[[Any], None], ticket: Ticket | None) -> None:
+    def _do(
+        self, work: Callable[[None], None], ticket: None, crew: Crew | None = None
+    ) -> None: ...
+    def _do(
+        self,
+        work: Callable[[Any], None],
+        ticket: Ticket | None,
+        crew: Crew | None = None,
+    ) -> None:
         """Have the crew do something, for a job; the desk stays open until then."""
         token = object()
 
@@ -323,4 +432,4 @@ class Desk:
                 self._bell.set()
 
         self._works[token] = ticket
-        self._crew.run(done)
+        (crew or self._crew).run(done)

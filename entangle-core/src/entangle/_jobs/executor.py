@@ -16,6 +16,7 @@ from .ticket import Ticket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from concurrent.futures import Future
 
     from entangle._seam.call import Call
     from entangle._seam.extensions import Leftover
@@ -57,12 +58,18 @@ class JobExecutor(Executor):
             where their calls lie.
         batch: How many handles `poll` takes at once.
         hands: How many threads call `create`, `fetch` and `delete`.
+        end_batch: How many handles `end` takes at once.
+        enders: How many threads call `end`.
+        at_once: How many jobs are created at most whose answers `create` returns, or
+            returns futures of.
         pace: How often it is asked.
         patience: Seconds that a job may exist without having begun; then it is ended,
             and its call fails. A task's ``start=`` takes its place.
-        python: The version of the place's Python. None if it is not known: what turns
-            out to be another than this one is remembered, and such calls are sent
-            again, by source.
+        python: The version of the place's Python. None if it is not known: then one
+            of the calls that only the right version can take finds out, and the others
+            wait for that, for a minute at most. One that was sent in vain is sent
+            again, by source; so what is said here may be a guess.
+        plugin: The name of the plugin whose sweep finds its jobs, for messages.
         clock: The time in seconds, for all that waits.
     """
 
@@ -73,9 +80,13 @@ class JobExecutor(Executor):
     has_program: ClassVar[bool] = False
     batch: ClassVar[int] = 100
     hands: int = 8
+    end_batch: ClassVar[int] = 1
+    enders: int = 20
+    at_once: int = 500
     pace: ClassVar[Pace] = Pace()
     patience: ClassVar[float] = 3600.0
     python: tuple[int, int] | None = None
+    plugin: ClassVar[str] = ""
     clock = staticmethod(time.monotonic)
 
     def __init__(self, *, lifetime: float = DAY) -> None:
@@ -90,12 +101,14 @@ class JobExecutor(Executor):
     # -- for authors ---------------------------------------------------------------
 
     @abstractmethod
-    def create(self, job: Job) -> str | bytes:
+    def create(self, job: Job) -> str | bytes | Future[bytes]:
         """Make a job, carrying its tags.
 
         Returns:
             A handle, by which any process can ask after the job and delete it; or,
-            where the place runs the job while it is waited for, the answer.
+            where the place runs the job while it is waited for, the answer, or a
+            future of it: so many wait with few threads. What that raises counts as
+            raised here; it is cancelled when nobody wants it any more.
 
         Raises:
             PlaceBusyError: There is no room now.
@@ -121,7 +134,8 @@ class JobExecutor(Executor):
 
         Args:
             handle: The job.
-            over: Its answer is there: it is ending, or has ended, by itself.
+            over: Its answer is there, or it has ended as it was told: nothing of it has to
+                be ended.
 
         Returns:
             Whether nothing of it runs any more; False if its end will be seen by
@@ -148,6 +162,23 @@ class JobExecutor(Executor):
         """
         del cursors
         return {}
+
+    def end(self, handles: Sequence[str]) -> Mapping[str, bool]:
+        """End jobs whose calls were cancelled, in as few requests as can be.
+
+        By default each by `delete`. A place whose requests name many jobs overrides it,
+        and says in `end_batch` how many.
+
+        Args:
+            handles: At most `end_batch` of them.
+
+        Returns:
+            By handle, what `delete` returns. False may be left out.
+
+        Raises:
+            PlaceBusyError: It has too much to do now: it is told again, soon.
+        """
+        return {handle: self.delete(handle, over=False) for handle in handles}
 
     def store(self) -> Store | None:
         """Return where payloads and answers lie.
@@ -177,7 +208,10 @@ class JobExecutor(Executor):
         """Let go of what was opened: called once, when the last job is over."""
 
     def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold: a call that does is refused."""
+        """Return what no payload may hold: a call that does is refused.
+
+        What was told to `entangle.secrets.withhold` is refused anyway, at every place.
+        """
         return ()
 
     @property
@@ -234,6 +268,11 @@ class JobExecutor(Executor):
                 desk.join()
         elif unused:
             self.closed()
+
+    @property
+    def __entangle_ending__(self) -> Desk | None:
+        """Who knows at the end of the program what is worth waiting for."""
+        return self.__desk
 
     def leftovers(self, older_than: float = 0.0) -> Iterator[Leftover]:
         """Find what is nobody's any more: for the hook ``entangle_sweep``.

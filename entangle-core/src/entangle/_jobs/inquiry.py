@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import time
 from typing import TYPE_CHECKING, Final
 
 from entangle._log import Log
@@ -10,11 +12,11 @@ from entangle.errors import (
     EntangleError,
     JobError,
     JobLostError,
-    PlaceBusyError,
     ProcessTimeoutException,
 )
 
 from .job import JobState
+from .papers import moment
 from .ticket import ANSWERED, ENDING, QUEUED, THERE
 
 if TYPE_CHECKING:
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
 log = Log("entangle.jobs")
 
-PATIENCE: Final = 120.0  # seconds for which nothing but errors may be heard of a place
+PATIENCE: Final = 120.0  # seconds for which nothing but errors may be heard
 SETTLING: Final = 60.0  # seconds in which a place may not know yet of what it has taken
 START: Final = 3600.0  # seconds that a job may wait, where its task doesn't say
 _SELDOM: Final = 4  # questions after which one that was told to end is told again
@@ -68,21 +70,23 @@ class Inquiry:
         self._fail = fail
         self._strays = strays
         self._asks_place = False
-        self._troubled: float | None = None
+        # Whether it is the place, and since when it can't be asked.
+        self._troubled: dict[bool, float] = {}
 
     def ask(self, now: float) -> bool:
         """Ask after all jobs that the place has; tell whether there was any news."""
         there = self._table.all(THERE, ENDING)
         if not there:
+            self._troubled.clear()
             return False
         try:
             # Neither is asked more than needed: many jobs mean many requests.
             self._asks_place = not self._asks_place or self._papers.store is None
             news = self._ask_place(there, now) if self._asks_place else self._look(now)
         except Exception as error:
-            self._trouble(error, there, now)
+            self._trouble(error, now)
             return False
-        self._troubled = None
+        self._troubled.pop(self._asks_place, None)
         return news
 
     def lost(self, ticket: Ticket) -> None:
@@ -98,7 +102,7 @@ class Inquiry:
             node=ticket.call.name,
             place=self._place.name,
             resource=ticket.resource,
-            reason=state.reason,
+            reason=state.reason + _too_late(ticket),
             exit_code=state.exit_code,
             out_of_memory=state.out_of_memory,
         )
@@ -204,31 +208,39 @@ class Inquiry:
 
     def _insist(self, ticket: Ticket) -> None:
         """Tell a place again that has been told to end a job: it may not have heard."""
+        if not ticket.told:
+            return  # that is under way
         ticket.troubles += 1
         if ticket.troubles % _SELDOM == 0:
             self._end(ticket)
 
-    def _trouble(self, error: Exception, there: list[Ticket], now: float) -> None:
-        """The place can't be asked: a network comes back, a refusal is for good."""
-        if self._troubled is None:
-            self._troubled = now
-            log.warning("%s can't be asked after its jobs: %s", self._place.name, error)
-        lasting = isinstance(error, EntangleError)
-        if isinstance(error, PlaceBusyError) or not lasting:
-            lasting = now - self._troubled >= PATIENCE
-        if not lasting:
+    def _trouble(self, error: Exception, now: float) -> None:
+        """One of the two can't be asked: networks come back, credentials are renewed."""
+        since = self._troubled.get(self._asks_place)
+        if since is None:
+            self._troubled[self._asks_place] = now
+            log.warning(
+                "%s can't be asked after its jobs: %s; it is asked again for %g s, then "
+                "their calls fail",
+                self._place.name,
+                error,
+                PATIENCE,
+            )
             return
-        for ticket in there:
+        if now - since < PATIENCE:
+            return
+        self._troubled.clear()  # jobs to come have a time of their own
+        if self._asks_place:
+            # The answers that are there count all the same.
+            with contextlib.suppress(Exception):
+                self._look(now)
+        for ticket in self._table.all(THERE, ENDING):
             if self._table.take(ticket):
-                self._strays.add(ticket)
-                self._papers.keep(ticket)
-                where = self._papers.where(ticket)
-                answer = (
-                    f"; should it answer, that will lie in {where}" if where else ""
-                )
-                failure = self.error(
-                    ticket, f"it can't be asked after: {error}{answer}"
-                )
+                reason = f"it can't be asked after, for {PATIENCE:g} s: {error}"
+                if ticket.ended is None:
+                    self._strays.add(ticket)
+                    reason += "; it is told to end when the program ends"
+                failure = self.error(ticket, reason)
                 failure.__cause__ = error
                 ticket.call.failed(failure)
 
@@ -240,3 +252,14 @@ class Inquiry:
             place=self._place.name,
             resource=ticket.resource,
         )
+
+
+def _too_late(ticket: Ticket) -> str:
+    """Return what to say of a job that had no way for its answer any more, or ''."""
+    if time.time() < ticket.until:
+        return ""
+    return (
+        f"; until {moment(ticket.until)} it could fetch its call and leave its answer, "
+        "since the credentials expired then that had signed the addresses: use some "
+        "that last longer, or limit the task by timeout="
+    )

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pickle
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from entangle._remote import by_source
+from entangle._seam.withheld import withheld
 from entangle._worker import codec, documents, functions
 from entangle.errors import UnpicklableError, VersionMismatchError
 
-from . import modules
+from . import arguments, modules
+from .arguments import LARGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from entangle._seam.call import Call
 
-LARGE: Final = 256 << 10
-"""Bytes from which on a part of a call lies by itself, for all jobs that need it."""
+    from .arguments import Large
 
 _HERE: Final = sys.version_info[:2]
 _HOLDS: Final = (
-    "it holds credentials of the place that it is to be sent to; a task that carries "
-    "them is reached by it: let boto3 find them, with keys=[]"
+    "it holds credentials that must not leave this process; let boto3 find them, with "
+    "keys=[], or keep them, and tasks that carry them, out of what the call reaches"
 )
 _ARGUMENT: Final = (
     "an argument holds a function or a class of the program itself: put it into a "
@@ -38,19 +40,36 @@ class Packed(NamedTuple):
         parts: The caller's own modules, the function, the pickled arguments, their
             buffers.
         readonly: Of the buffers, whether they were read-only.
+        large: Arguments that go by themselves.
         is_async: Whether what the function returns is to be awaited.
         version: The version of Python that it is for; None for any.
+        seen: What has to be held for large arguments to be known again.
     """
 
     parts: tuple[Any, ...]
     readonly: tuple[bool, ...]
+    large: tuple[Large, ...]
     is_async: bool
     version: tuple[int, int] | None
+    seen: tuple[object, ...] = ()
 
     @property
     def nbytes(self) -> int:
         """The size of all parts together, in bytes."""
-        return sum(memoryview(part).nbytes for part in self.parts)
+        return sum(memoryview(part).nbytes for part, _ in self.all())
+
+    @property
+    def small(self) -> int:
+        """The size of those parts together that don't lie by themselves, in bytes."""
+        sizes = (memoryview(part).nbytes for part, _ in self.all())
+        return sum(size for size in sizes if size < LARGE)
+
+    def all(self) -> Iterator[tuple[Any, Callable[[], str] | None]]:
+        """Yield all parts in order, with what tells the digests of some."""
+        yield from ((part, None) for part in self.parts)
+        for each in self.large:
+            for number, part in enumerate(each.parts):
+                yield part, partial(each.digest, number)
 
 
 def pack(call: Call, version: tuple[int, int] | None, place: str) -> Packed:
@@ -67,19 +86,21 @@ def pack(call: Call, version: tuple[int, int] | None, place: str) -> Packed:
     """
     try:
         function = functions.encode_function(call.function)
-        args = tuple(map(_apart, call.args))
-        kwargs = {name: _apart(each) for name, each in (call.kwargs or {}).items()}
-        blob = codec.encode((args, kwargs), "arguments")
+        encoded = arguments.encoded(call.args, call.kwargs or {})
     except codec.EncodeError as error:
         raise UnpicklableError(
             path=error.path, reason=error.reason, node=call.name
         ) from error
-    data, *buffers = codec.plain((blob.data, *blob.buffers))
-    readonly = tuple(memoryview(buffer).readonly for buffer in buffers)
+    data, *buffers = codec.plain((encoded.data, *encoded.buffers))
+    large = encoded.large
+    readonly = _readonly(buffers)
+    portable = by_source.portable(data) and all(each.portable for each in large)
+    anywhere = portable and by_source.portable(function)
     try:
         if version is not None and version != _HERE:
-            function = _translated(call, function, data, version)
-        own = modules.needed((function, data), version)
+            translated = _translated(call, function, version, portable=portable)
+            anywhere = anywhere and translated is function
+            function = translated
     except by_source.UnportableError as error:
         raise VersionMismatchError(
             node=call.name,
@@ -87,76 +108,88 @@ def pack(call: Call, version: tuple[int, int] | None, place: str) -> Packed:
             version=".".join(map(str, version or _HERE)),
             reason=str(error),
         ) from error
-    if version is None and (own or not all(map(by_source.portable, (function, data)))):
-        version = _HERE
-    parts = (own, function, data, *buffers)
-    return Packed(parts, readonly, call.options.is_async, version)
+    names = modules.of_function(function) | modules.of_data(data)
+    names.update(call.options.preload or (), *(each.modules for each in large))
+    own = modules.needed(names, version)
+    # Of modules there may be others for another version.
+    version = None if anywhere and not own else version or _HERE
+    parts = (pickle.dumps(own, 4) if own else b"", function, data, *buffers)
+    return Packed(parts, readonly, large, call.options.is_async, version, encoded.seen)
 
 
-def check_secrets(packed: Packed, secrets: Iterable[str], name: str) -> None:
+def check_secrets(packed: Packed, own: Iterable[str], name: str) -> None:
     """Refuse a call that carries what must stay here.
 
     Args:
         packed: The call.
-        secrets: The texts.
+        own: Texts of its place's own; those of the whole process are looked for, too.
         name: The name of its task.
 
     Raises:
         UnpicklableError: It does: a task with its credentials, say.
     """
     # Not the buffers: data of the user's own, and large.
-    named = [
-        *zip(("a module", "the function", "an argument"), packed.parts, strict=False)
-    ]
-    for secret in secrets:
-        for what, part in named:
-            if secret.encode() in bytes(part):
+    own_modules, function, data, *_ = packed.parts
+    for secret in {*own, *withheld()}:
+        text = secret.encode()
+        for what, part in (("the function", function), ("an argument", data)):
+            if text in bytes(part):
                 raise UnpicklableError(path=what, reason=_HOLDS, node=name)
+        if any(each.holds(text) for each in packed.large):
+            raise UnpicklableError(path="an argument", reason=_HOLDS, node=name)
+        if text in own_modules:
+            path = f"the module {_holder(own_modules, text)}"
+            raise UnpicklableError(path=path, reason=_HOLDS, node=name)
+
+
+def _holder(own: bytes, text: bytes) -> str:
+    """Return the name of the module that a text is in."""
+    found = pickle.loads(own)
+    return next((name for name, entry in found.items() if text in entry[2]), "")
+
+
+def _readonly(buffers: Iterable[Any]) -> tuple[bool, ...]:
+    return tuple(memoryview(buffer).readonly for buffer in buffers)
 
 
 def _translated(
-    call: Call, function: bytes, data: Any, version: tuple[int, int]
+    call: Call, function: bytes, version: tuple[int, int], *, portable: bool
 ) -> bytes:
     """Return the function for another version of Python.
 
     Raises:
         UnportableError: It can't be sent there, or an argument can't.
     """
-    if not by_source.portable(data):
+    if not portable:
         raise by_source.UnportableError(_ARGUMENT)
     return by_source.encoded(call.function, function, version, modules.project)
-
-
-def _apart(value: Any) -> Any:
-    """Have large bytes travel beside the pickle, where jobs can share them."""
-    if type(value) is bytes and len(value) >= LARGE:
-        return pickle.PickleBuffer(value)
-    return value
 
 
 def document(
     packed: Packed,
     facts: dict[str, Any],
-    place: Callable[[Any], dict[str, str]] | None,
+    place: Callable[[Any, str], dict[str, str]] | None,
 ) -> bytes:
     """Write the document of a call.
 
     Args:
         packed: The call.
         facts: What else its job has to know.
-        place: Puts a large part where jobs find it; None to have all in one.
+        place: Puts a large part where jobs find it, by its digest if that is known;
+            None to have all in one.
     """
     places: list[dict[str, str] | None] = []
     here: list[Any] = []
-    for part in packed.parts:
+    for part, digest in packed.all():
         if place is not None and memoryview(part).nbytes >= LARGE:
-            places.append(place(part))
+            places.append(place(part, digest() if digest else ""))
         else:
             places.append(None)
             here.append(part)
     more = {
         "parts": places,
         "readonly": packed.readonly,
+        "large": [_readonly(each.parts[1:]) for each in packed.large],
         "async": packed.is_async,
         "python": packed.version,
     }

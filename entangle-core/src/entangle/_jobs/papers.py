@@ -7,8 +7,10 @@ import json
 import threading
 import time
 from base64 import b64encode
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from entangle._log import Log
 from entangle.errors import JobError
 
 from . import packing, program
@@ -18,6 +20,8 @@ from .uploads import Uploads
 if TYPE_CHECKING:
     from .store import Store, StoredObject
     from .ticket import Ticket
+
+log = Log("entangle.jobs")
 
 _HEAD = 8192  # bytes that the facts of a call may take
 _SLACK = 30.0  # seconds that a body may run beyond its timeout before its job ends it
@@ -50,6 +54,7 @@ class Papers:
         self._numbered = numbered
         self._lock = threading.Lock()
         self._opened = False
+        self._warned = False
         self._renew = 0.0  # when to say again whose all is
         self._kept: set[str] = set()
         self._uploads: Uploads | None = None
@@ -73,6 +78,8 @@ class Papers:
             raise RuntimeError(f"the call of {ticket.name} was already uploaded")
         if self.store is not None:
             self._open(self.store)
+            ticket.until = self.store.good_until()
+            self._warn_early(ticket)
         facts = self._facts(ticket)
         store, uploads = self.store, self._uploads
         told: dict[str, Any] = {}
@@ -145,6 +152,32 @@ class Papers:
                 self._opened = True
                 self._renew = now + self.session.lifetime / 2
 
+    def _warn_early(self, ticket: Ticket) -> None:
+        """Say once, before a job is made, that it may run for longer than it can tell."""
+        timeout = ticket.call.options.timeout
+        over = ticket.expires
+        if timeout is not None:
+            over = min(over, time.time() + timeout + _SLACK)
+        if over <= ticket.until:
+            return
+        with self._lock:
+            warned, self._warned = self._warned, True
+        if not warned:
+            minutes = max(0.0, ticket.until - time.time()) / 60
+            limit = "lifetime=" if timeout is None else "timeout="
+            log.warning(
+                "jobs of %s can leave their answers until %s only, for %.0f minutes: "
+                "then the credentials expire that sign the addresses. By its %s a call "
+                "of %s may run until %s, and its work is lost if it needs so long: use "
+                "credentials that last longer, or limit it by timeout=",
+                self._place,
+                moment(ticket.until),
+                minutes,
+                limit,
+                ticket.call.name,
+                moment(over),
+            )
+
     def _key(self, ticket: Ticket, kind: str) -> str:
         return f"{self.session.prefix}{ticket.name}.{kind}"
 
@@ -172,6 +205,11 @@ class Papers:
             "preload": list(options.preload or ()),
             "numbered": self._numbered,
         }
+
+
+def moment(seconds: float) -> str:
+    """Return a time since the epoch for people."""
+    return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 def _line(facts: dict[str, Any]) -> bytes:

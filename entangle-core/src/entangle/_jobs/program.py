@@ -21,9 +21,10 @@ HANDLER: Final = "entangle._worker.sandbox.handler"
 """The function in the archive that a function service calls with a payload."""
 
 # For any Python from 3.9 on, with nothing installed. Addresses are good for reading
-# only, and what is read is known by its digest.
+# only, and what is read is known by its digest. Told to end once its folder is there, it
+# does so where that is removed.
 BOOTSTRAP: Final = f"""
-import hashlib,json,os,sys,tempfile,time,urllib.request
+import hashlib,json,os,signal,sys,tempfile,time,urllib.request
 j=json.loads(os.environ.pop({VARIABLE!r}))
 p=j["program"]
 if sys.version_info<(3,9):sys.exit("entangle: Python 3.9 or newer is needed, not "+sys.version)
@@ -36,6 +37,7 @@ for n in range(6):
   if n==5:sys.exit("entangle: the program can't be fetched: %s"%e)
   time.sleep(.2*2**n)
 if hashlib.sha256(z).hexdigest()!=p["sha256"]:sys.exit("entangle: the program was changed")
+signal.pthread_sigmask(signal.SIG_BLOCK,[signal.SIGTERM])
 d=tempfile.mkdtemp(prefix="entangle-job-")
 f=os.path.join(d,"entangle.zip")
 open(f,"wb").write(z)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,6 +67,17 @@ class Store(ABC):
     @abstractmethod
     def write_url(self, key: str, seconds: float) -> str:
         """Return an address to which a job can write an object, likewise."""
+
+    def good_until(self) -> float:
+        """Return when addresses that are given from now on end, whatever was asked.
+
+        Asked before a job gets its addresses, which is the moment to renew what signs
+        them.
+
+        Returns:
+            Seconds since the epoch, or less than is true; by default they don't end.
+        """
+        return math.inf
 
     def where(self, key: str) -> str:
         """Name an object for people."""

@@ -28,13 +28,19 @@ class Uploads:
         self._lock = threading.Lock()
         self._there: dict[str, Future[float]] = {}
 
-    def place(self, data: Any) -> dict[str, str]:
+    def place(self, data: Any, digest: str = "") -> dict[str, str]:
         """Return where some bytes lie, after having put them there if need be.
+
+        Args:
+            data: The bytes.
+            digest: Their SHA-256 in hexadecimal, if it is known, and they can't change.
 
         Raises:
             Exception: What the store raises; the next who asks tries again.
         """
-        digest = hashlib.sha256(data).hexdigest()
+        if not digest:
+            data = bytes(data)  # what may change from here on
+            digest = hashlib.sha256(data).hexdigest()
         key = f"{self._prefix}{digest}"
         with self._lock:
             there = self._there.get(digest)

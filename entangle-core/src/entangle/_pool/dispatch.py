@@ -21,6 +21,7 @@ from entangle.errors import WorkerStartError
 from .batching import LOW_WATER, MOST_AT_ONCE, assign, extend
 from .cpus import Processors
 from .jobs import Job, Prepared, frame
+from .line import Line
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from .worker import WorkerProcess
 
 PATIENCE = 0.001  # seconds that a call may keep others waiting behind it
+_BLOCKED = 4  # workers that may sit there for others, on however small a machine
 
 
 class Dispatcher:
@@ -56,23 +58,34 @@ class Dispatcher:
         self._free = capacity
         self._spares = capacity
         self._processors = Processors()
-        self._queue: deque[Job] = deque()
-        self.append = self._queue.append
+        self._queue = Line(self._crowd)
+        self.append = self._queue.add
+        self.dropped = self._queue.left
         self._tiny: dict[int, WorkerProcess] = {}
         self._busy = 0  # workers that hold leases
+        self._blocked = 0  # workers whose calls wait for others
+        self._most_blocked = max(_BLOCKED, 2 * capacity)
         self._refused = False
+
+    def extend(self, jobs: list[Job]) -> None:
+        """Queue several jobs of one run."""
+        if jobs[0].call.rank()[1]:
+            for job in jobs:
+                self.append(job)
+        else:
+            self._queue.add_all(jobs)
 
     def put_back(self, jobs: list[Job]) -> None:
         """Queue jobs again, ahead of all others; cancelled ones are just let go."""
         for job in reversed(jobs):
             job.worker = None
             if not job.cancelled:
-                self._queue.appendleft(job)
+                self._queue.put_back(job)
 
     def pump(self) -> None:
         """Give queued jobs to workers as far as there is room."""
         queue = self._queue
-        while queue:
+        while queue.settle():
             job = queue[0]
             if job.over:
                 queue.popleft()
@@ -95,6 +108,9 @@ class Dispatcher:
         if prepared.key.fresh and not prepared.bound and not self._refused:
             self._fleet.spare(prepared.key, prepared.snapshot, self._spares)
 
+    def _crowd(self) -> int:
+        return self._blocked - self._most_blocked
+
     def lone(self) -> WorkerProcess | None:
         """Return the worker that alone is at work, if its answer is due any moment."""
         if self._busy == 1:
@@ -109,7 +125,7 @@ class Dispatcher:
         batch = [first]
         if queue and first.tiny():
             shares = self._free + len(self._tiny) + 1
-            most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // shares))
+            most = min(MOST_AT_ONCE, -(-(queue.size() + 1) // shares))
             extend(queue, batch, first.prepared.key, most)
         return batch
 
@@ -188,7 +204,7 @@ class Dispatcher:
             worker.outstanding and not worker.blocked for worker in self._fleet
         )
         queue = self._queue
-        while queue and queue[0].over:
+        while queue.settle() and queue[0].over:
             queue.popleft()
         if queue and not self._refused:
             self.refuse(queue.popleft(), error)
@@ -213,6 +229,9 @@ class Dispatcher:
         if worker.blocked == 1:
             self.withdraw(worker)
             self._free += worker.leases
+            self._blocked += 1
+            if worker.outstanding:
+                worker.outstanding[0].prepared.shipped.waits()
             # Its end is not waited for any more: it may wait for what was refused.
             self._refused = False
 
@@ -221,6 +240,7 @@ class Dispatcher:
         if worker.blocked:
             worker.blocked -= 1
             if not worker.blocked:
+                self._blocked -= 1
                 # Maybe below zero: then nothing new starts until others have ended.
                 self._free -= worker.leases
 
@@ -233,7 +253,9 @@ class Dispatcher:
     def release(self, worker: WorkerProcess) -> None:
         """Take back what a worker holds: it has nothing to do, or is gone."""
         self._tiny.pop(worker.number, None)
-        if not worker.blocked:
+        if worker.blocked:
+            self._blocked -= 1
+        else:
             self._free += worker.leases
         self._busy -= bool(worker.leases)
         worker.leases = 0

@@ -5,20 +5,37 @@ from __future__ import annotations
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._log import Log
 from entangle._worker import main as worker
 from entangle.errors import PluginError, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Callable, Hashable, Sequence
 
     from .hub import Hub, Timer
 
 log = Log("entangle.pool")
 
 GRACE = 5.0  # seconds that an executor has to shut down
+LONGEST = 120.0  # seconds that one has whose jobs are being ended meanwhile
+_LOOK = 0.1  # seconds between two looks at those
+
+
+class Ending(Protocol):
+    """What an executor may tell of its end, as ``__entangle_ending__``: see `Desk`."""
+
+    def left(self) -> Sequence[object]:
+        """Return what is still to be ended."""
+        ...
+
+    def worth(self) -> float:
+        """Return for how many more seconds its end is worth waiting for."""
+        ...
+
+    def give_up(self) -> None:
+        """Wait for nothing more; say what is left."""
 
 
 class Entry:
@@ -109,23 +126,42 @@ class Hosted:
         _shut_down(entry)
 
     def close(self) -> None:
-        """Shut all executors down and wait for that, for some seconds."""
+        """Shut all executors down and wait for that, for some seconds.
+
+        For longer while jobs are being ended, which cost as long as they run.
+        """
         with self._lock:
             entries = list(self._entries.values())
             self._entries.clear()
             for entry in entries:
                 entry.closed = True
         threads = [(entry, _shut_down(entry)) for entry in entries]
-        deadline = time.monotonic() + GRACE
+        begun = time.monotonic()
+        late: list[Entry] = []
+        try:
+            for entry, thread in threads:
+                if thread is not None and not _ended(entry, thread, begun):
+                    late.append(entry)
+        except BaseException:  # Ctrl-C
+            late = [entry for entry in entries if _ending(entry) is not None]
+            raise
+        finally:
+            for entry in late:
+                _give_up(entry)
         for entry, thread in threads:
-            if thread is not None:
-                thread.join(max(0.0, deadline - time.monotonic()))
+            ending = _ending(entry)
+            if entry in late and thread and ending is not None and not ending.left():
+                thread.join(GRACE)  # it removes what it can
                 if thread.is_alive():
-                    log.warning(
-                        "%s: shutdown() has not returned within %g s; it is left alone",
-                        entry.label,
-                        GRACE,
-                    )
+                    _leave(entry)
+
+    def give_up(self) -> None:
+        """Wait for none of them; those say what is left that know it."""
+        with self._lock:
+            entries = list(self._entries.values())
+        for entry in entries:
+            if _ending(entry) is not None:
+                _give_up(entry)
 
     def _end_with_task(self) -> None:
         """Inside of a task: nothing may outlive it."""
@@ -156,3 +192,47 @@ def _shut_down(entry: Entry) -> threading.Thread | None:
         shut()  # the interpreter starts no thread any more
         return None
     return thread
+
+
+def _ending(entry: Entry) -> Ending | None:
+    found: Ending | None = getattr(entry.executor, "__entangle_ending__", None)
+    return found
+
+
+def _ended(entry: Entry, thread: threading.Thread, begun: float) -> bool:
+    """Wait for an executor's end, as long as that is worth it."""
+    said = False
+    while thread.is_alive():
+        now = time.monotonic()
+        seconds = begun + GRACE - now
+        ending = _ending(entry)
+        if ending is not None:
+            seconds = max(seconds, min(ending.worth(), begun + LONGEST - now))
+            if not said and now - begun >= GRACE and (left := len(ending.left())):
+                said = True
+                log.warning(
+                    "%s: ending %s more jobs; who interrupts leaves them running",
+                    entry.label,
+                    f"{left:,}",
+                )
+        if seconds <= 0:
+            return False
+        thread.join(seconds if ending is None else min(seconds, _LOOK))
+    return True
+
+
+def _give_up(entry: Entry) -> None:
+    """Leave an executor alone that has not ended."""
+    ending = _ending(entry)
+    if ending is not None:
+        ending.give_up()
+    else:
+        _leave(entry)
+
+
+def _leave(entry: Entry) -> None:
+    log.warning(
+        "%s: shutdown() has not returned within %g s; it is left alone",
+        entry.label,
+        GRACE,
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from entangle._worker import codec, frames
@@ -49,6 +50,7 @@ class Prepared(NamedTuple):
     scheduler: SchedulerOptions | None = None
 
 
+_arrivals = count(1)
 TINY_NS = 500_000.0  # functions that take less may be queued behind each other
 
 
@@ -70,6 +72,7 @@ class Job:
 
     __slots__ = (
         "above",
+        "arrival",
         "asked",
         "below",
         "call",
@@ -81,6 +84,7 @@ class Job:
         "plain",
         "prepared",
         "processor",
+        "rank",
         "report",
         "token",
         "worker",
@@ -89,6 +93,8 @@ class Job:
     def __init__(self, call: Call, prepared: Prepared, *, plain: bool) -> None:
         self.call = call
         self.plain = plain
+        self.arrival = next(_arrivals)
+        self.rank: tuple[int, int] | None = None  # the call's, once it was asked for
         self.prepared = prepared
         # One of another kind where it is a call elsewhere.
         self.worker: Any = None
@@ -111,10 +117,6 @@ class Job:
     def tiny(self) -> bool:
         """Tell whether the call may be queued behind another one."""
         return not self.call.alone and tiny(self.prepared)
-
-    def like(self, first: Job) -> bool:
-        """Tell whether the call differs from the first of a batch by values alone."""
-        return self.plain and self.prepared is first.prepared and not self.call.alone
 
     def entry(self) -> tuple[Any, ...]:
         """Return what the worker is sent of the call."""
@@ -141,7 +143,7 @@ def frame(jobs: list[Job]) -> tuple[bytes, Sequence[Any], int]:
     """
     first = jobs[0]
     payload = first.prepared.payload
-    if len(jobs) > 1 and all(job.like(first) for job in jobs):
+    if len(jobs) > 1 and _alike(jobs):
         number, function, _, _, flags = first.entry()
         alike = number, function, flags, [job.call.args for job in jobs]
         return pickle.dumps(alike, 5), (), frames.ALIKE
@@ -151,6 +153,15 @@ def frame(jobs: list[Job]) -> tuple[bytes, Sequence[Any], int]:
         apart = [pickle.dumps(entry, 5) for entry in entries]
         return pickle.dumps(apart, 5), (), frames.APART
     return pickle.dumps(entries, 5), () if payload is None else payload.buffers, 0
+
+
+def _alike(jobs: list[Job]) -> bool:
+    """Tell whether calls differ from each other by plain arguments alone."""
+    prepared = jobs[0].prepared
+    for job in jobs:
+        if not job.plain or job.prepared is not prepared or job.call.alone:
+            return False
+    return True
 
 
 def _immutable(job: Job) -> bool:

@@ -37,7 +37,7 @@ STARTED, VALUE, PARCEL, GRAPH, FAILED, CANCELLED, OUTPUT = range(7)
 class NestedCall(Call):
     """A call whose reports are frames to the worker that asked for it."""
 
-    __slots__ = ("_number", "_over", "_worker")
+    __slots__ = ("_number", "_over", "_rank", "_worker", "root")
 
     def __init__(
         self,
@@ -46,6 +46,7 @@ class NestedCall(Call):
         name: str,
         over: Callable[[WorkerProcess], None],
         *,
+        depth: int,
         wants_start: bool,
     ) -> None:
         super().__init__(_elsewhere, name=name, options=Options())
@@ -54,6 +55,14 @@ class NestedCall(Call):
         self._worker: WorkerProcess | None = worker
         self._number = number
         self._over = over
+        asking = worker.outstanding[0]
+        origin, waiting = asking.call.rank()
+        self._rank = origin, waiting + depth
+        # When the outermost of the calls came that wait for it.
+        self.root: int = getattr(asking.call, "root", 0) or asking.arrival
+
+    def rank(self) -> tuple[int, int]:
+        return self._rank
 
     def run_of(self) -> object:
         # What it shares lives as long as the run that its caller's task is part of.
@@ -115,12 +124,13 @@ class NestedCall(Call):
         worker = self._worker
         if worker is None:
             return
+        # First: if it can't be said, that is to be said.
+        body = pickle.dumps((self._number, what, detail), 5)
         if last:
             worker.children.pop(self._number, None)
             if not worker.children:
                 self._over(worker)
             self._worker = None
-        body = pickle.dumps((self._number, what, detail), 5)
         buffers = () if parcel is None else (parcel.data, *parcel.buffers)
         worker.send_with(frames.REPLY, body, buffers)
 
@@ -152,17 +162,22 @@ class NestedCalls:
                 self._processes.cancel(call)
             return
         request = rest[0]
+        # Noted in any case: it is not sent again.
+        shipped = self._shipped(worker, request)
+        snapshot = self._snapshot(worker, request)
+        if not worker.outstanding:
+            return  # asked for by a thread that a body has left: it has ended since
         payload = None
         if request["payload"] is not None:
             data, own = request["payload"]
             buffers = attach.readable(frame.buffers, frame.marks)
             payload = Payload(data, own, list(buffers), [])
-        shipped = self._shipped(worker, request)
         call = NestedCall(
             worker,
             number,
             request["name"],
             self._processes.goes_on,
+            depth=request["depth"],
             wants_start=request["wants_start"],
         )
         call.alone = request["alone"]
@@ -181,7 +196,7 @@ class NestedCalls:
             call,
             Prepared(
                 shipped,
-                self._snapshot(worker, request),
+                snapshot,
                 Key(env, cwd, nice, None, preload, fresh=fresh),
                 min(request["cpus"], self._processes.capacity),
                 payload,

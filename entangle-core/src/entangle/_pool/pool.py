@@ -203,7 +203,7 @@ class Pool:
         """
         # As `waiting` does it, which costs more than everything in it.
         ours = self.threads.blocked()
-        lease = self.processes.blocked()
+        lease = self.processes.blocked(begins=True)
         try:
             self.hub.drive(run, run.begin)
         finally:
@@ -292,8 +292,12 @@ class Pool:
         for run in runs:
             self.hub.post(run.cancel)
         deadline = monotonic() + _ENDING
-        for run in runs:
-            run.wait(max(0.0, deadline - monotonic()))
+        try:
+            for run in runs:
+                run.wait(max(0.0, deadline - monotonic()))
+        except BaseException:  # Ctrl-C
+            self.hosted.give_up()
+            raise
         self.closed = True
         self.hosted.close()
         self._close_crews()

@@ -16,12 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from entangle._log import Log
-from entangle._worker import frames, page, space
+from entangle._worker import frames, space
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import WorkerStartError
 
-from . import death
+from . import death, values
 from .dispatch import Dispatcher
 from .fleet import Fleet
 from .jobs import Job, Prepared
@@ -31,7 +31,7 @@ from .shared_names import SharedByName
 log = Log("entangle.pool")
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from entangle._seam.call import Call
 
@@ -84,23 +84,29 @@ class Processes:
     # -- what others ask for -----------------------------------------------------
 
     def start(self, call: Call, prepared: Prepared, *, plain: bool = False) -> None:
-        """Queue a call; everything about it is reported to the call.
+        """Queue a call, to which everything about it is reported.
 
-        Args:
-            call: The call.
-            prepared: What was made of it.
-            plain: Whether its arguments are known to be atoms, none by keyword.
+        ``plain`` says that its arguments are known to be atoms, none by keyword.
         """
         job = self._jobs[call] = Job(call, prepared, plain=plain)
-        if prepared.limit is None:
-            if prepared.group is None:
-                self._dispatcher.append(job)
-            else:
-                self._admit(job)
+        if prepared.limit is None and prepared.group is None:
+            self._dispatcher.append(job)
+        elif prepared.limit is None:
+            self._admit(job)
         else:
             # By the function: tasks that run graphs send it here from elsewhere, too.
             key = prepared.shipped.digest
             self._limits.enter(key, prepared.limit, partial(self._let_in, job))
+
+    def start_all(self, calls: Sequence[Call], prepared: Prepared) -> None:
+        """Queue calls of which the same was made, all of them plain; as `start`."""
+        if prepared.limit is not None or prepared.group is not None:
+            for call in calls:
+                self.start(call, prepared, plain=True)
+            return
+        jobs = [Job(call, prepared, plain=True) for call in calls]
+        self._jobs.update(zip(calls, jobs, strict=True))
+        self._dispatcher.extend(jobs)
 
     def cancel(self, call: Call) -> None:
         """End a call; `Call.cancelled` tells how, unless its result was faster."""
@@ -115,6 +121,7 @@ class Processes:
         worker = job.worker
         if worker is None:
             self._over(job, partial(call.cancelled, "already done"))
+            self._dispatcher.dropped()
             return
         self._read_all(worker)
         if not job.over:
@@ -163,7 +170,7 @@ class Processes:
             how = "killed" if job.worker else "already done"
             self._over(job, partial(job.call.cancelled, how))
 
-    def blocked(self) -> int:
+    def blocked(self, *, begins: bool = False) -> int:  # noqa: ARG002
         """A thread of this process waits for a run: it holds no lease of ours."""
         return 0
 
@@ -396,7 +403,7 @@ class Processes:
             pass
         if unsent:
             try:
-                self._values(worker, unsent)
+                self._values(worker, unsent, 0)
             except Exception as error:
                 self._broken(worker, f"it left what is no answer: {error!r}")
             else:
@@ -452,7 +459,7 @@ class Processes:
     def _answered(self, worker: WorkerProcess, item: Any) -> None:
         kind = item.kind
         if kind == frames.VALUES:
-            self._values(worker, item.body, dirty=item.flags & frames.DIRTY)
+            self._values(worker, item.body, item.flags & frames.DIRTY)
         elif frames.RESULT <= kind <= frames.FAILED:
             self._call_over(worker, item)
         elif kind == frames.STARTED:
@@ -474,18 +481,11 @@ class Processes:
         else:
             raise ValueError(f"unknown kind {kind}")
 
-    def _values(self, worker: WorkerProcess, answers: bytes, dirty: int = 0) -> None:
+    def _values(self, worker: WorkerProcess, answers: bytes, dirty: int) -> None:
         """Pass on what calls have returned."""
-        view, at, end = memoryview(answers), 0, len(answers)
-        worker.finish_lines()
-        while at < end:
-            number, took, size = page.VALUE.unpack_from(answers, at)
-            at += page.VALUE.size
-            # Else it was read in the page before it was sent.
-            if number > worker.answered:
-                value = pickle.loads(view[at : at + size])
-                self._let_go(worker, number, took, dirty).succeeded(value)
-            at += size
+        more = dirty or worker.children or worker.key.fresh
+        jobs = None if more else self._jobs
+        values.land(worker, answers, self._let_go, dirty, jobs)
 
     def _call_over(self, worker: WorkerProcess, item: Any) -> None:
         """Pass on how a call ended that is more than a plain value."""
@@ -567,7 +567,7 @@ class Processes:
             worker.send(frames.pack(frames.UNMAP, pickle.dumps([key], 4)))
 
     def _nested_request(self, worker: WorkerProcess, item: Any) -> None:
-        if self.nested is None or not worker.outstanding or worker.killed:
+        if self.nested is None or worker.killed:
             return  # what it asks for would outlive it
         if not worker.zygote.nesting:
             # The next task that runs a graph finds the framework imported.

@@ -7,7 +7,9 @@ processors and the zygotes. Nothing here outlives the call that the worker is ru
 
 from __future__ import annotations
 
+import _thread
 import pickle
+from collections import deque
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,7 @@ from entangle._worker import attach, frames, pieces
 from . import nested
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from entangle._seam.call import Call
 
@@ -39,6 +41,10 @@ class Relay:
         self._functions: set[bytes] = set()
         self._snapshot = 0
         self._attached = False
+        # One for each thread that is about to begin a run, and to wait for it.
+        self._about_to_wait: deque[int] = deque()
+        # What is said of one thread must not be overtaken by what contradicts it.
+        self._saying = _thread.allocate_lock()
 
     def start(
         self,
@@ -83,6 +89,7 @@ class Relay:
             "bound": prepared.bound,
             "scheduler": prepared.scheduler,
             "cpus": prepared.cpus,
+            "depth": call.rank()[1],
             "is_async": prepared.is_async,
         }
         body = pickle.dumps((nested.START, number, request), 5)
@@ -90,6 +97,11 @@ class Relay:
             # Or a body that runs one graph after the other would keep all their values.
             self._worker.space.tell_released()
         self._worker.send(frames.pack(frames.NESTED, body, buffers))
+
+    def start_all(self, calls: Sequence[Call], prepared: Prepared) -> None:
+        """Ask for several calls of which the same was made."""
+        for call in calls:
+            self.start(call, prepared)
 
     def cancel(self, call: Call) -> None:
         """Ask the caller's pool to end a call."""
@@ -102,23 +114,41 @@ class Relay:
         """Nothing is started here."""
 
     def pump(self) -> None:
-        """Nothing waits here."""
+        """Say that the task waits, once the run that it waits for has begun."""
+        waiting = self._about_to_wait
+        if waiting:
+            with self._saying:
+                while waiting:
+                    self._say_blocked(waiting.popleft())
 
-    def blocked(self) -> int:
+    def blocked(self, *, begins: bool = False) -> int:
         """The task waits for a run: its processors are free meanwhile.
+
+        Args:
+            begins: Whether that run is about to begin. Then its calls are asked for
+                before this is said: they, and no others, get those processors.
 
         Returns:
             The task's call, to be given to `resumed`. Thread-safe, as that is.
         """
         call: int = self._worker.running
-        if call:
-            self._worker.send(frames.pack(frames.BLOCKED, b""))
+        if call and begins:
+            self._about_to_wait.append(call)
+        elif call:
+            self._say_blocked(call)
         return call
 
     def resumed(self, lease: int) -> None:
         """The task goes on, if it is not over."""
-        if lease and lease == self._worker.running:
-            self._worker.send(frames.pack(frames.RESUMED, b""))
+        with self._saying:
+            if lease in self._about_to_wait:
+                self._about_to_wait.remove(lease)
+            elif lease and lease == self._worker.running:
+                self._worker.send(frames.pack(frames.RESUMED, b""))
+
+    def _say_blocked(self, call: int) -> None:
+        if call == self._worker.running:
+            self._worker.send(frames.pack(frames.BLOCKED, b""))
 
     def lone(self) -> None:
         """No worker of this process's own is at work."""

@@ -15,16 +15,26 @@ if TYPE_CHECKING:
 
 _KEPT = 256
 _SMOOTHING = 0.25
+_FEW = 8  # calls after which it is forgotten that one has run a graph
 
 
 class Shipped:
     """One encoded function, and how long its calls take.
 
     ``mean_ns`` is a moving average of the time its bodies took; None before the
-    first. It is written inside the monitor.
+    first. ``nests`` is more than 0 if one of the last few has waited for a graph of its
+    own. Both are written inside the monitor.
     """
 
-    __slots__ = ("__weakref__", "by_value", "data", "digest", "mean_ns", "number")
+    __slots__ = (
+        "__weakref__",
+        "by_value",
+        "data",
+        "digest",
+        "mean_ns",
+        "nests",
+        "number",
+    )
 
     def __init__(
         self, number: int, digest: bytes, data: bytes, *, by_value: bool
@@ -34,14 +44,23 @@ class Shipped:
         self.data = data
         self.by_value = by_value
         self.mean_ns: float | None = None
+        self.nests = 0
 
-    def took(self, nanoseconds: int) -> None:
-        """Take note of one body's time: slow ones count at once, quick ones slowly."""
+    def took(self, *nanoseconds: int) -> None:
+        """Take note of bodies' times: slow ones count at once, quick ones slowly."""
         mean = self.mean_ns
-        if mean is None or nanoseconds > mean * 8:
-            self.mean_ns = nanoseconds
-        else:
-            self.mean_ns = mean + (nanoseconds - mean) * _SMOOTHING
+        for each in nanoseconds:
+            if mean is None or each > mean * 8:
+                mean = each
+            else:
+                mean += (each - mean) * _SMOOTHING
+        self.mean_ns = mean
+        if self.nests:
+            self.nests = max(0, self.nests - len(nanoseconds))
+
+    def waits(self) -> None:
+        """Take note that a call waits for a graph of its own."""
+        self.nests = _FEW
 
 
 class Shipper:

@@ -6,8 +6,9 @@ import pickle
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
+from entangle._pool import values
 from entangle._pool.seen import SEEN, seen
-from entangle._worker import frames, page, plain
+from entangle._worker import frames, plain
 from entangle._worker import main as protocol
 from entangle._worker.attach import received
 from entangle.errors import TaskError
@@ -103,16 +104,7 @@ class Answers:
         """
         if not self._trust:
             raise ValueError("values, which nobody has asked for")
-        view, at, end = memoryview(answers), 0, len(answers)
-        worker.finish_lines()
-        while at < end:
-            number, took, size = page.VALUE.unpack_from(answers, at)
-            at += page.VALUE.size
-            # Else it was read in the page before it was sent.
-            if number > worker.answered:
-                value = pickle.loads(view[at : at + size])
-                self._let_go(worker, number, took, dirty).succeeded(value)
-            at += size
+        values.land(worker, answers, self._let_go, dirty)
 
     def _call_over(self, worker: FarWorker, item: frames.Frame) -> None:
         """Pass on how a call ended that is more than a plain value."""

@@ -298,14 +298,11 @@ def _definition(
     if len(same) > 1 and len({ast.dump(node) for node in same}) > 1:
         raise UnportableError(f"there are several functions like {name} in its line")
     node: Any = same[0]
-    first = min(
-        [node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))]
-    )
+    # No more than that: what stands around it, its decorators too, may be a secret.
     if isinstance(node, ast.Lambda):
-        first, last = _statement(lines, node)
+        first, text = _lambda(lines, node)
     else:
-        last = node.end_lineno
-    text = "".join(lines[first - 1 : last])
+        first, text = node.lineno, "".join(lines[node.lineno - 1 : node.end_lineno])
     try:
         _check_syntax(text, version)
     except SyntaxError as error:
@@ -317,8 +314,12 @@ def _definition(
 
 
 def _check_syntax(text: str, version: tuple[int, int]) -> None:
+    _parsed(text, version)
+
+
+def _parsed(text: str, version: tuple[int, int] | None = None) -> ast.AST:
     text = "if 1:\n" + text if text[:1] in {" ", "\t"} else text
-    ast.parse(text, feature_version=version)
+    return ast.parse(text, feature_version=version)
 
 
 @lru_cache(64)
@@ -362,6 +363,26 @@ def _begins_at(code: CodeType, node: Any) -> bool:
     if node.end_lineno == node.lineno:
         end = node.end_col_offset or 0
     return bool(columns) and begin <= max(columns) < end
+
+
+def _lambda(lines: tuple[str, ...], node: ast.Lambda) -> tuple[int, str]:
+    """Return the number of the first line of a lambda, and what has it in its place."""
+    first, last = node.lineno, node.end_lineno or node.lineno
+    own = [line.encode() for line in lines[first - 1 : last]]
+    own[-1] = own[-1][: node.end_col_offset]
+    column = node.col_offset
+    # In brackets, where its lines may begin anywhere.
+    own[0] = b" " * (column - 1) + b"(" + own[0][column:]
+    text = b"".join(own).decode() + ")\n"
+    try:
+        _parsed(text)
+    except SyntaxError:
+        column = 0
+    if column:
+        return first, text
+    # There is no room before it.
+    first, last = _statement(lines, node)
+    return first, "".join(lines[first - 1 : last])
 
 
 def _statement(lines: tuple[str, ...], target: ast.Lambda) -> tuple[int, int]:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from entangle._pool.batching import LOW_WATER, MOST_AT_ONCE, assign, extend
 from entangle._pool.jobs import Job, Prepared, frame
+from entangle._pool.line import Line
 from entangle._pool.zygotes import STANDARD_PRELOAD
 from entangle._worker import codec, frames, packets
 from entangle._worker import main as protocol
@@ -32,7 +33,7 @@ from .translation import Translation
 from .worker import FarWorker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from entangle._pool.pool import Pool
     from entangle._pool.worker import Key
@@ -86,7 +87,7 @@ class Crew:
             pool, self._project, self._requeue, self._fail, terms.label
         )
         self._jobs: dict[Call, Job] = {}
-        self._queue: deque[Job] = deque()
+        self._queue = Line(self._places.crowd)
         self._numbers = 0
         self._closing = False
         self._names: frozenset[str] = frozenset()
@@ -105,7 +106,12 @@ class Crew:
             call.failed(RuntimeError("cannot schedule new calls after shutdown"))
             return
         job = self._jobs[call] = Job(call, prepared, plain=plain)
-        self._queue.append(job)
+        self._queue.add(job)
+
+    def start_all(self, calls: Iterable[Call], prepared: Prepared) -> None:
+        """Queue several calls whose arguments are known to be plain."""
+        for call in calls:
+            self.start(call, prepared, plain=True)
 
     def cancel(self, call: Call) -> None:
         """End a call; `Call.cancelled` tells how, unless its result was faster."""
@@ -116,6 +122,7 @@ class Crew:
         worker: Any = job.worker
         if worker is None:
             self._cancelled(job, "already done")
+            self._queue.left()
             if not self.wanted():
                 self._places.give_up_opening()
         elif len(worker.outstanding) == 1:
@@ -140,7 +147,7 @@ class Crew:
     def pump(self) -> None:
         """Give queued jobs to workers as far as there is room."""
         queue = self._queue
-        while queue:
+        while queue.settle():
             if queue[0].over:
                 queue.popleft()
                 continue
@@ -216,7 +223,8 @@ class Crew:
         if queue and first.tiny() and self._may_queue():
             room = sum(max(0, self._places.room(host)) for host in self._places)
             busy = sum(worker.tiny for worker in self._places.workers())
-            most = min(MOST_AT_ONCE, -(-(len(queue) + 1) // (room + busy + 1)))
+            shares = room + busy + 1
+            most = min(MOST_AT_ONCE, -(-(queue.size() + 1) // shares))
             extend(queue, batch, first.prepared.key, most)
         return batch
 
@@ -360,7 +368,7 @@ class Crew:
 
     def _requeue(self, job: Job) -> None:
         if not job.over:
-            self._queue.appendleft(job)
+            self._queue.put_back(job)
 
     def _not_forked(self, worker: FarWorker, code: int) -> None:
         """A worker could not be forked."""
@@ -422,7 +430,7 @@ class Crew:
 
     def wanted(self) -> bool:
         """Tell whether calls wait."""
-        return any(not job.over for job in self._queue)
+        return any(not job.over for job in self._queue.jobs())
 
     def lost(
         self, jobs: list[Job], why: BaseException | str | None, ended: Ended
@@ -438,16 +446,14 @@ class Crew:
 
     def none_answers(self, seconds: float) -> None:
         """No place is there, and none has answered in time: fail what waits."""
-        queue, self._queue = self._queue, deque()
-        for job in queue:
+        for job in self._queue.drain():
             name = job.call.name
             error = ProcessTimeoutException(node=name, phase="start", seconds=seconds)
             self._fail(job, error)
 
     def none_opens(self, error: BaseException) -> None:
         """No place is there, and none could be opened: fail what waits."""
-        queue, self._queue = self._queue, deque()
-        for job in queue:
+        for job in self._queue.drain():
             self._fail(job, error)
 
     def all_gone(self) -> None:

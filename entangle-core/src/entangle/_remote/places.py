@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from entangle._pool.hub import Hub, Timer
     from entangle._pool.jobs import Job
+    from entangle._pool.line import Line
     from entangle._seam.call import Call
 
     from .stream import Stream
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 log = Log("entangle.remote")
 
 STALE = 1.0  # seconds of silence after which an unused place is asked before it is used
+_ASIDE = 2  # calls that may wait there for others, however little room there is
 _SLOW = 1.0  # seconds that a stream may take to say how it has ended
 
 
@@ -172,9 +174,19 @@ class Places:
                 best, most = host, room
         return best
 
+    def crowd(self) -> int:
+        """Return how many more calls than there should be wait for others there."""
+        aside = 0
+        room = self._terms.places if self._terms.once else 0
+        for host in self.hosts:
+            aside += host.aside
+            if host.hello is not None and not self._terms.once:
+                room += self._terms.calls or host.hello.cpus
+        return aside - max(_ASIDE, 2 * room)
+
     # -- opening -----------------------------------------------------------------
 
-    def open_for(self, waiting: Sequence[Job]) -> None:
+    def open_for(self, waiting: Line) -> None:
         """Open as many more places as help calls that wait."""
         if self._failed and self._of_use():
             return  # one more was not to be had: those that are there have to do
@@ -184,8 +196,11 @@ class Places:
         unready = sum(host.hello is None or host.asked for host in self.hosts)
         coming = going_on + unready
         room = self._terms.places - self._of_use() - going_on
-        for _ in range(min(room, len(waiting) - coming)):
-            opening = Opening(waiting[coming].call)
+        more = min(room, waiting.size() - coming)
+        if more <= 0:
+            return
+        for job in waiting.jobs()[coming : coming + more]:
+            opening = Opening(job.call)
             self._openings.add(opening)
             late = partial(self._late, opening)
             until = time.monotonic() + self._terms.patience

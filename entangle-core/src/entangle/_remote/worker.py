@@ -89,6 +89,8 @@ class FarWorker:
         if not self.aside:
             self.aside = True
             self.host.aside += 1
+            if self.outstanding:
+                self.outstanding[0].prepared.shipped.waits()
 
     def step_back(self) -> None:
         """Its call goes on, whoever has the room by now, or is over."""

@@ -7,7 +7,7 @@ import time
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self
 
-from entangle.errors import BudgetExceededError, OptionError
+from entangle.errors import BudgetExceededError, OptionError, UnknownPriceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from entangle._graph.task import Task
-    from entangle._seam.planned import Price
+    from entangle._seam.planned import PlannedTask, Price
 
     from .calls import NodeCall
     from .run import Run
@@ -33,7 +33,7 @@ class Spent:
     """What one call takes of a budget.
 
     Attributes:
-        price: What it costs; None if nothing.
+        price: What it costs; None if nothing, as far as is known.
         since: When it began to cost.
         running: Whether it is known to have begun.
     """
@@ -87,7 +87,7 @@ class Budget:
         self.tasks = 0
         self._settled = 0.0
         self._going: dict[NodeCall, Spent] = {}
-        self._prices: dict[Task[..., Any], Price | None] = {}
+        self._plans: dict[Task[..., Any], PlannedTask | None] = {}
         self._runs: dict[Run, Any] = {}  # with the timers that watch over them
         self._outer: Budget | None = None
         self._token: Token[Budget | None] | None = None
@@ -138,11 +138,11 @@ class Budget:
 
     def price(self, task: Task[..., Any]) -> None:
         """Find out what the calls of a task cost; outside of the monitor."""
-        if self._most_usd is not None and task not in self._prices:
-            from .plan import price_of
+        if self._most_usd is not None and task not in self._plans:
+            from .plan import planned
 
-            known = task.options.executor is not None
-            self._prices[task] = price_of(task) if known else None
+            away = task.options.executor is not None
+            self._plans[task] = planned(task) if away else None
         if self._outer is not None:
             self._outer.price(task)
 
@@ -196,14 +196,15 @@ class Budget:
     def refusal(self, call: NodeCall, now: float) -> BudgetExceededError | None:
         """Say why a call must not start; None if it may."""
         with self._lock:
-            error = self._exceeded_by(call.name, self._prices.get(call.task), now)
+            error = self._exceeded_by(call.name, self._plans.get(call.task), now)
         if error is None and self._outer is not None:
             error = self._outer.refusal(call, now)
         return error
 
     def count(self, call: NodeCall, now: float) -> None:
         """Count a call in."""
-        price = self._prices.get(call.task)
+        plan = self._plans.get(call.task)
+        price = None if plan is None else plan.price
         knows = price is not None and price.second > 0 and _tells_starts(call)
         if knows:
             # Told to the run, too: observers alone want less than that.
@@ -216,7 +217,7 @@ class Budget:
             self._outer.count(call, now)
 
     def started(self, call: NodeCall, at: float) -> None:
-        """A call's body was entered: from here on it costs."""
+        """A call's body was entered, or its place made: it costs from the first on."""
         with self._lock:
             spent = self._going.get(call)
             if spent is not None and not spent.running:
@@ -239,20 +240,32 @@ class Budget:
         return self._settled + sum(spent.usd(now) for spent in self._going.values())
 
     def _exceeded_by(
-        self, name: str, price: Price | None, now: float
+        self, name: str, plan: PlannedTask | None, now: float
     ) -> BudgetExceededError | None:
         what = f"{name} was not started"
         if self._most_tasks is not None and self.tasks >= self._most_tasks:
             return BudgetExceededError("tasks", self._most_tasks, self.tasks, what)
         if self._out_of_time(now):
             return self._time_is_up(what)
-        if self._most_usd is None or price is None:
+        if self._most_usd is None or plan is None:
             return None
-        usd, least = self._usd(now), price.of(0.0)
+        usd, price = self._usd(now), plan.price
+        if price is None:
+            return self._unknown(name, plan, usd) if plan.paid else None
+        least = price.of(0.0)
         if usd + least <= self._most_usd:
             return None
         what += f", which costs at least {least:.6g} ({price})"
         return BudgetExceededError("usd", self._most_usd, usd, what)
+
+    def _unknown(self, name: str, plan: PlannedTask, spent: float) -> UnknownPriceError:
+        return UnknownPriceError(
+            name,
+            plan.place,
+            "; ".join(plan.notes),
+            allowed=self._most_usd or 0.0,
+            spent=spent,
+        )
 
     def _out_of_time(self, now: float) -> bool:
         return (
@@ -324,8 +337,9 @@ def budget(
 
     Args:
         usd: US dollars, by the prices that plugins know beforehand (`Node.plan` shows
-            them). Places of which no price is known cost nothing here. It is an
-            estimate: the provider's bill decides.
+            them). A call whose place costs money, and nobody knows how much, is not
+            started: that is an `UnknownPriceError`. Other places cost nothing. It is
+            an estimate: the provider's bill decides.
         minutes: Minutes since the ``with`` statement was entered.
         tasks: Calls that are started, those of retries too; values that were kept
             don't count.

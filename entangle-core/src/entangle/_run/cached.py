@@ -11,6 +11,7 @@ from entangle._worker import codec
 
 from .ahead import encoded_ahead
 from .keeping import Hit, keyed
+from .place import Place
 from .told import told
 from .values import ENCODED, Encoded, objects
 from .window import Window
@@ -18,13 +19,13 @@ from .window import Window
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.task import Task
 
     from .arguments import Batch
     from .calls import NodeCall
     from .keeping import Keeper
-    from .places import Place
     from .run import Run
 
 # Calls whose values are looked for before the run begins, by the thread that begins it:
@@ -37,7 +38,7 @@ _CHANGING: Final = frozenset((list, dict, set))
 _AHEAD_BYTES: Final = 64 << 20
 
 
-class CachedPlace:
+class CachedPlace(Place):
     """Finds the values of one task's calls in one run, or has them computed."""
 
     def __init__(
@@ -71,7 +72,6 @@ class CachedPlace:
         self._place: Place | None = None
         self._making = threading.Lock()
         self._window = Window()
-        self.queue = self._window.queue  # asked for each item
         self._ahead = 0
         self._found: dict[Node[Any], Hit] = {}
         # Of nodes that need no other's value.
@@ -111,6 +111,10 @@ class CachedPlace:
             if self._place is None:
                 self._place = self._make()
             return self._place
+
+    def admit(self, items: list[Item]) -> list[Item]:
+        """Let in as many as there is room for."""
+        return self._window.admit(items, self._run, self)
 
     def start(self, call: NodeCall) -> None:
         """Look for a value."""

@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
+    from entangle._graph.task import Task
     from entangle._pool.limits import Slot
 
     from .cached import CachedPlace
-    from .places import Place
+    from .place import Place
     from .run import Run
     from .spans import Seen
 
@@ -88,6 +89,9 @@ class NodeCall(Call):
             self.told = False
             self.pid = self.took = 0
 
+    def rank(self) -> tuple[int, int]:
+        return self.run.rank
+
     def run_of(self) -> object:
         return self.run
 
@@ -115,6 +119,11 @@ class NodeCall(Call):
             run.watch.started(self)
         if self.alone:
             run.hub.post(run.call_started, self, now)
+
+    def billed(self) -> None:
+        run = self.run
+        if run.budget is not None:
+            run.hub.post(run.call_billed, self, run.clock())
 
     def output(self, stream: str, text: str) -> None:
         if not self.run.is_open(self):
@@ -148,6 +157,24 @@ class NodeCall(Call):
             if not run.landing:
                 run.landing = True
                 run.hub.post(run.calls_succeeded)
+
+    def all_succeeded(self, ended: list[tuple[Call, Any]]) -> None:
+        for call, value in ended:
+            # As `succeeded` has it: this is the way of most.
+            if (
+                type(call) is NodeCall
+                and type(value) in codec.ATOMS
+                and call.then is None
+                and not call.alone
+            ):
+                run = call.run
+                if not run.finished:
+                    run.landed.append((call, value))
+                    if not run.landing:
+                        run.landing = True
+                        run.hub.post(run.calls_succeeded)
+            else:
+                super().all_succeeded([(call, value)])
 
     def failed(self, error: BaseException) -> None:
         # An executor of somebody else's may report what would end the caller.
@@ -221,6 +248,11 @@ class Expansion:
     def __init__(self, node: Node[Any], value: Any) -> None:
         self.node = node
         self.value = value
+
+    @property
+    def task(self) -> Task[..., Any]:
+        """The task of the node."""
+        return self.node.task
 
 
 def node_of(item: Item) -> Node[Any]:

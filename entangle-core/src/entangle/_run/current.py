@@ -44,13 +44,23 @@ class Scope:
     Attributes:
         slot: What the call takes of its task's limit, None without one.
         seen: What the call is known by to those who observe its run, if somebody does.
+        rank: That of the call; none is that of a worker's, for whom the caller knows it.
     """
 
-    __slots__ = ("_awaited", "_ended", "_runs", "_then", "seen", "slot")
+    __slots__ = (
+        "_awaited",
+        "_ended",
+        "_runs",
+        "_then",
+        "rank",
+        "seen",
+        "slot",
+    )
 
     def __init__(self, slot: Slot | None = None) -> None:
         self.slot = slot
         self.seen: Seen | None = None
+        self.rank: tuple[int, int] = 0, 0
         # Made when they are needed: every call in a thread has a scope, few start runs.
         self._runs: weakref.WeakSet[Run] | None = None
         self._ended = False

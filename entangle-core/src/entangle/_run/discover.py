@@ -12,6 +12,8 @@ from entangle.errors import CompositionError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from entangle._graph.task import Task
+
 
 class Discovered:
     """What a value refers to.
@@ -21,16 +23,19 @@ class Discovered:
         order: The edges that the run doesn't know, inputs first, leaves in the order
             in which they are written; with nothing yet that they stand for.
         inputs: Those of them that have inputs, with these.
+        alike: Those of them that are nodes, in this order: neighbours of one task
+            together.
+        others: Those that are not.
     """
 
-    __slots__ = ("inputs", "order", "roots")
+    __slots__ = ("alike", "inputs", "order", "others", "roots")
 
-    def __init__(
-        self, roots: list[Any], order: dict[Any, Any], inputs: dict[Any, list[Any]]
-    ) -> None:
+    def __init__(self, roots: list[Any]) -> None:
         self.roots = roots
-        self.order = order
-        self.inputs = inputs
+        self.order: dict[Any, Any] = {}
+        self.inputs: dict[Any, list[Any]] = {}
+        self.alike: list[tuple[Task[..., Any], list[Node[Any]]]] = []
+        self.others: list[Any] = []
 
 
 def is_node(edge: Any) -> TypeGuard[Node[Any]]:
@@ -59,28 +64,34 @@ def discover(value: Any, known: Callable[[Any], bool] | None = None) -> Discover
     Raises:
         CompositionError: a node is among its own inputs.
     """
-    roots = edges_in(value)
-    order: dict[Any, Any] = {}
-    entered: dict[Any, list[Any]] = {}
-    stack = list(reversed(roots))
+    found = Discovered(edges_in(value))
+    order, entered = found.order, found.inputs
+    last: Task[..., Any] | None = None
+    alike: list[Node[Any]] = []
+    stack = found.roots[::-1]
     while stack:
         edge = stack[-1]
         if edge in order or (known is not None and known(edge)):
             stack.pop()
             continue
-        if kind_of(edge) is Node and edge not in entered:
-            inputs = edges(edge)
-            if inputs:
-                entered[edge] = inputs
-                for other in reversed(inputs):
-                    if other not in order:
-                        if other in entered:
-                            raise _knot(edge)
-                        stack.append(other)
-                continue
+        if kind_of(edge) is not Node:
+            found.others.append(edge)
+        elif edge in entered or not (inputs := edges(edge)):
+            if edge.task is not last:
+                last, alike = edge.task, []
+                found.alike.append((edge.task, alike))
+            alike.append(edge)
+        else:
+            entered[edge] = inputs
+            for other in reversed(inputs):
+                if other not in order:
+                    if other in entered:
+                        raise _knot(edge)
+                    stack.append(other)
+            continue
         stack.pop()
         order[edge] = None
-    return Discovered(roots, order, entered)
+    return found
 
 
 def _knot(edge: Node[Any]) -> CompositionError:

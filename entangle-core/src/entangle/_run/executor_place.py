@@ -7,21 +7,19 @@ from typing import TYPE_CHECKING, Any
 
 from entangle._engine import GRACE
 
+from .place import Place
 from .thread_place import arguments
 from .told import told
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Callable
 
-    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.task import Task
     from entangle._seam.executor import Executor
 
     from .arguments import Batch
     from .calls import NodeCall
-    from .places import Place
     from .run import Run
 
 
@@ -45,7 +43,7 @@ def place_at(
     return ExecutorPlace(run, executor, done)
 
 
-class ExecutorPlace:
+class ExecutorPlace(Place):
     """One executor, for one run. All calls into it are made on one thread."""
 
     def __init__(
@@ -65,10 +63,6 @@ class ExecutorPlace:
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: how arguments travel is the executor's affair."""
-
-    def queue(self) -> deque[Item] | None:
-        """Keep nothing back."""
-        return None
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the executor."""

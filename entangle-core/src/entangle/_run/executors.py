@@ -198,6 +198,14 @@ class Relayed(Call):
         self._processes = processes
         self.captures = call.captures
 
+    def rank(self) -> tuple[int, int]:
+        return self._call.rank()
+
+    @property
+    def root(self) -> int:
+        """When the outermost call came that waits for it; 0 where that is itself."""
+        return getattr(self._call, "root", 0)
+
     def run_of(self) -> object:
         return self._call.run_of()
 

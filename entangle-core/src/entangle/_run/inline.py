@@ -18,6 +18,7 @@ from entangle._worker.sharing import handles, unknown
 from entangle.errors import TaskError, UnpicklableError
 
 from . import current
+from .place import Place
 from .thread_place import arguments, scope_of
 from .told import told
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from queue import SimpleQueue
 
-    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
 
@@ -170,7 +170,7 @@ def left_out(options: Options) -> list[str]:
     return [name for name in names if getattr(options, name)]
 
 
-class InlinePlace:
+class InlinePlace(Place):
     """The calling thread, for all calls of one run."""
 
     def __init__(self, run: Run) -> None:
@@ -179,8 +179,9 @@ class InlinePlace:
         self._warned: set[str] = set()
         self._memory: dict[str, bytearray] = {}
 
-    def prepare(self, node: Node[Any], _batch: Batch) -> None:
+    def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Say which options can't be met here."""
+        del batch
         task = node.task
         if task.options.executor is not None:
             from .resolved import refuse_to_replace
@@ -195,10 +196,6 @@ class InlinePlace:
                 RuntimeWarning,
                 stacklevel=2,
             )
-
-    def queue(self) -> deque[Item] | None:
-        """Keep nothing back."""
-        return None
 
     def start(self, call: NodeCall) -> None:
         """Queue the body for the calling thread."""

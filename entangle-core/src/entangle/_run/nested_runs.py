@@ -88,6 +88,7 @@ class Asked:
     def __init__(self, pool: Pool, worker: FarWorker, job: Job) -> None:
         self.scope = current.Scope()
         self.scope.seen = job.call.seen()
+        self.scope.rank = job.call.rank()
         outer = job.call.run_of()
         self._context = (
             outer.context if isinstance(outer, Run) else contextvars.Context()
@@ -101,7 +102,6 @@ class Asked:
     def start(self, number: int, parcel: Parcel) -> None:
         """Begin one; inside the monitor."""
         self._count += 1
-        self._worker.step_aside()
         # Rebuilding nodes runs code of the user's, as those do that a call returns.
         self._pool.notifier.call(self._begin, number, parcel)
 
@@ -116,7 +116,13 @@ class Asked:
             self._tell(number, FAILED, self._failure(error))
         else:
             self._futures[number] = future
+            self._pool.hub.post(self._wait)
             future.add_done_callback(lambda _: self._done(number, future))
+
+    def _wait(self) -> None:
+        """Give back the room of the call, which its own calls are queued for by now."""
+        if self._count and not self._job.over:
+            self._worker.step_aside()
 
     def _submitted(self, parcel: Parcel) -> RunFuture[Any]:
         current.scope.set(self.scope)

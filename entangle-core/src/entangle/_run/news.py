@@ -79,6 +79,11 @@ class News:
             self.budget.started(call, at)
         self._feed(self.engine.started, call.item, call.attempt, at)
 
+    def call_billed(self, call: NodeCall, at: float) -> None:
+        """A call's place costs from some moment on, though its body was not entered."""
+        if self.budget is not None:
+            self.budget.started(call, at)
+
     def not_before(self, at: float) -> float:
         """Return a moment, or the run's begin if that is later.
 
@@ -127,6 +132,7 @@ class News:
     def _all_succeeded(self) -> None:
         landed, calls, keeper = self.landed, self._calls, self.keeper
         ended: list[tuple[Item, int, Any]] = []
+        left: list[NodeCall] = []
         seen: list[NodeCall] | None = None if self.watch is None else []
         while landed:
             call, value = landed.popleft()
@@ -142,10 +148,11 @@ class News:
             if call.limit_state or call.cached is not None:
                 self.places.left(call)
             else:
-                call.place.left(call)
+                left.append(call)
             ended.append((item, call.attempt, value))
             if seen is not None:
                 seen.append(call)
+        _tell_left(left)
         now = self.clock()
         if seen and self.watch is not None:
             self.watch.succeeded(seen, ended, now)
@@ -229,3 +236,14 @@ class News:
         if self.budget is not None:
             self.budget.left(call)
         self.places.left(call)
+
+
+def _tell_left(calls: list[NodeCall]) -> None:
+    """Tell places of calls that have succeeded there."""
+    if len(calls) > 1:
+        places = {call.place for call in calls}
+        if len(places) == 1:
+            places.pop().all_left(calls)
+            return
+    for call in calls:
+        call.place.left(call)

@@ -12,7 +12,7 @@ from .notes import note_path
 from .values import assemble
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from entangle._engine_items import Item
 
@@ -43,7 +43,7 @@ class Outcomes:
             and _NODES.issuperset(map(type, args))
         ):
             # Nodes alone, each once: these are the inputs, in this order.
-            call.args = tuple([_outcome(item) for item in inputs])
+            call.args = tuple(_outcomes(inputs))
             return
         call.args = tuple([self.of(value) for value in args])
 
@@ -60,7 +60,12 @@ class Outcomes:
         return assemble(value, self._of_edge)
 
     def _of_edge(self, edge: Any) -> Any:
-        return _outcome(self.items[edge])
+        item = self.items[edge]
+        return item.value if item.status != FAILED else _outcome(item)
+
+
+def _outcomes(items: Iterable[Item]) -> list[Any]:
+    return [item.value if item.status != FAILED else _outcome(item) for item in items]
 
 
 def _outcome(item: Item) -> Any:

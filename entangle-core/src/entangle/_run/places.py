@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from entangle._graph.supplied import Supplied, asking
 from entangle._pool.limits import Slot
@@ -15,45 +15,21 @@ from .process_place import ProcessPlace
 from .thread_place import AsyncPlace, ThreadPlace
 
 if TYPE_CHECKING:
-    from collections import deque
-    from collections.abc import Hashable, Iterable
+    from collections.abc import Hashable
 
-    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.options import Options
     from entangle._graph.task import Task
 
     from .arguments import Batch
     from .calls import NodeCall
+    from .place import Place
     from .resolved import Resolved
     from .run import Run
 
 
 # How a call stands with the limit of its task.
 UNLIMITED, WAITING, INSIDE = range(3)
-
-
-class Place(Protocol):
-    """Starts and ends the calls of one kind of task, for one run."""
-
-    def prepare(self, node: Node[Any], batch: Batch) -> None:
-        """Do, outside of the monitor, what may run code of the user's."""
-
-    def queue(self) -> deque[Item] | None:
-        """Return where to put what is to be started later; None for at once."""
-        ...
-
-    def start(self, call: NodeCall) -> None:
-        """Begin a call; inside the monitor, never blocks."""
-
-    def cancel(self, call: NodeCall) -> None:
-        """End a call that was started, which is told how; inside the monitor."""
-
-    def left(self, call: NodeCall) -> None:
-        """A call is over; inside the monitor."""
-
-    def close(self) -> None:
-        """The run is over; inside the monitor."""
 
 
 def counts(place: Place) -> bool:
@@ -75,26 +51,23 @@ class Places:
         # Options of tasks whose place was replaced.
         self.relaxed: dict[Task[..., Any], Options] = {}
 
-    def prepare(self, nodes: Iterable[Node[Any]], batch: Batch | None = None) -> None:
-        """Prepare nodes that are about to be added to the run.
+    def prepare(
+        self, task: Task[..., Any], nodes: list[Node[Any]], batch: Batch
+    ) -> None:
+        """Prepare nodes of one task that are about to be added to the run.
 
         Raises:
             UnpicklableError: something can't be sent to a process.
         """
-        batch = {} if batch is None else batch
-        last = place = node = None
-        try:
-            for node in nodes:
-                task = node.task
-                if task is not last:
-                    last = task
-                    place = self.of_task.get(task) or self._found(task)
-                if place is not None:
-                    place.prepare(node, batch)
-        except UnpicklableError as error:
-            if node is not None:
-                note_node(error, node)
-            raise
+        place = self.of_task.get(task)
+        if place is None:
+            try:
+                place = self._found(task)
+            except UnpicklableError as error:
+                note_node(error, nodes[0])
+                raise
+        if place is not None:
+            place.prepare_all(nodes, batch)
 
     def _found(self, task: Task[..., Any]) -> Place | None:
         run = self._run

@@ -19,7 +19,14 @@ from .discover import discover, is_node
 from .inline import left_out
 from .replaced import ANY, TARGETS, inline, replacements
 from .reporting.source import short
-from .resolved import HERE, Resolved, name_of, refuse_to_replace, resolve
+from .resolved import (
+    HERE,
+    Resolved,
+    declared,
+    name_of,
+    refuse_to_replace,
+    resolve,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +34,6 @@ if TYPE_CHECKING:
     from entangle._graph.node import Node
     from entangle._graph.target import Settings
     from entangle._graph.task import Task
-    from entangle._seam.planned import Price
 
 _OWN = {"process": "process", "thread": "thread", "workflow": "caller"}
 
@@ -111,10 +117,10 @@ def plan(root: Node[Any] | Flow) -> Plan:
     )
 
 
-def price_of(task: Task[..., Any]) -> Price | None:
-    """Return what a call of a task costs where it would run; None if unknown."""
+def planned(task: Task[..., Any]) -> PlannedTask:
+    """Return what would become of a call of a task, by what it costs too."""
     node = SimpleNamespace(where="", args=(), kwargs=None)
-    return _noted(task, _entry(task, cast("Any", [node]), replacements())).price
+    return _noted(task, _entry(task, cast("Any", [node]), replacements()))
 
 
 def _unused(targets: dict[str, str], there: set[str]) -> dict[str, str]:
@@ -227,6 +233,7 @@ def _elsewhere(own: PlannedTask, place: Any, resolved: Resolved) -> PlannedTask:
         target="" if resolved.name in HERE else resolved.name,
         options=options,
         partners=partners,
+        paid=bool(getattr(declared(resolved, place), "paid", False)),
         instead_of=_shown(place) if replaced else "",
         relaxed=tuple(f"{option}: {why}" for option, why in resolved.relaxed),
     )

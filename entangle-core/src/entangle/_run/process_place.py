@@ -11,9 +11,14 @@ from entangle._worker.sharing import Given
 from entangle.errors import UnpicklableError
 
 from .arguments import Batch, payload, publish
+from .notes import note_node
+from .place import Place
 from .window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from entangle._engine_items import Item
     from entangle._graph.options import Options
     from entangle._graph.task import Task
     from entangle._pool.jobs import Payload
@@ -28,7 +33,7 @@ _NOTHING_TO_DO = codec.ATOMS | {Node}
 NOT_YET, ENCODED, GIVEN = range(3)
 
 
-class ProcessPlace:
+class ProcessPlace(Place):
     """The processes, for the calls of one task in one run."""
 
     def __init__(
@@ -52,7 +57,6 @@ class ProcessPlace:
         self._pool = run.pool
         self._processes = run.pool.processes if elsewhere is None else elsewhere
         self._window = Window()
-        self.queue = self._window.queue  # asked for each item
         self._sharing = options.shared_memory
         # A new interpreter takes its time: as long as what is done here meanwhile.
         if not options.fresh and elsewhere is None:
@@ -80,14 +84,47 @@ class ProcessPlace:
         ):
             self._run.encoder.prepare(node, batch)
 
+    def prepare_all(self, nodes: Iterable[Node[Any]], batch: Batch) -> None:
+        """Encode the arguments of several nodes, as `prepare` does."""
+        node = None
+        try:
+            for node in nodes:
+                # As `prepare` has it: most need nothing.
+                if node.kwargs is not None or not _NOTHING_TO_DO.issuperset(
+                    map(type, node.args)
+                ):
+                    self._run.encoder.prepare(node, batch)
+        except UnpicklableError as error:
+            if node is not None:
+                note_node(error, node)
+            raise
+
+    def admit(self, items: list[Item]) -> list[Item]:
+        """Let in as many as there is room for."""
+        return self._window.admit(items, self._run, self)
+
     def start(self, call: NodeCall) -> None:
         """Give a call to the pool."""
-        if call.kwargs is None and codec.ATOMS.issuperset(map(type, call.args)):
-            # As most are: nothing to encode.
-            self._window.enter()
-            call.given = GIVEN
-            self._processes.start(call, self._prepared, plain=True)
-            return
+        self.start_all((call,))
+
+    def start_all(self, calls: Sequence[NodeCall]) -> None:
+        """Give calls to the pool, neighbours with plain arguments together."""
+        plain: list[NodeCall] = []
+        for call in calls:
+            if call.kwargs is None and codec.ATOMS.issuperset(map(type, call.args)):
+                # As most are: nothing to encode.
+                call.given = GIVEN
+                plain.append(call)
+                continue
+            if plain:
+                self._start_plain(plain)
+                plain = []
+            self._start_rich(call)
+        if plain:
+            self._start_plain(plain)
+
+    def _start_rich(self, call: NodeCall) -> None:
+        """Give a call to the pool some of whose arguments may have to be encoded."""
         complete, args, kwargs, encoded = self._run.encoder.quick(
             call.node, call.args, call.kwargs
         )
@@ -106,6 +143,11 @@ class ProcessPlace:
             )
         self._processes.start(call, prepared)
 
+    def _start_plain(self, calls: list[NodeCall]) -> None:
+        """Give calls to the pool of whose arguments nothing has to be encoded."""
+        self._window.enter(len(calls))
+        self._processes.start_all(calls, self._prepared)
+
     def cancel(self, call: NodeCall) -> None:
         """End a call that is with the pool, or drop one that waits."""
         if call.given == GIVEN:
@@ -116,9 +158,12 @@ class ProcessPlace:
 
     def left(self, call: NodeCall) -> None:
         """Let the next call in."""
-        if call.given == NOT_YET:
-            return
-        self._window.leave(self._run, self)
+        if call.given != NOT_YET:
+            self._window.leave(self._run, self)
+
+    def all_left(self, calls: Sequence[NodeCall]) -> None:
+        """Let the next calls in: these have been with the pool."""
+        self._window.leave(self._run, self, len(calls))
 
     def close(self) -> None:
         """Drop what waits and was encoded; have the workers forget what calls shared."""

@@ -106,7 +106,8 @@ class PushRun(Run):
         for stage in program.stages:
             node = stage.node
             # A big constant of one stage is for many inputs: it is sent ahead.
-            self.places.prepare([node] * (1 if node.kwargs is None else 2), batch)
+            nodes = [node] * (1 if node.kwargs is None else 2)
+            self.places.prepare(node.task, nodes, batch)
             if type(node.task) is Lowered and node.task.callback is not None:
                 self._calls_back = True
         if batch:

@@ -130,14 +130,26 @@ def _by_name(name: str, task: Task[..., Any], options: Options) -> Resolved:
     return Resolved(("named", name), make, plugin.label(), name, options)
 
 
+def declared(resolved: Resolved, given: object = None) -> object:
+    """Return the capabilities of a task's place; None if it doesn't tell.
+
+    Args:
+        resolved: Where the task runs in the end.
+        given: The executor object that it names, if it does.
+    """
+    offered: Any = given
+    if isinstance(resolved.key, Target):
+        offered = resolved.key
+    elif resolved.name:
+        _, offered = plugins.executor(resolved.name)
+    return rules.capabilities_of(offered)
+
+
 def _unmet(resolved: Resolved) -> tuple[tuple[str, str], ...]:
     """Return the options that a named executor can't honour, with the reason."""
-    offered: Any = resolved.key
-    if not isinstance(offered, Target):
-        _, offered = plugins.executor(resolved.name)
     return tuple(
         (option, why)
-        for option, why in rules.unmet(rules.capabilities_of(offered))
+        for option, why in rules.unmet(declared(resolved))
         if rules.asked(getattr(resolved.options, option))
     )
 

@@ -12,12 +12,12 @@ import contextvars
 import os
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from itertools import count, groupby
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
 
 from entangle._engine import Engine
 from entangle._engine_items import ISSUED
-from entangle._graph.callables import kind_of
-from entangle._graph.node import Node
 from entangle._graph.walk import edges
 from entangle.errors import (
     EntangleError,
@@ -42,15 +42,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from entangle._engine_items import Item
-    from entangle._graph.options import Options
+    from entangle._graph.task import Task
     from entangle._pool.pool import Pool
     from entangle._pool.snapshot import Snapshot
 
+    from .arguments import Batch
     from .discover import Discovered
     from .keeping import Keeper
     from .observers import Watch
-    from .places import Place
+    from .place import Place
 
+_TASK: Final[Callable[[Item], Task[..., Any]]] = attrgetter("node.task")
+_origins = count(1)
 _naming = _thread.allocate_lock()  # of runs whose names two threads ask for
 
 
@@ -60,6 +63,7 @@ class Run(News):
     Attributes:
         finished: Whether everything is over; written inside the monitor.
         submitted: Whether a future stands for it.
+        rank: As that of its calls.
     """
 
     clock = staticmethod(time.monotonic)
@@ -111,7 +115,11 @@ class Run(News):
         self._snapshot: Snapshot | None = None
         self._identifier: str | None = None
         self._parent = current.parent()
-        if self._parent is not None:
+        if self._parent is None:
+            self.rank: tuple[int, int] = next(_origins), 0
+        else:
+            origin, waiting = self._parent.rank
+            self.rank = origin, waiting + 1
             self._parent.adopt(self)
 
     # -- from outside the monitor ------------------------------------------------
@@ -123,7 +131,9 @@ class Run(News):
             UnpicklableError: something can't be sent to a process.
             Exception: what making a scheduler of the user's raises.
         """
-        self.places.prepare(filter(is_node, found.order))
+        batch: Batch = {}
+        for task, nodes in found.alike:
+            self.places.prepare(task, nodes, batch)
 
     @property
     def identifier(self) -> str:
@@ -167,22 +177,22 @@ class Run(News):
         self.pins.pin(found.order, self.items)
 
     def _add(self, found: Discovered, parent: Item | None) -> None:
-        engine, items = self.engine, self.items
-        relaxed, inputs = self.places.relaxed, found.inputs
-        for edge in found.order:
-            if kind_of(edge) is Node:
-                options: Options = edge.task.options
-                if relaxed:
-                    options = relaxed.get(edge.task, options)
-                item = engine.add(edge, options, assemble=options.how == "assemble")
-                items[edge] = item
-                if edge in inputs:
-                    engine.link(item, [items[other] for other in inputs.pop(edge)])
-                if options.how == "workflow":
+        engine, items, inputs = self.engine, self.items, found.inputs
+        for task, nodes in found.alike:
+            options = self.places.relaxed.get(task, task.options)
+            how = options.how
+            added = engine.add_all(nodes, options, assemble=how == "assemble")
+            items.update(zip(nodes, added, strict=True))
+            if how == "workflow":
+                for item in added:
                     self.pins.grow(item)
-            else:
-                items[edge] = item = engine.add(edge, current.NO_OPTIONS, external=True)
-                self._externals.append((edge, item))
+        # References are counted soon.
+        nodes, found.alike = [], []
+        for edge in found.others:
+            items[edge] = item = engine.add(edge, current.NO_OPTIONS, external=True)
+            self._externals.append((edge, item))
+        for edge in [each for each in found.order if each in inputs]:
+            engine.link(items[edge], [items[other] for other in inputs.pop(edge)])
         if self.watch is not None:
             self.watch.added(list(map(items.__getitem__, found.order)), parent)
 
@@ -401,55 +411,66 @@ class Run(News):
         if self.watch is not None and not self.pushes:
             self.watch.ready(starts)
         places = self.places.of_task
-        last = queue = None
-        while starts:
+        if len(starts) == 1:
+            # As in a chain, whose every hop comes here.
             item = starts.popleft()
+            place = places[_TASK(item)]
+            self.call(place.admit([item]), place)
+            return
+        items = list(starts)
+        starts.clear()
+        for task, alike in groupby(items, _TASK):
+            place = places[task]
+            self.call(place.admit(list(alike)), place)
+
+    def call(self, items: Iterable[Item], place: Place) -> None:
+        """Start items of one task now, which their place may have kept back till then.
+
+        Args:
+            items: The items, in the order in which they are to be started.
+            place: The place of their task, which has let them in.
+        """
+        begun, made = self._calls, self.call_type
+        calls: list[NodeCall] = []
+        for item in items:
+            if item.status != ISSUED:
+                continue  # nobody wants it any more
+            if item.attempt > 1:
+                known = begun.get(item)
+                if known is not None and known.attempt == item.attempt:
+                    continue  # it was kept back twice: for an attempt that is over, too
             node: Any = item.node
             if type(node) is Expansion:
                 node = node.node
-            task = node.task
-            if queue is not None and task is last:
-                queue.append(item)
+            call = made(self, item, node)
+            if (item.inputs or self.budget is not None) and not self._ready(call):
                 continue
-            place = places[task]
-            last, queue = task, place.queue()
-            if queue is None:
-                self.call(item, place)
+            begun[item] = call
+            call.place = place
+            options = call.options
+            if options.limit is None or options.cache:
+                calls.append(call)
             else:
-                queue.append(item)
+                self.places.launch(call, place)
+        if calls:
+            place.start_all(calls)
 
-    def call(self, item: Item, place: Place) -> None:
-        """Start an item now, which its place may have kept back till then."""
-        if item.status != ISSUED:
-            return  # nobody wants it any more
-        if item.attempt > 1:
-            known = self._calls.get(item)
-            if known is not None and known.attempt == item.attempt:
-                return  # it was kept back twice: for an attempt that is over, too
-        node: Any = item.node
-        if type(node) is Expansion:
-            node = node.node
-        call = self.call_type(self, item, node)
+    def _ready(self, call: NodeCall) -> bool:
+        """Give a call its arguments, if it is affordable; else it has failed."""
+        item = call.item
+        error: Exception | None = None
         if item.inputs:
             try:
                 self._fill(call)
-            except TypeError as error:
+            except TypeError as unfit:
                 # A value that can't be where its node was: a list, say, in a set.
-                self.engine.failed(item, item.attempt, error, self.clock(), final=True)
-                return
-        if self.budget is not None and not call.options.cache:
-            refusal = self.budget.admit(call)
-            if refusal is not None:
-                now = self.clock()
-                self.engine.failed(item, item.attempt, refusal, now, final=True)
-                return
-        self._calls[item] = call
-        call.place = place
-        options = call.options
-        if options.limit is None or options.cache:
-            place.start(call)
-        else:
-            self.places.launch(call, place)
+                error = unfit
+        if error is None and self.budget is not None and not call.options.cache:
+            error = self.budget.admit(call)
+        if error is None:
+            return True
+        self.engine.failed(item, item.attempt, error, self.clock(), final=True)
+        return False
 
     def _fill(self, call: NodeCall) -> None:
         """Give a call its arguments.

@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, Any
 from entangle._graph.node import build
 from entangle._graph.supplied import Supplied, made
 
+from .place import Place
 from .values import objects
 from .window import Window
 
 if TYPE_CHECKING:
+    from entangle._engine_items import Item
     from entangle._graph.node import Node
     from entangle._graph.task import Task
     from entangle._seam.source import Rate
 
     from .arguments import Batch
     from .calls import NodeCall
-    from .places import Place
     from .run import Run
 
 
-class SourcePlace:
+class SourcePlace(Place):
     """Has calls of one task begin at a local place, not more often than they may.
 
     The source is asked there, just before the function is called; or alone, where the
@@ -42,13 +43,16 @@ class SourcePlace:
         self._leading = supplied.leading
         self._rate: Rate | None = made(supplied.source).rate
         self._window = Window()
-        self.queue = self._window.queue  # asked for each item
         # Those that have to wait till they may begin.
         self._paced: set[NodeCall] = set()
 
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Have the local place prepare the arguments."""
         self.inner.prepare(node, batch)
+
+    def admit(self, items: list[Item]) -> list[Item]:
+        """Let in as many as there is room for."""
+        return self._window.admit(items, self._run, self)
 
     def start(self, call: NodeCall) -> None:
         """Begin a call when the rate allows it; nothing is held meanwhile."""

@@ -11,14 +11,14 @@ from entangle._graph.walk import edges_in
 from entangle._worker.main import end_forked_child
 
 from . import current
+from .place import Place
 from .told import told
 from .values import objects
 
 if TYPE_CHECKING:
     import asyncio
-    from collections import deque
+    from collections.abc import Iterable
 
-    from entangle._engine_items import Item
     from entangle._graph.node import Node
 
     from .arguments import Batch
@@ -33,7 +33,7 @@ class _Dropped:
 _DROPPED = _Dropped()
 
 
-class ThreadPlace:
+class ThreadPlace(Place):
     """The pool's threads, for one run."""
 
     def __init__(self, run: Run) -> None:
@@ -46,9 +46,8 @@ class ThreadPlace:
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
 
-    def queue(self) -> deque[Item] | None:
-        """Keep nothing back."""
-        return None
+    def prepare_all(self, nodes: Iterable[Node[Any]], batch: Batch) -> None:
+        """Nothing, either."""
 
     def start(self, call: NodeCall) -> None:
         """Give the call to a thread."""
@@ -109,6 +108,7 @@ def _body(call: NodeCall, scope: current.Scope) -> Any:
 def scope_of(call: NodeCall) -> current.Scope:
     """Return a new scope for a call that begins here."""
     scope = current.Scope(call.slot)
+    scope.rank = call.run.rank
     watch = call.run.watch
     if watch is not None:
         scope.seen = watch.seen(call)
@@ -138,7 +138,7 @@ def runs_in(value: Any) -> set[Any]:
     }
 
 
-class AsyncPlace:
+class AsyncPlace(Place):
     """An event loop on a thread of its own, shared by a run's coroutines."""
 
     def __init__(self, run: Run) -> None:
@@ -152,9 +152,8 @@ class AsyncPlace:
     def prepare(self, node: Node[Any], batch: Batch) -> None:
         """Nothing: objects are shared."""
 
-    def queue(self) -> deque[Item] | None:
-        """Keep nothing back."""
-        return None
+    def prepare_all(self, nodes: Iterable[Node[Any]], batch: Batch) -> None:
+        """Nothing, either."""
 
     def start(self, call: NodeCall) -> None:
         """Give the call to the loop."""

@@ -91,6 +91,15 @@ class Call:
         value = self.function(*self.args, **(self.kwargs or {}))
         return awaited(value) if self.options.is_async else value
 
+    def rank(self) -> tuple[int, int]:
+        """Return by what it gets its turn.
+
+        Returns:
+            The number of the run that it is for, in the end, 0 for none; and how many
+            calls wait for it, by runs of their own.
+        """
+        return 0, 0
+
     def run_of(self) -> object:
         """Return what identifies the run that it belongs to; None if there is none."""
         return None
@@ -118,11 +127,26 @@ class Call:
             at: When, as of `time.monotonic` of this machine; None for now.
         """
 
+    def billed(self) -> None:
+        """What runs it was made, and costs from here on.
+
+        For places that need a while from there to the body; else it costs from
+        `started` on.
+        """
+
     def output(self, stream: str, text: str) -> None:
         """The call printed whole lines to ``'stdout'`` or ``'stderr'``."""
 
     def succeeded(self, value: Any) -> None:
         """The function returned."""
+
+    def all_succeeded(self, ended: list[tuple[Call, Any]]) -> None:
+        """Functions of several calls returned, this one's and maybe others'."""
+        for call, value in ended:
+            try:
+                call.succeeded(value)
+            except Exception as error:
+                call.failed(error)
 
     def failed(self, error: BaseException) -> None:
         """The function raised, or the place could not run it."""

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple
 
 from entangle._environ import variable
 
+from . import metadata
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from importlib.metadata import EntryPoint
 
-GROUP = "entangle"
 DISABLE = "ENTANGLE_DISABLE_PLUGINS"
-_HEADER = b"[entangle]"
-_LONGEST = 1 << 20  # bytes of a file of entry points
-_METADATA = (".dist-info", ".egg-info", "EGG-INFO")
 
 
 class _Looked:
@@ -27,11 +24,33 @@ class _Looked:
 
 
 class Found(NamedTuple):
-    """An entry point of the group, with where it is from."""
+    """An entry point of the group, with where it is from.
 
-    entry: EntryPoint
+    Attributes:
+        name: Its name.
+        value: What it names: a module, or an object of one behind a colon.
+        distribution: The name of the distribution that has it.
+        version: The version of that.
+        where: The folder or archive on the path that this was found in.
+    """
+
+    name: str
+    value: str
     distribution: str
     version: str
+    where: str
+
+    def load(self) -> Any:
+        """Import what it names.
+
+        Raises:
+            Exception: whatever importing it raises.
+        """
+        module, _, attributes = map(str.strip, self.value.partition(":"))
+        found: Any = import_module(module)
+        for attribute in filter(None, attributes.split(".")):
+            found = getattr(found, attribute)
+        return found
 
 
 _NONE: Final = frozenset[str]()
@@ -63,59 +82,19 @@ def wanted() -> bool:
 def may_exist() -> bool:
     """Tell whether any installed distribution may have a plugin.
 
-    Reading all metadata by `importlib.metadata` takes 50 ms; every first run would
-    pay that. This takes one, and errs on the side of yes.
+    Every first run pays for it: about a millisecond. It errs on the side of yes.
     """
-    return any(map(_may_hold, sys.path))
-
-
-def _may_hold(path: str) -> bool:
-    try:
-        with os.scandir(path or ".") as folder:
-            metadata = [
-                entry.path for entry in folder if entry.name.endswith(_METADATA)
-            ]
-    except NotADirectoryError:
-        return True  # an archive, which may hold anything
-    except OSError:
-        return False
-    return any(map(_declares, metadata))
-
-
-def _declares(metadata: str) -> bool:
-    try:
-        descriptor = os.open(metadata + "/entry_points.txt", os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        return _HEADER in os.read(descriptor, _LONGEST)
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+    return any(map(metadata.may_declare, sys.path))
 
 
 def found() -> Iterator[Found]:
     """Yield the entry points of all installed distributions, each once, in order.
 
     A distribution that is installed twice counts where Python finds it first.
-    Metadata that can't be read is passed over.
     """
-    from importlib import metadata
-
     seen: set[str] = set()
-    for distribution in metadata.distributions():
-        try:
-            # Broken metadata may have neither.
-            known = distribution.metadata["Name"]
-            name = str(known or "an unnamed distribution")
-            entries = [
-                entry for entry in distribution.entry_points if entry.group == GROUP
-            ]
-            version = str(distribution.metadata["Version"] or "")
-        except Exception:  # noqa: S112 - broken metadata is its owner's
-            continue
-        if not known or name not in seen:
-            seen.add(name)
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                yield Found(entry, name, version)
+    for each in metadata.everywhere():
+        if each.key not in seen:
+            seen.add(each.key)
+            for name, value in sorted(each.entries):
+                yield Found(name, value, each.name, each.version, each.where)

@@ -42,6 +42,8 @@ class Capabilities(NamedTuple):
         concurrent: Several calls run at once.
         shared_memory: It gives functions ``smm`` and ``sm``, memory that the tasks of
             a run share.
+        paid: Calls cost money there. Under ``budget(usd=)`` those are refused whose
+            price no plugin tells; elsewhere what has no price is free.
     """
 
     kill: bool = False
@@ -53,6 +55,7 @@ class Capabilities(NamedTuple):
     output: bool = False
     concurrent: bool = True
     shared_memory: bool = False
+    paid: bool = False
 
 
 class Executor(concurrent.futures.Executor):

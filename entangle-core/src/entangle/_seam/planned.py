@@ -71,6 +71,7 @@ class PlannedTask:
         cached: How many of the calls would not run, since their values are kept on
             disk; None if the task keeps nothing there. Only calls without nodes among
             their arguments can be looked for without running.
+        paid: Whether calls cost money there: then no price means that it is unknown.
         notes: What plugins know beforehand: credentials, images, limits; what is a
             `Price` has figures, too.
     """
@@ -89,11 +90,15 @@ class PlannedTask:
     relaxed: tuple[str, ...] = ()
     refused: str = ""
     cached: int | None = None
+    paid: bool = False
     notes: tuple[str, ...] = ()
 
     @property
     def price(self) -> Price | None:
-        """What a call costs, by all prices together; None if none is known."""
+        """What a call costs, by all prices together; None if none is known.
+
+        That is nothing, unless the place is `paid`.
+        """
         prices = [note for note in self.notes if isinstance(note, Price)]
         if len(prices) < 2:  # noqa: PLR2004 - nothing to add up
             return prices[0] if prices else None

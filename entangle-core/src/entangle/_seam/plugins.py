@@ -277,10 +277,9 @@ class Plugins:
         if off is not None:
             self.off = tuple(sorted(off))
             for found in discovery.found():
-                name = found.entry.name
-                if name not in off:
-                    plugin = Plugin(name, found.entry.value, *found[1:])
-                    self._add(manager, plugin, found.entry.load)
+                if found.name not in off:
+                    plugin = Plugin(*found[:4])
+                    self._add(manager, plugin, found.load)
         return manager
 
     def _add(self, manager: Any, plugin: Plugin, load: Callable[[], Any]) -> None:

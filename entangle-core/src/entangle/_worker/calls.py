@@ -54,11 +54,12 @@ def run(
         if wanted is not None and wanted != [*sys.version_info[:2]]:
             return {"kind": OTHER, "python": sys.version_info[:2]}, []
         own, function, *arguments = parts
+        # First: what is imported beforehand may be the caller's own.
+        _import_from(bytes(own))
         _settle(facts)
         functions.enter_main()
-        _import_from(bytes(own))
         body = functions.decode_function(bytes(function))
-        args, kwargs = codec.decode(blob_of(arguments, facts["readonly"]), owned=True)
+        args, kwargs = _decoded(facts, arguments)
         entered()
         value = body(*args, **kwargs)
         if facts["async"]:
@@ -79,6 +80,23 @@ def run(
         return {"kind": FAILED}, [failures.encode_failure(error)]
     readonly = [memoryview(buffer).readonly for buffer in buffers]
     return {"kind": kind, "readonly": readonly}, [data, *buffers]
+
+
+def _decoded(facts: dict[str, Any], parts: list[Any]) -> tuple[Any, Any]:
+    """Return the arguments, those that came by themselves put in their places.
+
+    Raises:
+        DecodeError: One of them can't be rebuilt here.
+    """
+    end = 1 + len(facts["readonly"])
+    blob, parts = blob_of(parts[:end], facts["readonly"]), parts[end:]
+    large: list[Any] = []
+    for readonly in facts["large"]:
+        end = 1 + len(readonly)
+        large.append(codec.decode(blob_of(parts[:end], readonly), owned=True))
+        parts = parts[end:]
+    args, kwargs = codec.decode(blob, owned=True, known=large)
+    return args, kwargs
 
 
 def _import_from(own: bytes) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from _pickle import PickleBuffer, dumps, loads
+from _pickle import PickleBuffer, Unpickler, dumps, loads
 from _pickle import Pickler as _Pickler
 from io import BytesIO
 from types import FunctionType
@@ -275,13 +275,18 @@ def written(
     return file.getvalue(), writer
 
 
-def decode(blob: Blob, owned: bool = False) -> Any:  # noqa: FBT001, FBT002 - hot, two callers
+def decode(
+    blob: Blob,
+    owned: bool = False,  # noqa: FBT001, FBT002 - hot, few callers
+    known: Sequence[Any] = (),
+) -> Any:
     """Rebuild the value of `blob`, which can be decoded again.
 
     Args:
         blob: What `encode` returned, or the same bytes from elsewhere.
         owned: The buffers belong to this call alone: they become the memory of the
             value. Else they are copied, so that no two values share memory.
+        known: What its persistent identifiers, which are numbers, stand for.
 
     Raises:
         DecodeError: Something in it cannot be rebuilt here.
@@ -292,9 +297,23 @@ def decode(blob: Blob, owned: bool = False) -> Any:  # noqa: FBT001, FBT002 - ho
             parts = tuple([_copy(part) for part in parts])
         # Pieces are mapped anew for each value: nothing is shared with another one.
         data, *buffers = plain((blob.data, *parts))
+        if known:
+            return _Joining(BytesIO(data), buffers, known).load()
         return loads(data, buffers=buffers) if buffers else loads(data)
     except (Exception, SystemExit) as error:  # whatever rebuilding an object raises
         raise DecodeError(describe(error)) from error
+
+
+class _Joining(Unpickler):
+    """Puts what is there already in its places."""
+
+    def __init__(self, file: Any, buffers: Sequence[Any], known: Sequence[Any]) -> None:
+        super().__init__(file, buffers=buffers)
+        self._known = known
+
+    def persistent_load(self, pid: Any) -> Any:
+        """Return what a number stands for."""
+        return self._known[pid]
 
 
 def plain(buffers: Sequence[Any]) -> Sequence[Any]:

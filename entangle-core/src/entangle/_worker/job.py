@@ -69,6 +69,9 @@ def main(pointer: dict[str, Any], folder: str) -> None:
     """
     code = UNFINISHED
     try:
+        signal.signal(signal.SIGTERM, _told)
+        # Until now nobody would have removed the folder.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         facts, parts = calls.collected(document_of(pointer["call"]))
         answer = _Supervisor(facts, parts).answer()
         patience = min(_PATIENCE, float(facts["expires"]) - time.time())
@@ -108,6 +111,13 @@ class _Told(BaseException):
     """The place wants the job to end."""
 
 
+def _told(*_: object) -> None:
+    # Once: who is impatient must not keep this one from ending its child.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    raise _Told
+
+
 class _Supervisor:
     """Watches over the child that runs the call."""
 
@@ -124,8 +134,8 @@ class _Supervisor:
         """Run the call to its end and return what there is to say of it."""
         family.adopt_orphans()
         kills = family.kills_for_memory()
-        signal.signal(signal.SIGTERM, self._told)
-        signal.signal(signal.SIGINT, self._told)
+        signal.signal(signal.SIGTERM, _told)
+        signal.signal(signal.SIGINT, _told)
         with tempfile.TemporaryFile() as file:
             pid = self._fork(file.fileno())
             expired = self._watch(pid)
@@ -229,12 +239,6 @@ class _Supervisor:
                 transport.put(url, b"")
             except transport.TransportError as error:
                 print(f"entangle: {error}", file=sys.stderr)
-
-    def _told(self, *_: object) -> None:
-        # Once: who is impatient must not keep this one from ending its child.
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_IGN)
-        raise _Told
 
 
 def _print(stream: int, data: bytes) -> None:

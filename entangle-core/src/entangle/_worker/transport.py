@@ -7,6 +7,7 @@ import http.client
 import itertools
 import os
 import random
+import re
 import sys
 import time
 import urllib.error
@@ -20,6 +21,8 @@ _TRIES = 6
 _PAUSE = 0.2  # seconds before the second try; doubled each time
 _LONGEST = 15.0  # seconds between two tries
 _PATIENCE = 60.0  # seconds without a byte
+_MOST_SAID = 8192  # bytes of an answer that may say why
+_FIELDS = ("Code", "Message")
 _FILE = "file://"
 _PASSING = frozenset((408, 425, 429, 500, 502, 503, 504))
 
@@ -63,6 +66,20 @@ def shown(url: str) -> str:
     return url.partition("?")[0]
 
 
+def _said(error: urllib.error.HTTPError) -> str:
+    """Return why a store has refused, in its own words, as S3 and its like say it.
+
+    These two fields alone: beside them may be what the address was signed with.
+    """
+    try:
+        text = error.read(_MOST_SAID).decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return ""
+    fields = (re.search(f"<{name}>([^<]{{1,200}})<", text) for name in _FIELDS)
+    words = ": ".join(found.group(1) for found in fields if found)
+    return f" ({words})" if words else ""
+
+
 def _read(url: str) -> bytes:
     if url.startswith(_FILE):
         with open(url[len(_FILE) :], "rb") as file:
@@ -95,14 +112,16 @@ def _tried(
         try:
             return action()
         except (OSError, http.client.HTTPException) as error:
+            said = ""
             lasting = tries >= _TRIES
             if isinstance(error, urllib.error.HTTPError):
                 lasting = lasting or error.code not in _PASSING
+                said = _said(error)
                 error.close()
             elif time.monotonic() - begun < patience:
                 lasting = False
             if lasting or url.startswith(_FILE):
-                text = f"can't {verb} {shown(url)}: {error}"
+                text = f"can't {verb} {shown(url)}: {error}{said}"
                 raise TransportError(text) from error
             print(f"entangle: {verb} {shown(url)}: {error}", file=sys.stderr)
         time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - no secret

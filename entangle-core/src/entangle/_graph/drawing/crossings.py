@@ -31,7 +31,11 @@ def ordered(made: Tracks) -> list[list[int]]:
             origin[place] = route[0]
     for place in sorted(range(len(made.layer)), key=lambda each: (origin[each], each)):
         layers[made.layer[place]].append(place)
-    best, fewest = layers, crossings(layers, made.after)
+    # Now and then that is worse than no order at all, and no sweep finds out of it.
+    starts = layers, [sorted(layer) for layer in layers]
+    counts = [crossings(start, made.after) for start in starts]
+    fewest = min(counts)
+    best = starts[counts.index(fewest)]
     swept = [list(layer) for layer in layers]
     idle = 0
     for sweep in range(SWEEPS):
