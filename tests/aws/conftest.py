@@ -45,6 +45,8 @@ class Books:
         self._server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
         self._server.start()
         self.url = "http://{}:{}".format(*self._server.get_host_and_port())
+        # What moto knows is the process's, and is still there from another module.
+        self.rest()
 
     def environment(self):
         return environment(self.url)

@@ -15,6 +15,7 @@ import trustme
 from http_kit import answer, serving
 
 from entangle.aws import AwsError, RemoteFunctionError, _exchange, aws, lmbda
+from entangle.aws._proxy import LambdaProxyExecutor
 from entangle.errors import ProcessTerminatedException
 from entangle.task import gather, shutdown
 
@@ -126,6 +127,20 @@ def test_certificates(known, tmp_path, monkeypatch):
             with pytest.raises(Exception, match="CERTIFICATE_VERIFY_FAILED"):
                 there(server.url)(1)()
             assert not server.asked
+
+
+class Slow:
+    """Answers when it may, and tells of each request that has come."""
+
+    def __init__(self):
+        self.gate = threading.Event()
+        self.come = threading.Semaphore(0)
+
+    def __call__(self, asked, sock):
+        del asked, sock
+        self.come.release()
+        self.gate.wait(30)
+        return said()
 
 
 class Tunnel:
@@ -249,46 +264,48 @@ def test_an_error_of_the_function():
 
 def test_what_nobody_wants_any_more_is_not_sent(monkeypatch):
     """And whose request is on its way has its connection closed."""
-    gate, come = threading.Event(), threading.Semaphore(0)
     monkeypatch.setattr("entangle.aws._proxy.AT_ONCE", 3)
-
-    def handler(asked, sock):
-        del asked, sock
-        come.release()
-        gate.wait(30)
-        return said()
-
-    with serving(handler) as server:
+    slow = Slow()
+    with serving(slow) as server:
         function = there(server.url)
         future = gather(*[function(number) for number in range(20)]).submit()
         for _ in range(3):
-            come.acquire()
+            slow.come.acquire()
         future.cancel()
         with pytest.raises(BaseException):  # noqa: B017, PT011 - not what this is about
             future.result(30)
-        gate.set()
+        slow.gate.set()
         shutdown()
         assert len(server.asked) == 3
 
 
-def test_a_session_that_is_closed_leaves_nothing(monkeypatch):
+def test_a_session_that_is_closed_leaves_nothing():
     """No thread, no connection, while a call is under way that was given up."""
-    gate, come = threading.Event(), threading.Semaphore(0)
-
-    def handler(asked, sock):
-        del asked, sock
-        come.release()
-        gate.wait(30)
-        return said()
-
-    with serving(handler) as server:
+    slow = Slow()
+    with serving(slow) as server:
         future = there(server.url)(1).submit()
-        come.acquire()
+        slow.come.acquire()
         future.cancel()
         shutdown()
         until(lambda: not ours())
+        slow.gate.set()
+
+
+def test_who_was_told_of_the_last_end_may_close(monkeypatch):
+    """All is closed then, though the thread that told it has not gone on yet."""
+    gate, tell = threading.Event(), LambdaProxyExecutor._tell
+
+    def slowly(*given):
+        tell(*given)
+        gate.wait(30)
+
+    monkeypatch.setattr(LambdaProxyExecutor, "_tell", slowly)
+    with serving(lambda *_: said()) as server:
+        assert there(server.url)(1)() == 1
+        shutdown()
+        assert "entangle-aws" not in [thread.name for thread in ours()]
         gate.set()
-    del monkeypatch
+    until(lambda: not ours())
 
 
 def test_nobody_waits_for_an_address_at_the_end(monkeypatch):

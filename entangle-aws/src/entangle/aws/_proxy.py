@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import random
 import threading
@@ -25,6 +26,7 @@ from ._lambda import error_of, log_of, ran_out_of_memory, timed_out
 from .errors import AwsError, RemoteFunctionError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from concurrent.futures import Future
 
     from entangle.backend import Call
@@ -80,7 +82,6 @@ class LambdaProxyExecutor(Executor):
         self._room = asyncio.Semaphore(AT_ONCE)
         self._lock = threading.Lock()
         self._wanted: dict[Call, Future[None]] = {}
-        self._running = 0
         self._closed = False
 
     @classmethod
@@ -113,18 +114,15 @@ class LambdaProxyExecutor(Executor):
             if self._closed:
                 raise RuntimeError("cannot start calls after shutdown")
             exchange = self._session.exchange
-            answer = exchange.run(self._invoke(exchange, call, payload))
-            self._wanted[call] = answer
-            self._running += 1
-        answer.add_done_callback(self._over)
+            self._wanted[call] = exchange.run(self._invoke(exchange, call, payload))
 
     def cancel(self, call: Call, grace: float) -> None:
         """Give a call up; what runs, runs on."""
         del grace
-        answer = self._take(call)
-        if answer is not None:
-            call.cancelled("abandoned")
-            answer.cancel()
+        with self._taken(call) as mine:
+            if mine is not None:
+                call.cancelled("abandoned")
+                mine.cancel()
 
     def shutdown(
         self,
@@ -135,17 +133,9 @@ class LambdaProxyExecutor(Executor):
         """Take no more calls."""
         super().shutdown(wait, cancel_futures=cancel_futures)
         with self._lock:
-            unused = not self._closed and not self._running
+            unused = not self._closed and not self._wanted
             self._closed = True
         if unused:
-            self._session.close()
-
-    def _over(self, answer: Future[None]) -> None:
-        del answer
-        with self._lock:
-            self._running -= 1
-            last = self._closed and not self._running
-        if last:
             self._session.close()
 
     def _payload(self, call: Call) -> bytes:
@@ -182,17 +172,30 @@ class LambdaProxyExecutor(Executor):
         except Exception as error:  # noqa: BLE001 - as above
             self._fail(call, error)
         else:
-            if self._take(call) is not None:
-                call.succeeded(value)
+            with self._taken(call) as mine:
+                if mine is not None:
+                    call.succeeded(value)
 
     def _fail(self, call: Call, error: Exception) -> None:
-        if self._take(call) is not None:
-            call.failed(error)
+        with self._taken(call) as mine:
+            if mine is not None:
+                call.failed(error)
 
-    def _take(self, call: Call) -> Future[None] | None:
-        """Take a call off the list; None if it was taken: who takes it tells its end."""
+    @contextlib.contextmanager
+    def _taken(self, call: Call) -> Generator[Future[None] | None]:
+        """Take a call off the list; None if it was taken: who takes it tells its end.
+
+        Who has been told of the last end may close all at once: its future may be
+        under way still, but nobody waits for that.
+        """
         with self._lock:
-            return self._wanted.pop(call, None)
+            mine = self._wanted.pop(call, None)
+            last = mine is not None and self._closed and not self._wanted
+        try:
+            yield mine
+        finally:
+            if last:
+                self._session.close()
 
     async def _answered(
         self, exchange: Exchange, call: Call, payload: bytes
