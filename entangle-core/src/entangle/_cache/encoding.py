@@ -14,7 +14,6 @@ from entangle._worker import codec, references
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pickle import PickleBuffer
 
     from entangle._worker.codec import Buffer
 
@@ -74,17 +73,8 @@ def encode(value: Any, name: str) -> tuple[bytes, Sequence[Buffer]]:
     Raises:
         EncodeError: something in it doesn't pickle.
     """
-    buffers: list[memoryview] = []
-
-    def keep(buffer: PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < codec.OUT_OF_BAND:
-            return True
-        buffers.append(raw)
-        return False
-
-    data = codec.dump(value, name, keep, buffers, pickler=_Pickler)
-    return data, buffers
+    blob = codec.encode(value, name, _Pickler)
+    return blob.data, blob.buffers
 
 
 def encode_blob(blob: codec.Blob, name: str) -> tuple[Buffer, Sequence[Buffer]]:

@@ -25,12 +25,13 @@ from entangle._worker.snapshot import is_immutable
 from . import modules
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from io import BytesIO
 
 LARGE: Final = 256 << 10
 """Bytes from which on a part of a call lies by itself, for all jobs that need it."""
 
+_WHAT: Final = "arguments"  # in errors
 _FLAT: Final = frozenset((list, tuple, dict, set, frozenset))
 _BY_NAME: Final = (type, FunctionType, BuiltinFunctionType, ModuleType)
 
@@ -128,7 +129,7 @@ def _together(
     """Encode arguments with numbers for some; return those that can't lie apart, too."""
     whole = args, kwargs
     if not apart:
-        return _blob(whole, None), set()
+        return codec.encode(whole, _WHAT), set()
     numbers = {key: number for number, key in enumerate(apart)}
     writers: list[_Pickler] = []
 
@@ -137,7 +138,7 @@ def _together(
         writers[-1].numbers = numbers
         return writers[-1]
 
-    blob = _blob(whole, made)
+    blob = codec.encode(whole, _WHAT, made)
     own = {id(whole), id(args), id(kwargs)}  # made for this call alone
     rest = [each for each in _distinct(writers[-1]) if id(each) not in own]
     return blob, _mixed(apart, rest)
@@ -264,7 +265,8 @@ def _seen(value: Any) -> _Seen | None:
 
     try:
         # Of bytes there is no copy.
-        blob = _blob(PickleBuffer(value) if kind is bytes else value, made)
+        own = PickleBuffer(value) if kind is bytes else value
+        blob = codec.encode(own, _WHAT, made)
     except codec.EncodeError:
         return None  # who encodes all of them says where it is
     # A function that goes by value may share what it reaches with the call's own.
@@ -292,22 +294,6 @@ def _large(blob: codec.Blob) -> Large:
         with _lock:
             known = _by_content.setdefault(digest.digest(), known)
     return known
-
-
-def _blob(value: Any, pickler: Callable[..., codec.Pickler] | None) -> codec.Blob:
-    if pickler is None:
-        return codec.encode(value, "arguments")
-    buffers: list[memoryview] = []
-
-    def keep(buffer: PickleBuffer) -> bool:
-        raw = buffer.raw()
-        if raw.nbytes < codec.OUT_OF_BAND:
-            return True
-        buffers.append(raw)
-        return False
-
-    data = codec.dump(value, "arguments", keep, buffers, pickler)
-    return codec.Blob(data, buffers)
 
 
 def _mixed(apart: dict[int, _Seen], rest: list[Any]) -> set[int]:

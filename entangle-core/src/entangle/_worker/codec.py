@@ -197,8 +197,10 @@ def simple(value: object) -> bool:
     return False
 
 
-def encode(value: Any, name: str = "value") -> Blob:
-    """Encode any value; `name` says in errors what it is.
+def encode(
+    value: Any, name: str = "value", pickler: Callable[..., Pickler] | None = None
+) -> Blob:
+    """Encode any value; `name` says in errors what it is, `pickler` how it is pickled.
 
     Buffers of 4 KiB or more that pickle out of band stay where they are, see `Blob`.
     Thread-safe, as far as the value is not changed meanwhile.
@@ -207,7 +209,7 @@ def encode(value: Any, name: str = "value") -> Blob:
         EncodeError: Something in the value cannot be pickled, or a function in it
             reaches more than 1 MB of globals by value.
     """
-    if simple(value):
+    if pickler is None and simple(value):
         return Blob(dumps(value, _PROTOCOL))
     buffers: list[memoryview] = []
 
@@ -218,7 +220,7 @@ def encode(value: Any, name: str = "value") -> Blob:
         buffers.append(raw)
         return False
 
-    data = dump(value, name, keep, buffers)
+    data = dump(value, name, keep, buffers, pickler or Pickler)
     return Blob(data, buffers)
 
 
