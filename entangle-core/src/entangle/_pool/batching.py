@@ -68,6 +68,7 @@ def assign(
         job.number = number
         number += 1
         job.token = behind
+        job.told = False
         behind = True
         if job.prepared is not provided:
             provided = job.prepared

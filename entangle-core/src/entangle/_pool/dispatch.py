@@ -159,7 +159,7 @@ class Dispatcher:
             worker.send(frames.pack(frames.CALLS, body, (), flags))
         if batch[0].tiny():
             self._tiny[worker.number] = worker
-        if worker.watch is None and (worker.waiting() or _is_observed(batch)):
+        if worker.watch is None and (worker.waiting() or _is_untold(batch)):
             self._watch(worker)
 
     def _provide(self, worker: WorkerProcess, prepared: Prepared) -> None:
@@ -283,19 +283,17 @@ class Dispatcher:
         if worker.killed or not worker.outstanding:
             return
         entered, moment = worker.begun()
-        observed = _is_observed(worker.outstanding)
         if entered == worker.watched:
-            if observed and worker.outstanding[0].number == entered:
-                _tell_start(worker, moment)
-                observed = False
+            first = worker.outstanding[0]
+            if first.number == entered and _is_untold(worker.outstanding):
+                _tell_start(first, worker.pid, moment)
             if worker.waiting():
                 self._read_all(worker)
                 self.withdraw(worker)
         # Until one call is left: what was about to begin, and is answered, has to be
         # seen, too. Who observes it is to hear of the start of that one.
-        if (worker.waiting() or (observed and worker.outstanding)) and (
-            worker.watch is None
-        ):
+        more = worker.waiting() or _is_untold(worker.outstanding)
+        if more and worker.watch is None:
             self._watch(worker)
 
     def withdraw(self, worker: WorkerProcess) -> None:
@@ -311,13 +309,16 @@ class Dispatcher:
             self.settle(worker)
 
 
-def _is_observed(jobs: Sequence[Job]) -> bool:
-    """Tell whether the start of the first of some calls is to be told of."""
-    return bool(jobs) and jobs[0].call.captures and jobs[0].call.wants_start
+def _is_untold(jobs: Sequence[Job]) -> bool:
+    """Tell whether somebody is to hear of the first one's start, and has not."""
+    if not jobs or jobs[0].told:
+        return False
+    call = jobs[0].call
+    return call.captures and call.wants_start
 
 
-def _tell_start(worker: WorkerProcess, moment: int) -> None:
+def _tell_start(job: Job, pid: int, moment: int) -> None:
     """Tell of the start of a call that was expected to end sooner."""
-    call = worker.outstanding[0].call
-    call.pid = worker.pid
-    call.started(moment / 1e9)
+    job.told = True
+    job.call.pid = pid
+    job.call.started(moment / 1e9)

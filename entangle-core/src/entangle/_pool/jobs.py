@@ -87,6 +87,7 @@ class Job:
         "rank",
         "report",
         "token",
+        "told",
         "worker",
     )
 
@@ -100,6 +101,8 @@ class Job:
         self.worker: Any = None
         self.number = 0
         self.token = False
+        # Whether its start was told, or its worker will tell it.
+        self.told = False
         self.cancelled = False
         self.over = False
         self.deaths = 0
@@ -125,6 +128,7 @@ class Job:
         if call.wants_start and (call.alone or not tiny(prepared)):
             # Who only observes hears of a quick call's start when it has ended.
             flags |= protocol.NOTIFY
+            self.told = True
         if call.captures and call.wants_start:
             flags |= protocol.SHOWN
         if prepared.is_async:

@@ -73,6 +73,8 @@ class ProtocolSuite(Suite):
         finally:
             touch(gate)
         assert call.end(self.patience).detail == "there"
+        told = [report.kind for report in call.reports].count("started")
+        assert told == 1, "a start was told again"
         at = next(each.detail for each in call.reports if each.kind == "started")
         if at is not None:
             assert before - 1 <= at <= time.monotonic(), (
