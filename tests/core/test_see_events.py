@@ -259,6 +259,21 @@ def test_output_is_told_of_with_its_node(capfd):
     assert sorted(capfd.readouterr().out.split()) == ["a", "b"]
 
 
+@pytest.mark.process
+def test_what_many_quick_calls_print_is_told_of_each(capfd):
+    """Also where others of the function were sent several at once before."""
+
+    def say(number):
+        print(number)
+
+    quick = process(say)
+    gather(*[quick(number) for number in range(200)])()
+    _, events = observed(gather(*[quick(number) for number in range(500)]))
+    printed = [(event.node, event.text) for event in of(events, NodeOutput)]
+    assert sorted(printed) == [(each + 1, f"{each}\n") for each in range(500)]
+    assert len(capfd.readouterr().out.split()) == 700
+
+
 def test_only_what_is_wanted_is_told():
     _, events = observed(gather(thread(one)(), thread(one)()), only=[NodeEnded])
     assert [type(event) for event in events] == [NodeEnded, NodeEnded]

@@ -119,13 +119,22 @@ class Job:
 
     def tiny(self) -> bool:
         """Tell whether the call may be queued behind another one."""
-        return not self.call.alone and tiny(self.prepared)
+        return tiny(self.prepared) and not self.apart()
+
+    def apart(self) -> bool:
+        """Tell whether the call must have its worker to itself, however quick it is.
+
+        What a worker prints is that of the call that it runs, of which nothing is known
+        where others have been queued behind it.
+        """
+        call = self.call
+        return call.alone or (call.captures and self.prepared.shipped.prints)
 
     def entry(self) -> tuple[Any, ...]:
         """Return what the worker is sent of the call."""
         call, prepared = self.call, self.prepared
         flags = protocol.TOKEN if self.token else 0
-        if call.wants_start and (call.alone or not tiny(prepared)):
+        if call.wants_start and not self.tiny():
             # Who only observes hears of a quick call's start when it has ended.
             flags |= protocol.NOTIFY
             self.told = True

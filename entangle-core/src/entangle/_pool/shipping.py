@@ -23,7 +23,7 @@ class Shipped:
 
     ``mean_ns`` is a moving average of the time its bodies took; None before the
     first. ``nests`` is more than 0 if one of the last few has waited for a graph of its
-    own. Both are written inside the monitor.
+    own, ``prints`` once one has printed something. All are written inside the monitor.
     """
 
     __slots__ = (
@@ -34,6 +34,7 @@ class Shipped:
         "mean_ns",
         "nests",
         "number",
+        "prints",
     )
 
     def __init__(
@@ -45,6 +46,7 @@ class Shipped:
         self.by_value = by_value
         self.mean_ns: float | None = None
         self.nests = 0
+        self.prints = False
 
     def took(self, *nanoseconds: int) -> None:
         """Take note of bodies' times: slow ones count at once, quick ones slowly."""

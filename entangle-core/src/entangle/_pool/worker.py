@@ -184,6 +184,8 @@ class WorkerProcess:
     def _emitter(self, printer: Printer, stream: str) -> Callable[[str], None]:
         def emit(text: str) -> None:
             job = self.outstanding[0] if self.outstanding else None
+            if job is not None:
+                job.prepared.shipped.prints = True
             if job is not None and job.call.captures:
                 job.call.pid = self.pid  # this may be the first that is heard of it
                 job.call.output(stream, text)

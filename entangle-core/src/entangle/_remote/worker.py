@@ -58,6 +58,8 @@ class FarWorker:
     def _emitter(self, printer: Printer, stream: str) -> Callable[[str], None]:
         def emit(text: str) -> None:
             job = self.outstanding[0] if self.outstanding else None
+            if job is not None:
+                job.prepared.shipped.prints = True
             if job is not None and job.call.captures:
                 job.call.output(stream, text)
             else:
