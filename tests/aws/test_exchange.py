@@ -13,6 +13,7 @@ import traceback
 import pytest
 import trustme
 from http_kit import answer, serving
+from life_kit import until
 
 from entangle.aws import AwsError, RemoteFunctionError, _exchange, aws, lmbda
 from entangle.aws._proxy import LambdaProxyExecutor
@@ -347,10 +348,3 @@ def test_a_forked_child_has_connections_of_its_own():
 
 def ours():
     return [t for t in threading.enumerate() if t.name.startswith("entangle-aws")]
-
-
-def until(condition, seconds=20.0):
-    patience = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < patience, condition
-        threading.Event().wait(0.01)

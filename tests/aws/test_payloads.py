@@ -3,9 +3,9 @@
 import os
 import subprocess
 import sys
-import time
 
 import pytest
+from life_kit import until
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("books")]
 KEY = "the-secret-of-this-account"
@@ -76,13 +76,14 @@ def sent(client, folder, **parts):
         text=True,
     )
     s3, found = client("s3"), {}
-    patience = time.monotonic() + 100
+
+    def told():
+        found.update(objects(s3))
+        ended = program.poll() is not None
+        return ended or any(key.endswith(".call") for key in found)
+
     with program:
-        while time.monotonic() < patience and program.poll() is None:
-            found = dict(objects(s3))
-            if any(key.endswith(".call") for key in found):
-                break
-            time.sleep(0.05)
+        until(told, 100)
         out, err = program.communicate("\n", timeout=100)
     assert not program.returncode, err
     return found, out

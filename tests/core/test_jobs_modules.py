@@ -13,6 +13,7 @@ from entangle._jobs import modules, references
 from entangle._jobs.packing import check_secrets, pack
 from entangle._worker import codec, functions
 from entangle.errors import UnpicklableError
+from entangle.secrets import withhold
 from entangle.task import task
 from entangle.testing import RecordedCall, SpoolExecutor
 
@@ -236,16 +237,15 @@ SECRET = "a-secret-of-another-account"
 @pytest.fixture
 def withheld(monkeypatch):
     from entangle._seam import withheld as registry
-    from entangle.secrets import withhold
 
-    monkeypatch.setattr(registry, "_values", set())
+    monkeypatch.setattr(registry, "_values", {})
     withhold(SECRET)
-    withhold("short")
+    withhold("short", "or whatever")
 
 
 def refused(call):
     with pytest.raises(UnpicklableError) as caught:
-        check_secrets(pack(call, None, "yard"), (), "call")
+        check_secrets(pack(call, None, "yard"), "call")
     return str(caught.value)
 
 
@@ -256,12 +256,15 @@ def test_what_is_withheld_is_in_no_payload(withheld):
     def short():
         return "short"
 
-    check_secrets(pack(RecordedCall(short), None, "yard"), (), "call")
+    check_secrets(pack(RecordedCall(short), None, "yard"), "call")
     assert "the function" in refused(RecordedCall(function))
     assert "an argument" in refused(RecordedCall(short, [SECRET]))
     large = ["x" * 1000] * 1000 + ["y" * 500_000, SECRET]
     assert "an argument" in refused(RecordedCall(short, large))
     assert SECRET not in refused(RecordedCall(function))
+    assert "keep it, and tasks that carry it, out" in refused(RecordedCall(function))
+    withhold(SECRET, "use another")
+    assert "this process: use another" in refused(RecordedCall(function))
 
 
 def test_a_module_with_a_secret_is_named(withheld, package, tmp_path):

@@ -11,6 +11,10 @@ from ._checks import check_role
 
 _PAIR = 2
 _WITH_TOKEN = 3
+_INSTEAD = (
+    "let boto3 find credentials, with keys=[], or keep them, and tasks that carry them, "
+    "out of what the call reaches"
+)
 
 
 class Account(NamedTuple):
@@ -41,11 +45,6 @@ class Account(NamedTuple):
         if self.keys:
             shown.insert(0, "keys=…")
         return f"aws({', '.join(shown)})"
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not travel."""
-        return self.keys[1:]
 
 
 HERE = Account()
@@ -84,7 +83,7 @@ def account(
     if role:
         check_role("role", role)
     for secret in keys[1:]:
-        withhold(secret)
+        withhold(secret, _INSTEAD)
     return Account(tuple(keys), region, profile, endpoint_url, role)
 
 

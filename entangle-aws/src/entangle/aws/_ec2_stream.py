@@ -109,7 +109,6 @@ class Ec2StreamExecutor(StreamExecutor):
             spot=spot,
             disk=disk,
         )
-        self._account = aws
         self._session = _sdk.session(aws)
         self._machines = Machines(self._session, self._wish)
         self._lifetime = lifetime
@@ -242,7 +241,7 @@ class Ec2StreamExecutor(StreamExecutor):
                 instance,
                 key,
                 command,
-                [*{*self._account.secrets, *withheld()}],
+                [*withheld()],
                 unwanted.is_set,
             )
         except Refused as error:

@@ -10,8 +10,6 @@ from . import _sdk
 from ._s3 import S3Store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ._account import Account
 
 
@@ -29,7 +27,6 @@ class AwsExecutor(JobExecutor):
 
     def __init__(self, account: Account, bucket: str, lifetime: float) -> None:
         super().__init__(lifetime=lifetime)
-        self._account = account
         self._session = _sdk.session(account)
         self._bucket = bucket
 
@@ -40,7 +37,3 @@ class AwsExecutor(JobExecutor):
     def closed(self) -> None:
         """Let go of the account's clients: the last job is over."""
         self._session.close()
-
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold."""
-        return self._account.secrets

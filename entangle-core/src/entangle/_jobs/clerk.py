@@ -204,7 +204,7 @@ class Clerk:
 
     def _packed(self, call: Call, version: tuple[int, int]) -> Packed:
         packed = pack(call, version, self._place.name)
-        check_secrets(packed, self._place.secrets(), call.name)
+        check_secrets(packed, call.name)
         return packed
 
     def _given_up(self, ticket: Ticket) -> bool:

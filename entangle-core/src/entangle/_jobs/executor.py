@@ -207,13 +207,6 @@ class JobExecutor(Executor):
     def closed(self) -> None:
         """Let go of what was opened: called once, when the last job is over."""
 
-    def secrets(self) -> Sequence[str]:
-        """Return what no payload may hold: a call that does is refused.
-
-        What was told to `entangle.secrets.withhold` is refused anyway, at every place.
-        """
-        return ()
-
     @property
     def name(self) -> str:
         """What the place is called in messages."""
@@ -229,7 +222,7 @@ class JobExecutor(Executor):
             RuntimeError: After `shutdown`.
         """
         packed = pack(call, self.python, self.name)
-        check_secrets(packed, self.secrets(), call.name)
+        check_secrets(packed, call.name)
         desk = self.__open()
         session = desk.papers.session
         ticket = Ticket(

@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from .arguments import Large
 
 _HERE: Final = sys.version_info[:2]
-_HOLDS: Final = (
-    "it holds credentials that must not leave this process; let boto3 find them, with "
-    "keys=[], or keep them, and tasks that carry them, out of what the call reaches"
-)
+_HOLDS: Final = "it holds a secret that must not leave this process"
 _ARGUMENT: Final = (
     "an argument holds a function or a class of the program itself: put it into a "
     "module, or pass plain data"
@@ -117,35 +114,35 @@ def pack(call: Call, version: tuple[int, int] | None, place: str) -> Packed:
     return Packed(parts, readonly, large, call.options.is_async, version, encoded.seen)
 
 
-def check_secrets(packed: Packed, own: Iterable[str], name: str) -> None:
-    """Refuse a call that carries what must stay here.
+def check_secrets(packed: Packed, name: str) -> None:
+    """Refuse a call that carries what must stay here: see `entangle.secrets.withhold`.
 
     Args:
         packed: The call.
-        own: Texts of its place's own; those of the whole process are looked for, too.
         name: The name of its task.
 
     Raises:
         UnpicklableError: It does: a task with its credentials, say.
     """
+    for secret, instead in withheld().items():
+        where = _holder(packed, secret.encode())
+        if where:
+            raise UnpicklableError(path=where, reason=f"{_HOLDS}: {instead}", node=name)
+
+
+def _holder(packed: Packed, secret: bytes) -> str:
+    """Say what holds a secret; empty if nothing does."""
     # Not the buffers: data of the user's own, and large.
     own_modules, function, data, *_ = packed.parts
-    for secret in {*own, *withheld()}:
-        text = secret.encode()
-        for what, part in (("the function", function), ("an argument", data)):
-            if text in bytes(part):
-                raise UnpicklableError(path=what, reason=_HOLDS, node=name)
-        if any(each.holds(text) for each in packed.large):
-            raise UnpicklableError(path="an argument", reason=_HOLDS, node=name)
-        if text in own_modules:
-            path = f"the module {_holder(own_modules, text)}"
-            raise UnpicklableError(path=path, reason=_HOLDS, node=name)
-
-
-def _holder(own: bytes, text: bytes) -> str:
-    """Return the name of the module that a text is in."""
-    found = pickle.loads(own)
-    return next((name for name, entry in found.items() if text in entry[2]), "")
+    if secret in function:
+        return "the function"
+    if secret in bytes(data) or any(each.holds(secret) for each in packed.large):
+        return "an argument"
+    if secret in own_modules:
+        found = pickle.loads(own_modules)
+        names = (name for name, entry in found.items() if secret in entry[2])
+        return f"the module {next(names, '')}"
+    return ""
 
 
 def _readonly(buffers: Iterable[Any]) -> tuple[bool, ...]:
