@@ -109,11 +109,13 @@ def test_a_machine_may_have_a_role(monkeypatch, tmp_path, vendor, disabled, aske
     assert _doctor.wanted() == asked
 
 
-def test_nothing_is_asked_without_credentials(proxy, monkeypatch):
+def test_nothing_is_asked_without_credentials(proxy, monkeypatch, caplog):
+    """Which is said: nobody is to believe that nothing is left."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
     assert not found()
     assert not proxy.asked
+    assert "AWS is not swept: there are no credentials" in caplog.text
 
 
 def test_tasks_and_instances_of_clients_that_are_gone(client):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from ._sdk import Session
 
+NO_CREDENTIALS: Final = "no credentials in the environment or in ~/.aws"
 _VENDOR: Final = "/sys/class/dmi/id/sys_vendor"
 
 
@@ -32,7 +33,7 @@ def findings() -> Iterator[Finding]:
         return
 
     if not wanted():
-        text = "no credentials in the environment or in ~/.aws: nothing else is asked"
+        text = f"{NO_CREDENTIALS}: nothing else is asked"
         yield Finding("warn", "aws", text, "run `aws configure` or `aws sso login`")
         return
     with contextlib.closing(_sdk.session(Account())) as session:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import TYPE_CHECKING
 
 from ._account import Account
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from ._sdk import Session
 
+log = logging.getLogger("entangle.aws")
+
 
 def leftovers(older_than: float) -> Iterator[Leftover]:
     """Yield jobs, reservations and objects that are nobody's, in the account that boto3 finds.
@@ -25,6 +28,8 @@ def leftovers(older_than: float) -> Iterator[Leftover]:
     from . import _doctor, _sdk
 
     if not _doctor.wanted():
+        # No error: most who sweep have nothing there. But it was not looked at.
+        log.warning("AWS is not swept: there are %s", _doctor.NO_CREDENTIALS)
         return
     troubles: list[Exception] = []
     with contextlib.closing(_sdk.session(Account())) as session:
