@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -30,6 +31,8 @@ from remote_tasks import (
     sometimes,
 )
 
+from entangle._pool import pool as pools
+from entangle._run.observers import Watch
 from entangle.backend import Executor
 from entangle.dataflow import dataflow
 from entangle.errors import (
@@ -193,6 +196,27 @@ def test_a_run_is_seen_by_the_caller(here, tmp_path):
 
     assert task(executor=here)(traced)(str(tmp_path / "t.json"))() == 2
     assert "double" in (tmp_path / "t.json").read_text()
+
+
+def test_a_run_is_over_when_the_caller_has_seen_it(here, tmp_path, monkeypatch):
+    """A trace is complete when the task goes on, however late it is written."""
+
+    def traced(path):
+        double(1).run(trace=path, progress="off")
+        return Path(path).read_text()
+
+    waited_for = threading.Event()
+
+    class Late(Watch):
+        def settle(self):
+            waited_for.set()
+            super().settle()
+
+    monkeypatch.setattr("entangle._run.observers.Watch", Late)
+    pools.get().serial("views").call(waited_for.wait, 60)
+    text = task(executor=here)(traced)(str(tmp_path / "t.json"))()
+    waited_for.set()
+    assert [each["name"] for each in json.loads(text)].count("double") == 1
 
 
 def test_a_coroutine(here):

@@ -77,8 +77,18 @@ def submit(
     return submitted(pool, *built(pool, node, workers, timeout))
 
 
-def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
-    """Start a run that is built, and return the future for one of its roots."""
+def submitted(
+    pool: Any, under_way: Run, item: Item, *, seen: bool = False
+) -> RunFuture[Any]:
+    """Start a run that is built, and return the future for one of its roots.
+
+    Args:
+        pool: Where it runs.
+        under_way: The run.
+        item: The root.
+        seen: Whether the future is done only when those have seen all of the run who
+            were asked to observe it, as a call returns then.
+    """
     # Imported here, as in other places: most runs are waited for at once.
     from concurrent.futures import CancelledError
 
@@ -94,7 +104,7 @@ def submitted(pool: Any, under_way: Run, item: Item) -> RunFuture[Any]:
 
     def finished() -> None:
         # Callbacks of the user's run there, and may wait for other runs.
-        settle = partial(_settled, pool, under_way, item, future)
+        settle = partial(_settled, pool, under_way, item, future, seen=seen)
         try:
             pool.threads.run(settle)
         except WorkerStartError:
@@ -188,9 +198,11 @@ def _wait_for(pool: Pool, under_way: Run) -> None:
         raise
 
 
-def _settled(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:
+def _settled(
+    pool: Pool, under_way: Run, item: Item, future: RunFuture[Any], *, seen: bool
+) -> None:
     try:
-        _settle(pool, under_way, item, future)
+        _settle(pool, under_way, item, future, seen=seen)
     except BaseException:
         # A callback of the user's: `concurrent.futures` lets only exceptions pass
         # that would end the thread.
@@ -199,12 +211,16 @@ def _settled(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> 
         pool.unsettled.discard(under_way)
 
 
-def _settle(pool: Pool, under_way: Run, item: Item, future: RunFuture[Any]) -> None:
+def _settle(
+    pool: Pool, under_way: Run, item: Item, future: RunFuture[Any], *, seen: bool
+) -> None:
     """Resolve the future of a finished run, after what its tasks have printed."""
     try:
         pool.printer.flush()
     except Exception:
         log.exception("what tasks have printed can't be passed on")
+    if seen and under_way.watch is not None:
+        under_way.watch.settle()
     if under_way.outcome == "cancelled":
         future.settle_cancelled()
     else:

@@ -136,7 +136,9 @@ class Asked:
 
         seen, node = options.pop("seen"), unpack(asked)
         with seeing(**seen):
-            return submitted(self._pool, *built(self._pool, node, **options))
+            # What it asks for itself, a trace, say, is there when it goes on.
+            under_way, root = built(self._pool, node, **options)
+            return submitted(self._pool, under_way, root, seen=bool(seen))
 
     def _cancel(self, number: int) -> None:
         future = self._futures.get(number)
