@@ -58,12 +58,27 @@ def test_an_instance_is_used_again(aws_server, capfd, instances):
     first, name = where(1)()
     assert first == 1
     assert name != socket.gethostname()
+    # More than one, if its Python was not there yet when SSM's agent was.
+    begun = len(aws_server.sessions.started)
     assert {place for _, place in gather(*map(where, range(8)))()} == {name}
     other = aws(keys=[])(ec2(instance_profile="entangle")(socket.gethostname))
     assert other()() == name
     assert capfd.readouterr().out.count("here is") == 9
     assert instances.states() == ["running"]
-    assert len(aws_server.sessions.started) == 1
+    assert len(aws_server.sessions.started) == begun
+    shutdown()
+    assert instances.states() == ["terminated"]
+
+
+def test_a_python_that_comes_later_than_the_agent(aws_server, monkeypatch, instances):
+    """It is asked for again, in the same instance."""
+    work = _ec2_session.Key.work
+    monkeypatch.setattr(
+        _ec2_session.Key, "work", lambda *given: f"sleep 1\n{work(*given)}"
+    )
+    assert kept()(os.getpid)()() > 0
+    assert len(aws_server.sessions.started) > 1
+    assert instances.states() == ["running"]
     shutdown()
     assert instances.states() == ["terminated"]
 
