@@ -3,6 +3,7 @@
 import ast
 import base64
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -70,19 +71,6 @@ def test_an_instance_is_used_again(aws_server, capfd, instances):
     assert instances.states() == ["terminated"]
 
 
-def test_a_python_that_comes_later_than_the_agent(aws_server, monkeypatch, instances):
-    """It is asked for again, in the same instance."""
-    work = _ec2_session.Key.work
-    monkeypatch.setattr(
-        _ec2_session.Key, "work", lambda *given: f"sleep 1\n{work(*given)}"
-    )
-    assert kept()(os.getpid)()() > 0
-    assert len(aws_server.sessions.started) > 1
-    assert instances.states() == ["running"]
-    shutdown()
-    assert instances.states() == ["terminated"]
-
-
 def kept(**options):
     """Return the decorator, for instances that are looked for often."""
     return ec2(instance_profile="entangle", **options)
@@ -123,6 +111,25 @@ def dozing(**options):
 
 
 # -- what it is -------------------------------------------------------------------------
+
+
+def test_a_python_that_comes_later_than_the_agent(
+    aws_server, folder, monkeypatch, instances
+):
+    """It is asked for again, in the same instance."""
+    held = folder / "held"
+    held.touch()
+    work = _ec2_session.Key.work
+    wait = f"while [ -e {shlex.quote(str(held))} ]; do sleep 0.05; done\n"
+    monkeypatch.setattr(_ec2_session.Key, "work", lambda *given: wait + work(*given))
+    value = kept()(os.getpid)().submit()
+    # The second comes when the first was refused.
+    until(lambda: len(aws_server.sessions.started) > 1, 120)
+    held.unlink()
+    assert value.result() > 0
+    assert instances.states() == ["running"]
+    shutdown()
+    assert instances.states() == ["terminated"]
 
 
 def test_what_is_asked_of_ec2(client, instances, proxy):

@@ -188,22 +188,12 @@ def test_who_is_told_of_a_value_may_raise_anything(here):
     assert task(executor=here)(told)()() == 4
 
 
-def test_a_run_is_seen_by_the_caller(here, tmp_path):
-    """A trace is written where the caller is."""
+def test_a_run_is_seen_by_the_caller(here, tmp_path, monkeypatch):
+    """A trace is written where the caller is, and complete when the task goes on."""
 
     def traced(path):
-        return double(1).run(trace=path, progress="off")
-
-    assert task(executor=here)(traced)(str(tmp_path / "t.json"))() == 2
-    assert "double" in (tmp_path / "t.json").read_text()
-
-
-def test_a_run_is_over_when_the_caller_has_seen_it(here, tmp_path, monkeypatch):
-    """A trace is complete when the task goes on, however late it is written."""
-
-    def traced(path):
-        double(1).run(trace=path, progress="off")
-        return Path(path).read_text()
+        value = double(1).run(trace=path, progress="off")
+        return value, Path(path).read_text()
 
     waited_for = threading.Event()
 
@@ -213,9 +203,13 @@ def test_a_run_is_over_when_the_caller_has_seen_it(here, tmp_path, monkeypatch):
             super().settle()
 
     monkeypatch.setattr("entangle._run.observers.Watch", Late)
+    # Nothing is written before somebody waits for it.
     pools.get().serial("views").call(waited_for.wait, 60)
-    text = task(executor=here)(traced)(str(tmp_path / "t.json"))()
-    waited_for.set()
+    try:
+        value, text = task(executor=here)(traced)(str(tmp_path / "t.json"))()
+    finally:
+        waited_for.set()
+    assert value == 2
     assert [each["name"] for each in json.loads(text)].count("double") == 1
 
 

@@ -78,7 +78,7 @@ def submit(
 
 
 def submitted(
-    pool: Any, under_way: Run, item: Item, *, seen: bool = False
+    pool: Any, under_way: Run, item: Item, *, observed: bool = False
 ) -> RunFuture[Any]:
     """Start a run that is built, and return the future for one of its roots.
 
@@ -86,8 +86,8 @@ def submitted(
         pool: Where it runs.
         under_way: The run.
         item: The root.
-        seen: Whether the future is done only when those have seen all of the run who
-            were asked to observe it, as a call returns then.
+        observed: Whether the future is done only when those have seen all of the run
+            who were asked to observe it, as a call returns then.
     """
     # Imported here, as in other places: most runs are waited for at once.
     from concurrent.futures import CancelledError
@@ -104,7 +104,7 @@ def submitted(
 
     def finished() -> None:
         # Callbacks of the user's run there, and may wait for other runs.
-        settle = partial(_settled, pool, under_way, item, future, seen=seen)
+        settle = partial(_settled, pool, under_way, item, future, observed=observed)
         try:
             pool.threads.run(settle)
         except WorkerStartError:
@@ -199,10 +199,10 @@ def _wait_for(pool: Pool, under_way: Run) -> None:
 
 
 def _settled(
-    pool: Pool, under_way: Run, item: Item, future: RunFuture[Any], *, seen: bool
+    pool: Pool, under_way: Run, item: Item, future: RunFuture[Any], *, observed: bool
 ) -> None:
     try:
-        _settle(pool, under_way, item, future, seen=seen)
+        _settle(pool, under_way, item, future, observed=observed)
     except BaseException:
         # A callback of the user's: `concurrent.futures` lets only exceptions pass
         # that would end the thread.
@@ -212,14 +212,14 @@ def _settled(
 
 
 def _settle(
-    pool: Pool, under_way: Run, item: Item, future: RunFuture[Any], *, seen: bool
+    pool: Pool, under_way: Run, item: Item, future: RunFuture[Any], *, observed: bool
 ) -> None:
     """Resolve the future of a finished run, after what its tasks have printed."""
     try:
         pool.printer.flush()
     except Exception:
         log.exception("what tasks have printed can't be passed on")
-    if seen and under_way.watch is not None:
+    if observed and under_way.watch is not None:
         under_way.watch.settle()
     if under_way.outcome == "cancelled":
         future.settle_cancelled()

@@ -138,7 +138,7 @@ class Asked:
         with seeing(**seen):
             # What it asks for itself, a trace, say, is there when it goes on.
             under_way, root = built(self._pool, node, **options)
-            return submitted(self._pool, under_way, root, seen=bool(seen))
+            return submitted(self._pool, under_way, root, observed=bool(seen))
 
     def _cancel(self, number: int) -> None:
         future = self._futures.get(number)
